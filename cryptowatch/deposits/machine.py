@@ -1,0 +1,206 @@
+"""The confirmation machine: what happens to one deposit, as a pure function.
+
+    detected -> confirming -> credited -> finalized
+        |           |            `- orphaned -> reversed - included -> confirming
+        |           `- orphaned -> detected
+        `- conflict mined, or evicted everywhere -> replaced - seen -> detected, included -> confirming
+    detected | confirming - quarantine -> quarantined - release -> where the chain says it is
+
+Called by `watcher` (blocks), `pending` (mempool) and `release` (a person). Keeps P2: every credit carries the
+inclusion that it is for, and an event that comes twice changes nothing. Keeps P6: a finalized deposit never moves;
+its block being orphaned is the watcher's reason to halt, not an event of this machine.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import assert_never
+
+
+class State(StrEnum):
+    DETECTED = "detected"
+    CONFIRMING = "confirming"
+    CREDITED = "credited"
+    FINALIZED = "finalized"
+    REVERSED = "reversed"
+    REPLACED = "replaced"
+    QUARANTINED = "quarantined"
+
+
+#: Every edge that a deposit can take; the table `deposit` guards the same ones (a test compares the two).
+EDGES: frozenset[tuple[State, State]] = frozenset({
+    (State.DETECTED, State.CONFIRMING),
+    (State.DETECTED, State.REPLACED),
+    (State.DETECTED, State.QUARANTINED),
+    (State.CONFIRMING, State.DETECTED),
+    (State.CONFIRMING, State.CREDITED),
+    (State.CONFIRMING, State.QUARANTINED),
+    (State.CREDITED, State.FINALIZED),
+    (State.CREDITED, State.REVERSED),
+    (State.REVERSED, State.CONFIRMING),
+    (State.REVERSED, State.REPLACED),
+    (State.REPLACED, State.DETECTED),
+    (State.REPLACED, State.CONFIRMING),
+    (State.QUARANTINED, State.DETECTED),
+    (State.QUARANTINED, State.CONFIRMING),
+    (State.QUARANTINED, State.REPLACED),
+})
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPoint:
+    height: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """What the machine knows of a deposit. `block` is the block that it is in on the chain we follow."""
+
+    state: State
+    credit_confirmations: int
+    finalize_confirmations: int
+    block: BlockPoint | None = None
+    #: How often a block has included it: part of the ledger's keys, so that a re-mined deposit credits again.
+    inclusion: int = 0
+    quarantine: str | None = None
+
+    @property
+    def due_height(self) -> int | None:
+        """The head height at which the next threshold is reached, if one lies ahead."""
+        if self.block is None:
+            return None
+        if self.state is State.CONFIRMING:
+            return self.block.height + self.credit_confirmations - 1
+        if self.state is State.CREDITED:
+            return self.block.height + self.finalize_confirmations - 1
+        return None
+
+
+# Events: what the chain or a person did.
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Enough nodes hold the transaction in their mempools."""
+
+
+@dataclass(frozen=True, slots=True)
+class Included:
+    """The block that the quorum agreed on holds the transaction."""
+
+    block: BlockPoint
+
+
+@dataclass(frozen=True, slots=True)
+class Orphaned:
+    """That block left the chain. Of any other block than the deposit's own it means nothing here."""
+
+    block: BlockPoint
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMoved:
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """It cannot confirm as things stand: another use of an input was mined, or no node holds it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A person let it go on."""
+
+
+Event = Seen | Included | Orphaned | HeadMoved | Lost | Quarantine | Release
+
+
+class Effect(StrEnum):
+    """What the ledger must do in the same database transaction; each with the deposit's inclusion in its key."""
+
+    CREDIT = "credit"
+    FINALIZE = "finalize"
+    REVERSE = "reverse"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The deposit afterwards, the ledger's work, and each state passed through: one event for each of them (P8)."""
+
+    deposit: Deposit
+    effects: tuple[Effect, ...] = ()
+    passed: tuple[State, ...] = ()
+
+
+def advance(deposit: Deposit, event: Event) -> Step:
+    """The one transition function. An event that does not apply, or comes again, changes nothing."""
+    match event:
+        case Seen():
+            if deposit.state is State.REPLACED:
+                return _to(deposit, State.DETECTED)
+        case Included(block):
+            return _included(deposit, block)
+        case Orphaned(block):
+            if deposit.block == block:
+                return _orphaned(deposit)
+        case HeadMoved(height):
+            return _head_moved(deposit, height)
+        case Lost():
+            if deposit.block is None and (deposit.state, State.REPLACED) in EDGES:
+                return _to(deposit, State.REPLACED)
+        case Quarantine(reason):
+            if (deposit.state, State.QUARANTINED) in EDGES:
+                return _to(replace(deposit, quarantine=reason), State.QUARANTINED)
+        case Release():
+            if deposit.state is State.QUARANTINED:
+                back = State.CONFIRMING if deposit.block else State.DETECTED
+                return _to(replace(deposit, quarantine=None), back)
+        case _:
+            assert_never(event)
+    return Step(deposit)
+
+
+def _included(deposit: Deposit, block: BlockPoint) -> Step:
+    if deposit.block is not None:
+        # The same block again is a replay; another one without an Orphaned between them cannot happen on one chain.
+        assert deposit.block == block, "a deposit is in one block at a time"
+        return Step(deposit)
+    included = replace(deposit, block=block, inclusion=deposit.inclusion + 1)
+    if deposit.state is State.QUARANTINED:
+        return Step(included)
+    return _to(included, State.CONFIRMING)
+
+
+def _orphaned(deposit: Deposit) -> Step:
+    out = replace(deposit, block=None)
+    match deposit.state:
+        case State.CONFIRMING:
+            return _to(out, State.DETECTED)
+        case State.CREDITED:
+            return _to(out, State.REVERSED, Effect.REVERSE)
+        case State.QUARANTINED:
+            return Step(out)
+        case _:
+            raise AssertionError(f"a {deposit.state} deposit's block was orphaned: the watcher halts before this")
+
+
+def _head_moved(deposit: Deposit, height: int) -> Step:
+    """Credit, and finality too when the head is already that far: catch-up sees both at once."""
+    step = Step(deposit)
+    while (due := step.deposit.due_height) is not None and due <= height:
+        credit = step.deposit.state is State.CONFIRMING
+        reached = _to(step.deposit, State.CREDITED, Effect.CREDIT) if credit else \
+            _to(step.deposit, State.FINALIZED, Effect.FINALIZE)
+        step = Step(reached.deposit, step.effects + reached.effects, step.passed + reached.passed)
+    return step
+
+
+def _to(deposit: Deposit, state: State, *effects: Effect) -> Step:
+    assert (deposit.state, state) in EDGES, f"no edge {deposit.state} -> {state}"
+    return Step(replace(deposit, state=state), effects, (state,))
