@@ -11,6 +11,7 @@
       NodeRejected           a node understood the call and refused it
       NodeLied               a node's answer contradicts the hash that it was asked for
       SignerRefused          the signer's own policy says no
+        SignerWaits          not now, for its hourly limit: nothing is wrong with the transaction
       ConcurrentUpdate       another writer was first; the transaction was rolled back and can run anew
 
 Expected outcomes (not enough money, an address of another network) are values, not errors.
@@ -68,6 +69,10 @@ class NodeLied(CryptowatchError):
 
 
 class SignerRefused(CryptowatchError):
+    pass
+
+
+class SignerWaits(SignerRefused):
     pass
 
 

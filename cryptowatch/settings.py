@@ -6,6 +6,7 @@ Secrets never stand in the file: they are named by files (`auth_file`, `passphra
 Every key, its unit and default, is shown in config/cryptowatch.example.toml (a test keeps the two equal).
 """
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,20 +63,44 @@ class Webhooks(Section):
 class SignerPolicy(Section):
     """What the signer allows by itself, whatever the daemon asks. Amounts in whole units of the chain's coin."""
 
+    #: To others, per transaction, without the fee.
     transaction_amount_max: str
+    #: What leaves the wallet within any hour, fees included.
     hourly_amount_max: str
+    #: Signatures within any hour, repeated ones included: bounds the growth of the log.
+    hourly_signings_max: Count = 10_000
+    #: Per transaction.
+    fee_max: str = "0.05"
     fee_rate_max_sat_vb: Count = 1000
     inputs_max: Count = 500
     outputs_max: Count = 500
+    #: When not empty, payments go to these addresses only.
+    allow_list: tuple[str, ...] = ()
 
 
 class Signer(Section):
     socket: Path
     keystore: Path
+    #: A file only its user can read; `credential:NAME` is systemd's $CREDENTIALS_DIRECTORY/NAME; /dev/fd/N works.
     passphrase_file: Path
     log: Path
     timeout_s: Seconds = 20
+    #: Users, besides the signer's own, whose processes may ask; the socket is then open to its group (mode 0660).
+    peer_uids: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    connections_max: Count = 16
+    message_bytes_max: Count = 1_048_576
     policy: Mapping[str, SignerPolicy] = {}
+
+    @field_validator("passphrase_file", mode="before")
+    @classmethod
+    def _credential(cls, path: str | Path) -> str | Path:
+        name = str(path)
+        if not name.startswith("credential:"):
+            return path
+        directory = os.environ.get("CREDENTIALS_DIRECTORY")
+        if directory is None:
+            raise ValueError("$CREDENTIALS_DIRECTORY is not set: the unit has no such LoadCredential=")
+        return Path(directory, name.removeprefix("credential:"))
 
 
 class NodeSettings(Section):
@@ -151,6 +176,8 @@ class Fees(Section):
     floor_sat_vb: Count = 1
     cap_sat_vb: Count = 300
     fallback_sat_vb: Count = 5
+    #: What spending a coin costs at quiet times: above it coin selection spares inputs, below it tidies up.
+    long_term_sat_vb: Count = 10
     target_blocks: Mapping[Literal["economy", "normal", "urgent"], Count] = {"economy": 24, "normal": 6, "urgent": 2}
 
 
@@ -170,7 +197,6 @@ class Wallet(Section):
     deposit_scheme: Literal["bip84", "bip86"] = "bip84"
     addresses_ahead: Annotated[int, Field(ge=20, le=1_000_000)] = 1000
     coin_confirmations_min: Count = 1
-    unconfirmed_change_depth_max: Annotated[int, Field(ge=0, le=20)] = 3
     #: After so many blocks without a confirmation a payout's fee is raised.
     bump_after_blocks: Count = 3
 

@@ -188,3 +188,69 @@ class RawPending(Protocol):
     def contents(self, interest: Interest) -> PendingTransaction | None:
         """What in it is ours, or None."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Coin:
+    """An unspent output of ours, with the key that owns it: (scheme, branch, index) below the wallet's account."""
+
+    resource: bytes
+    amount: BaseUnits
+    destination: bytes
+    key_path: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    destination: bytes
+    amount: BaseUnits
+
+
+@dataclass(frozen=True, slots=True)
+class Insufficient:
+    """The coins on offer do not cover the payments and their fee."""
+
+    missing: int
+
+
+class Plan(Protocol):
+    """An unsigned transaction, complete: signing it gives these bytes' meaning and this id, and nothing else."""
+
+    @property
+    def tx_hash(self) -> bytes: ...
+
+    @property
+    def resources(self) -> tuple[bytes, ...]:
+        """What it uses: every attempt of a lineage uses at least all that the first one does (P3)."""
+        ...
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Where in the transaction each recipient is, in the order in which they were given."""
+        ...
+
+    @property
+    def fee(self) -> int: ...
+
+    @property
+    def vsize(self) -> int: ...
+
+    def to_json(self) -> bytes: ...
+
+
+class Planner(Protocol):
+    """Builds transactions of one family. Pure; CPU-bound, so it is called in a thread."""
+
+    def plan(
+        self, coins: Sequence[Coin], recipients: Sequence[Recipient], change: Coin, fee_rate: int, seed: int,
+    ) -> Plan | Insufficient:
+        """Pay everyone from a choice of the coins. `change` is a template: destination and key path count."""
+        ...
+
+    def bump(self, plan: Plan, coins: Sequence[Coin], fee_rate: int) -> Plan | Insufficient:
+        """The same payments with every input kept, at a higher rate, from the change or else from further coins."""
+        ...
+
+    def read(self, document: bytes) -> Plan:
+        """What `Plan.to_json` wrote."""
+        ...

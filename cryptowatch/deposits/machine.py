@@ -7,13 +7,15 @@
     detected | confirming - quarantine -> quarantined - release -> where the chain says it is
 
 Called by `watcher` (blocks), `pending` (mempool) and `release` (a person). Keeps P2: every credit carries the
-inclusion that it is for, and an event that comes twice changes nothing. Keeps P6: a finalized deposit never moves;
-its block being orphaned is the watcher's reason to halt, not an event of this machine.
+inclusion that it is for, and an event that comes twice changes nothing. Keeps P6: a finalized deposit moves only
+when a person accepts a reorg below finality; the watcher halts until then.
 """
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
+
+from cryptowatch.chains.agreement import BlockPoint
 
 
 class State(StrEnum):
@@ -26,7 +28,7 @@ class State(StrEnum):
     QUARANTINED = "quarantined"
 
 
-#: Every edge that a deposit can take; the table `deposit` guards the same ones (a test compares the two).
+#: Every edge that a deposit can take.
 EDGES: frozenset[tuple[State, State]] = frozenset({
     (State.DETECTED, State.CONFIRMING),
     (State.DETECTED, State.REPLACED),
@@ -36,6 +38,7 @@ EDGES: frozenset[tuple[State, State]] = frozenset({
     (State.CONFIRMING, State.QUARANTINED),
     (State.CREDITED, State.FINALIZED),
     (State.CREDITED, State.REVERSED),
+    (State.FINALIZED, State.REVERSED),
     (State.REVERSED, State.CONFIRMING),
     (State.REVERSED, State.REPLACED),
     (State.REPLACED, State.DETECTED),
@@ -44,12 +47,6 @@ EDGES: frozenset[tuple[State, State]] = frozenset({
     (State.QUARANTINED, State.CONFIRMING),
     (State.QUARANTINED, State.REPLACED),
 })
-
-
-@dataclass(frozen=True, slots=True)
-class BlockPoint:
-    height: int
-    hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +93,8 @@ class Orphaned:
     """That block left the chain. Of any other block than the deposit's own it means nothing here."""
 
     block: BlockPoint
+    #: A person accepted a reorg below finality: only then may a finalized deposit be reversed.
+    accepted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +145,9 @@ def advance(deposit: Deposit, event: Event) -> Step:
                 return _to(deposit, State.DETECTED)
         case Included(block):
             return _included(deposit, block)
-        case Orphaned(block):
+        case Orphaned(block, accepted):
             if deposit.block == block:
-                return _orphaned(deposit)
+                return _orphaned(deposit, accepted)
         case HeadMoved(height):
             return _head_moved(deposit, height)
         case Lost():
@@ -177,12 +176,14 @@ def _included(deposit: Deposit, block: BlockPoint) -> Step:
     return _to(included, State.CONFIRMING)
 
 
-def _orphaned(deposit: Deposit) -> Step:
+def _orphaned(deposit: Deposit, accepted: bool) -> Step:
     out = replace(deposit, block=None)
     match deposit.state:
         case State.CONFIRMING:
             return _to(out, State.DETECTED)
         case State.CREDITED:
+            return _to(out, State.REVERSED, Effect.REVERSE)
+        case State.FINALIZED if accepted:
             return _to(out, State.REVERSED, Effect.REVERSE)
         case State.QUARANTINED:
             return Step(out)

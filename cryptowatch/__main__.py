@@ -1,0 +1,5 @@
+"""`python -m cryptowatch` = the command `cryptowatch`."""
+
+from cryptowatch.cli import main
+
+main()

@@ -1,0 +1,170 @@
+"""Bitcoin address texts -> output scripts and back, for each network. Pure.
+
+Called by the API (is this a place to which we can pay?), by `sending` and by whatever shows an address. A
+text is paid to only when it is right in every detail, because money sent to a wrong script is gone: checksum,
+letter case, length, network, witness version (BIP173, BIP350), and for taproot that the key exists at all
+(BIP341).
+"""
+
+from collections.abc import Mapping
+from functools import reduce
+from operator import xor
+from typing import Literal, NamedTuple
+
+from coincurve import PublicKeyXOnly
+from embit import base58, bech32
+
+from cryptowatch.chains.port import InvalidAddress
+
+Network = Literal["main", "testnet", "signet", "regtest"]
+
+#: BIP173 allows 90 characters; the longest of the addresses that we pay to has 64.
+_TEXT_MAX = 90
+_TO_TEXT = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l".ljust(256)
+#: What the checksum comes to for witness version 0 (BIP173) and 1 (BIP350).
+_CHECKSUMS = (1, 0x2BC830A3)
+_GENERATORS = tuple(
+    reduce(
+        xor,
+        (
+            generator
+            for bit, generator in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3))
+            if top >> bit & 1
+        ),
+        0,
+    )
+    for top in range(32)
+)
+
+
+class _Prefixes(NamedTuple):
+    """How a network's addresses begin (Bitcoin Core's kernel/chainparams.cpp)."""
+
+    pubkey_hash: int
+    script_hash: int
+    bech32: str
+
+
+_TEST_PREFIXES = _Prefixes(111, 196, "tb")
+_PREFIXES: Mapping[Network, _Prefixes] = {
+    "main": _Prefixes(0, 5, "bc"),
+    "testnet": _TEST_PREFIXES,
+    "signet": _TEST_PREFIXES,
+    "regtest": _Prefixes(111, 196, "bcrt"),
+}
+
+
+def script_of(text: str, network: Network) -> bytes | InvalidAddress:
+    """The output script that pays to a P2PKH, P2SH, P2WPKH, P2WSH or P2TR address; or why there is none."""
+    if not text or len(text) > _TEXT_MAX or not text.isascii() or not text.isalnum():
+        return InvalidAddress(
+            f"not an address: that would be up to {_TEXT_MAX} letters and digits and nothing else"
+        )
+    prefix = text[: text.rfind("1")].lower()
+    if any(prefix == prefixes.bech32 for prefixes in _PREFIXES.values()):
+        return _script_of_bech32(text, prefix, network)
+    return _script_of_base58(text, network)
+
+
+def address_of(script: bytes, network: Network) -> str | None:
+    """The address of an output script, in lower case where case is free; None for a script without one."""
+    prefixes = _PREFIXES[network]
+    match len(script), script[:2]:
+        case (22, b"\x00\x14") | (34, b"\x00\x20"):
+            return _encode_bech32(prefixes.bech32, 0, script[2:])
+        case 34, b"\x51\x20":
+            return _encode_bech32(prefixes.bech32, 1, script[2:])
+        case 25, b"\x76\xa9" if script[2] == 0x14 and script[23:] == b"\x88\xac":
+            return _encode_base58(prefixes.pubkey_hash, script[3:23])
+        case 23, b"\xa9\x14" if script[22] == 0x87:
+            return _encode_base58(prefixes.script_hash, script[2:22])
+    return None
+
+
+def _script_of_bech32(text: str, prefix: str, network: Network) -> bytes | InvalidAddress:
+    if text not in (text.lower(), text.upper()):
+        return InvalidAddress("letters of both cases are mixed")
+    encoding, _, data = bech32.bech32_decode(text)
+    if encoding is None:
+        return InvalidAddress("the checksum is wrong: there is a typing error in it")
+    version, program = bech32.decode(prefix, text)
+    if version is None or program is None:
+        return InvalidAddress(_why_not_segwit(data, encoding))
+    if prefix != _PREFIXES[network].bech32:
+        return _wrong_network(_bech32_networks(prefix), network)
+    if version > 1:
+        return InvalidAddress(
+            f"witness version {version} is not in use: whoever comes first could take the money"
+        )
+    if version == 1 and len(program) != 32:
+        return InvalidAddress("not a taproot address: it has another length")
+    if version == 1 and not _is_key(bytes(program)):
+        return InvalidAddress("no key belongs to this taproot address: money sent to it could never be spent")
+    return bytes([0x51 if version else 0x00, len(program)]) + bytes(program)
+
+
+def _script_of_base58(text: str, network: Network) -> bytes | InvalidAddress:
+    try:
+        payload: bytes = base58.decode_check(text)
+    except ValueError:
+        return InvalidAddress("not a Bitcoin address, or there is a typing error in it")
+    if len(payload) != 21 or base58.encode_check(payload) != text:
+        return InvalidAddress("not a Bitcoin address")
+    version, content = payload[0], payload[1:]
+    if version == _PREFIXES[network].pubkey_hash:
+        return b"\x76\xa9\x14" + content + b"\x88\xac"
+    if version == _PREFIXES[network].script_hash:
+        return b"\xa9\x14" + content + b"\x87"
+    others = [name for name, prefixes in _PREFIXES.items() if version in prefixes[:2]]
+    return _wrong_network(others, network) if others else InvalidAddress("not a Bitcoin address")
+
+
+def _why_not_segwit(data: list[int], encoding: int) -> str:
+    if not data or data[0] > 16:
+        return "not a segwit address: it has no witness version"
+    if (encoding == bech32.Encoding.BECH32) != (data[0] == 0):
+        return f"witness version {data[0]} needs the other checksum (BIP350)"
+    return "not a segwit address: its length or padding is wrong"
+
+
+def _bech32_networks(prefix: str) -> list[Network]:
+    return [name for name, prefixes in _PREFIXES.items() if prefixes.bech32 == prefix]
+
+
+def _wrong_network(others: list[Network], network: Network) -> InvalidAddress:
+    return InvalidAddress(f"an address of {' or '.join(others)}, but this is {network}")
+
+
+def _is_key(x_only: bytes) -> bool:
+    """Whether the 32 bytes are the x coordinate of a point on the curve (BIP340, lift_x)."""
+    try:
+        PublicKeyXOnly(x_only)
+    except ValueError:
+        return False
+    return True
+
+
+def _encode_base58(version: int, content: bytes) -> str:
+    text: str = base58.encode_check(bytes([version]) + content)
+    return text
+
+
+def _encode_bech32(prefix: str, version: int, program: bytes) -> str:
+    """BIP173 and BIP350, for programs of 20 and 32 bytes. Our own, as every derived address passes it."""
+    bits = -(-len(program) * 8 // 5) * 5
+    number = int.from_bytes(program, "big") << bits - len(program) * 8
+    symbols = [version, *[number >> shift & 31 for shift in range(bits - 5, -1, -5)]]
+    checksum = _polymod(_polymod(1, _expanded(prefix)), [*symbols, 0, 0, 0, 0, 0, 0]) ^ _CHECKSUMS[version]
+    symbols += [checksum >> shift & 31 for shift in range(25, -1, -5)]
+    return f"{prefix}1{bytes(symbols).translate(_TO_TEXT).decode()}"
+
+
+def _polymod(checksum: int, symbols: list[int]) -> int:
+    """BIP173's polymod, continued from a checksum; the five generators' combinations stand in a table."""
+    for symbol in symbols:
+        checksum = (checksum & 0x1FFFFFF) << 5 ^ symbol ^ _GENERATORS[checksum >> 25]
+    return checksum
+
+
+def _expanded(prefix: str) -> list[int]:
+    return [ord(letter) >> 5 for letter in prefix] + [0] + [ord(letter) & 31 for letter in prefix]

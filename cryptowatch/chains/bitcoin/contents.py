@@ -1,0 +1,107 @@
+"""What in a Bitcoin block or pending transaction is ours: the port's RawBlock and RawPending. Pure.
+
+Made by `chains.bitcoin.node` from fetched bytes; asked by the watcher with its up-to-date watch list. Keeps
+P5 (everything returned was checked against the hash that it was asked by) and the identity of P2:
+(transaction hash, output index).
+
+A coinbase uses no resource: a transfer whose transaction has none is newly mined and can be spent only 100
+blocks later (consensus/consensus.h, COINBASE_MATURITY).
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import compress
+
+from cryptowatch.chains.bitcoin.parse import (
+    AMOUNT_MAX_SAT,
+    MalformedData,
+    Transactions,
+    is_coinbase,
+    parse_block,
+    parse_transaction,
+    resources_of,
+    shown,
+)
+from cryptowatch.chains.port import BlockContents, BlockRef, Interest, PendingTransaction, Spend, Transfer
+from cryptowatch.money import BaseUnits
+
+
+@dataclass(frozen=True, slots=True)
+class BitcoinBlock:
+    """A whole block, read and proven."""
+
+    ref: BlockRef
+    asset: str
+    transactions: Transactions
+
+    @classmethod
+    def read(cls, raw: bytes, block_hash: bytes, height: int, asset: str) -> "BitcoinBlock":
+        """Raises MalformedData unless the bytes are the block with this hash (as shown)."""
+        header, transactions = parse_block(raw, block_hash)
+        return cls(BlockRef(height, header.hash, header.prev_hash, header.time), asset, transactions)
+
+    def contents(self, interest: Interest) -> BlockContents:
+        """What in it is ours."""
+        columns = self.transactions
+        resources = resources_of(columns.outpoints)
+        spends = tuple(
+            Spend(resources[number], shown(columns.ids[bisect_right(columns.input_ends, number)]))
+            for number in compress(range(len(resources)), interest.resources(resources))
+        )
+        paying, transfers = _transfers(columns, interest, self.asset)
+        used = {shown(columns.ids[number]): _resources_of(columns, number) for number in sorted(paying)}
+        return BlockContents(self.ref, transfers, spends, used, len(columns.ids), len(columns.raw))
+
+
+@dataclass(frozen=True, slots=True)
+class BitcoinPending:
+    """An unconfirmed transaction, read and proven to hash to its id."""
+
+    tx_hash: bytes
+    asset: str
+    transaction: Transactions
+
+    @classmethod
+    def read(cls, raw: bytes, tx_hash: bytes, asset: str) -> "BitcoinPending":
+        """Raises MalformedData unless the bytes are the transaction with this id (as shown)."""
+        transaction = parse_transaction(raw)
+        if shown(transaction.ids[0]) != tx_hash:
+            raise MalformedData("the transaction does not hash to its id")
+        return cls(tx_hash, asset, transaction)
+
+    def contents(self, interest: Interest) -> PendingTransaction | None:
+        """What in it is ours, or None."""
+        _, transfers = _transfers(self.transaction, interest, self.asset)
+        if not transfers:
+            return None
+        return PendingTransaction(self.tx_hash, transfers, _resources_of(self.transaction, 0))
+
+
+def _transfers(
+    columns: Transactions,
+    interest: Interest,
+    asset: str,
+) -> tuple[set[int], tuple[Transfer, ...]]:
+    """(numbers of the transactions that pay us, the transfers).
+
+    An output of zero is no money, and one above all coins can be in no valid block: neither is a transfer.
+    """
+    paying: set[int] = set()
+    transfers: list[Transfer] = []
+    for output in compress(range(len(columns.scripts)), interest.destinations(columns.scripts)):
+        number = bisect_right(columns.output_ends, output)
+        position = output - (columns.output_ends[number - 1] if number else 0)
+        amount = columns.amount_sat(number, position)
+        if not 0 < amount <= AMOUNT_MAX_SAT:
+            continue
+        paying.add(number)
+        transfers.append(
+            Transfer(shown(columns.ids[number]), position, columns.scripts[output], asset, BaseUnits(amount))
+        )
+    return paying, tuple(transfers)
+
+
+def _resources_of(columns: Transactions, number: int) -> tuple[bytes, ...]:
+    first = columns.input_ends[number - 1] if number else 0
+    outpoints = columns.outpoints[first : columns.input_ends[number]]
+    return () if is_coinbase(outpoints[0]) else tuple(resources_of(outpoints))

@@ -1,0 +1,63 @@
+"""Bitcoin's parts as one value: what `chains.connect` finds by the family's name."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from cryptowatch.chains.bitcoin.address import address_of, script_of
+from cryptowatch.chains.bitcoin.derive import (
+    ExtendedPublicKey,
+    InvalidExtendedKey,
+    Scheme,
+    derive_scripts,
+    parse_extended_key,
+)
+from cryptowatch.chains.bitcoin.node import BitcoinNode, Network
+from cryptowatch.chains.bitcoin.payments import BitcoinPlanner
+from cryptowatch.chains.bitcoin.rpc import RpcClient
+from cryptowatch.chains.connect import ConnectedChain
+from cryptowatch.errors import SettingsError
+from cryptowatch.settings import ChainSettings
+
+_SAT_KVB = 1000
+
+
+def connect(chain: str, settings: ChainSettings) -> ConnectedChain:
+    """No traffic happens yet. Raises SettingsError for an extended public key that is not one."""
+    wallet = settings.wallet
+    texts = {Scheme.BIP84: wallet.xpub_bip84}
+    if wallet.xpub_bip86 is not None:
+        texts[Scheme.BIP86] = wallet.xpub_bip86
+    scheme = Scheme.BIP84 if wallet.deposit_scheme == "bip84" else Scheme.BIP86
+    if scheme not in texts:
+        raise SettingsError(f"chains.{chain}.wallet.xpub_bip86", "is needed for deposit_scheme = bip86")
+    keys = {named: _key(chain, text, settings.network, named) for named, text in texts.items()}
+    nodes = [
+        BitcoinNode(
+            RpcClient(node.name, node.url, node.auth_file, timeout_s=settings.request_timeout_s),
+            network=settings.network, asset=settings.asset)
+        for node in settings.nodes]
+    return ConnectedChain(
+        chain=chain, settings=settings, nodes=nodes,
+        planner=BitcoinPlanner(settings.fees.long_term_sat_vb * _SAT_KVB),
+        read_address=partial(script_of, network=settings.network),
+        scheme=scheme, xpubs={int(named): text for named, text in texts.items()},
+        derive={int(named): partial(_derive, key, settings.network, named) for named, key in keys.items()})
+
+
+def _key(chain: str, text: str, network: Network, scheme: Scheme) -> ExtendedPublicKey:
+    try:
+        return parse_extended_key(text, network, scheme)
+    except InvalidExtendedKey as problem:
+        raise SettingsError(f"chains.{chain}.wallet.xpub_bip{int(scheme)}", str(problem)) from problem
+
+
+def _derive(
+    key: ExtendedPublicKey, network: Network, scheme: Scheme, branch: int, first: int, count: int,
+) -> Sequence[tuple[int, bytes, str]]:
+    """(index, script, address) of each key that exists."""
+    found = []
+    for derived in derive_scripts(key, scheme, branch, range(first, first + count)):
+        text = address_of(derived.script, network)
+        assert text is not None, "our own scripts have addresses"
+        found.append((derived.key_path[2], derived.script, text))
+    return found

@@ -1,0 +1,176 @@
+"""The composition root: the one file that names concrete parts and plugs them together. Start reading here.
+
+`cryptowatch run` calls `run`. Each role is a handful of loops; one process may run all of them or some. The main flow:
+`_watch` -> `Watcher.follow` -> `apply_block` (one database transaction) -> `machine.advance`.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from cryptowatch.chains.connect import ConnectedChain, connect
+from cryptowatch.chains.nodes import NodePool
+from cryptowatch.clock import Clock, SystemClock
+from cryptowatch.db import embedded
+from cryptowatch.db.migrate import migrate
+from cryptowatch.db.pool import Pool, connection, open_pool
+from cryptowatch.deposits.addresses import CHANGE_BRANCH, DEPOSIT_BRANCH, AddressSource, derive_ahead
+from cryptowatch.deposits.apply import chain_rules
+from cryptowatch.deposits.pending import PendingObserver
+from cryptowatch.deposits.watcher import Watcher
+from cryptowatch.deposits.watchlist import ChainWatchList
+from cryptowatch.ids import derived_id
+from cryptowatch.instruments import ChainInstruments, DatabaseInstruments
+from cryptowatch.ledger.balances import roll_up
+from cryptowatch.ledger.events import sequence_events
+from cryptowatch.loops import run_forever
+from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
+from cryptowatch.sending.reserve import CoinRules
+from cryptowatch.sending.worker import Sender, SendRules
+from cryptowatch.settings import Settings
+from cryptowatch.signing.client import SignerClient
+from cryptowatch.signing.families import signing_for
+from cryptowatch.telemetry.metrics import Metrics, create_metrics
+
+log = structlog.get_logger(__name__)
+
+ROLES = ("watch", "send", "webhooks", "api")
+
+_EMBEDDED = "embedded:"
+_SENDING_INTERVAL_S = 0.5
+_SEQUENCER_INTERVAL_S = 0.05
+_ROLL_UP_INTERVAL_S = 1
+_GAUGES_INTERVAL_S = 5
+_ADDRESSES_INTERVAL_S = 1
+_CHANGE_AHEAD = 100
+
+
+async def run(settings: Settings, roles: Collection[str], clock: Clock | None = None) -> None:
+    """Until cancelled, or until something that is not temporary goes wrong: then the error leaves here."""
+    clock = clock or SystemClock()
+    metrics = create_metrics(CollectorRegistry())
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_database(settings))
+        chains = {name: connect(name, chain) for name, chain in settings.chains.items()}
+        nodes = {
+            name: node_pool(chain, clock, ChainInstruments(name, metrics, clock)) for name, chain in chains.items()}
+        for opened in nodes.values():
+            stack.push_async_callback(opened.close)
+        async with asyncio.TaskGroup() as tasks:
+            plant = _Plant(tasks, pool, clock, metrics)
+            for name, chain in chains.items():
+                if "watch" in roles:
+                    _watch(plant, chain, nodes[name])
+                if "send" in roles:
+                    _send(plant, settings, chain, nodes[name])
+            _ledger(plant)
+            log.info("started", roles=list(roles), chains=list(chains))
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Pool]:
+    """The pool, with an embedded server around it where the settings ask for one, migrated where they allow it."""
+    async with AsyncExitStack() as stack:
+        dsn = settings.database.dsn
+        if dsn.startswith(_EMBEDDED):
+            dsn = await stack.enter_async_context(embedded.running(Path(dsn.removeprefix(_EMBEDDED))))
+        if settings.database.migrate:
+            for name in await asyncio.to_thread(migrate, dsn):
+                log.info("migrated", migration=name)
+        yield await stack.enter_async_context(open_pool(
+            dsn, application_name="cryptowatch", size_max=settings.database.pool_size,
+            statement_timeout_s=settings.database.statement_timeout_s,
+            lock_timeout_s=settings.database.lock_timeout_s))
+
+
+class _Plant:
+    """What every loop is plugged into."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, pool: Pool, clock: Clock, metrics: Metrics) -> None:
+        self.tasks, self.pool, self.clock, self.metrics = tasks, pool, clock, metrics
+
+    def loop(self, name: str, step: Callable[[], Awaitable[int]], interval_s: float) -> None:
+        self.tasks.create_task(run_forever(name, step, interval_s=interval_s, clock=self.clock), name=name)
+
+
+def node_pool(chain: ConnectedChain, clock: Clock, instruments: ChainInstruments | None) -> NodePool:
+    settings = chain.settings
+    return NodePool(
+        chain.chain, chain.nodes, quorum=settings.quorum, clock=clock, lag_blocks_max=settings.lag_blocks_max,
+        quarantine_s=settings.quarantine_s, observer=instruments, fork_search_depth_max=settings.reorg_depth_max)
+
+
+def _watch(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> None:
+    """Addresses ahead, blocks, mempools."""
+    name, settings = chain.chain, chain.settings
+    instruments = ChainInstruments(name, plant.metrics, plant.clock)
+    rules, watchlist = chain_rules(name, settings), ChainWatchList(name)
+    watcher = Watcher(
+        rules, nodes, plant.pool, plant.clock, watchlist, start_height=settings.start_height,
+        reorg_depth_max=settings.reorg_depth_max, fetch_ahead=settings.block_fetch_ahead,
+        observe=instruments.on_applied)
+    pending = PendingObserver(rules, nodes, plant.pool, plant.clock, watchlist)
+    sources = [AddressSource(name, scheme, chain.xpubs[scheme], derive) for scheme, derive in chain.derive.items()]
+
+    async def derive() -> int:
+        for source in sources:
+            await derive_ahead(plant.pool, source, DEPOSIT_BRANCH, settings.wallet.addresses_ahead)
+            await derive_ahead(plant.pool, source, CHANGE_BRANCH, _CHANGE_AHEAD)
+        return 0
+
+    async def follow() -> int:
+        try:
+            return await watcher.follow()
+        finally:
+            instruments.show_nodes(nodes)
+
+    plant.loop(f"addresses:{name}", derive, _ADDRESSES_INTERVAL_S)
+    plant.loop(f"watcher:{name}", follow, settings.poll_interval_s)
+    plant.loop(f"mempool:{name}", pending.observe, settings.mempool_interval_s)
+
+
+def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodePool) -> None:
+    """Queue and batches, then signing, broadcasting and bumping."""
+    name, own = chain.chain, chain.settings
+    instruments = ChainInstruments(name, plant.metrics, plant.clock)
+    coins = CoinRules(own.wallet.coin_confirmations_min, chain.scheme)
+    decimals = {asset: asset_settings.decimals for asset, asset_settings in own.assets.items()}
+    payouts = PayoutWorker(
+        name, nodes, plant.pool, plant.clock, chain.planner,
+        PayoutRules(coins, own.fees, own.batching, decimals), _entropy, instruments.on_batch)
+    sign = signing_for(own.family, SignerClient(settings.signer.socket, settings.signer.timeout_s), name)
+    sender = Sender(
+        name, nodes, plant.pool, plant.clock, chain.planner, sign,
+        SendRules(coins, own.fees, own.wallet.bump_after_blocks), instruments)
+    plant.loop(f"payouts:{name}", payouts.step, _SENDING_INTERVAL_S)
+    plant.loop(f"sender:{name}", sender.step, _SENDING_INTERVAL_S)
+
+
+def _ledger(plant: _Plant) -> None:
+    """What every process may do, whatever its roles: order events, fold house balances, show gauges."""
+    gauges = DatabaseInstruments(plant.pool, plant.metrics, plant.clock)
+
+    async def sequence() -> int:
+        async with connection(plant.pool) as conn:
+            return await sequence_events(conn)
+
+    async def fold() -> int:
+        async with connection(plant.pool) as conn:
+            await roll_up(conn)
+        return 0
+
+    plant.loop("sequencer", sequence, _SEQUENCER_INTERVAL_S)
+    plant.loop("roll-up", fold, _ROLL_UP_INTERVAL_S)
+    plant.loop("gauges", gauges.step, _GAUGES_INTERVAL_S)
+
+
+def _entropy(now: datetime) -> tuple[UUID, int]:
+    """A new lineage's id and the seed of its coin selection, from the system's randomness."""
+    return derived_id(now, os.urandom(16)), int.from_bytes(os.urandom(8), "big")

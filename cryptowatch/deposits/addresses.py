@@ -1,0 +1,70 @@
+"""Addresses for players: derived ahead from the wallet's public keys, each given to one account only, without gaps.
+
+`derive_ahead` runs in the watcher's process; `assign_address` in the API's. An address is in the table, and so watched,
+before anybody can be told of it (P2). No private key is near (P9).
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from cryptowatch.chains.connect import Derive
+from cryptowatch.db.pool import Connection, Pool, transaction
+from cryptowatch.db.queries import load_queries
+from cryptowatch.errors import SettingsError
+
+SQL = load_queries(__package__, "addresses.sql")
+
+DEPOSIT_BRANCH, CHANGE_BRANCH = 0, 1
+_DERIVED_AT_ONCE_MAX = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSource:
+    """One account-level public key of a chain's wallet. `scheme`: 84 (P2WPKH) or 86 (P2TR)."""
+
+    chain: str
+    scheme: int
+    xpub: str
+    derive: Derive
+
+
+async def derive_ahead(pool: Pool, source: AddressSource, branch: int, ahead: int) -> int:
+    """Keep at least `ahead` addresses of a branch free; how many were derived.
+
+    The counter's row is locked while deriving, so two processes never derive the same, and indexes commit in order.
+    Raises SettingsError when the wallet's key is another one than the addresses in the table came from.
+    """
+    derived = 0
+    while True:
+        async with transaction(pool) as conn:
+            row = await conn.fetchrow(SQL["lock_derivation"], source.chain, source.scheme, branch, source.xpub)
+            assert row is not None
+            if row["xpub"] != source.xpub:
+                raise SettingsError(
+                    f"chains.{source.chain}.wallet.xpub_bip{source.scheme}",
+                    "is not the key that this database's addresses were derived from")
+            free = await conn.fetchval(SQL["count_free"], source.chain, source.scheme, branch, ahead)
+            count = min(ahead - free, _DERIVED_AT_ONCE_MAX)
+            if count <= 0:
+                return derived
+            first = row["next_index"]
+            found = await asyncio.to_thread(source.derive, branch, first, count)
+            await conn.execute(
+                SQL["insert_addresses"], source.chain, source.scheme, branch, [script for _, script, _ in found],
+                [text for _, _, text in found], [index for index, _, _ in found])
+            await conn.execute(SQL["move_derivation"], source.chain, source.scheme, branch, first + count)
+            derived += count
+
+
+async def assign_address(
+    conn: Connection, chain: str, scheme: int, account_id: UUID, *, reuse: bool, now: datetime,
+) -> str | None:
+    """A fresh address for the account, or with `reuse` its latest. None: all that were derived ahead are taken."""
+    if reuse:
+        latest: str | None = await conn.fetchval(SQL["latest_of_account"], chain, account_id)
+        if latest is not None:
+            return latest
+    assigned: str | None = await conn.fetchval(SQL["assign"], chain, scheme, account_id, now)
+    return assigned

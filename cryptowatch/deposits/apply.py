@@ -1,0 +1,228 @@
+"""One block, or one rewind, as one database transaction: the third hop of the main flow.
+
+Called by `watcher` with a block that the quorum agreed on. In the caller's transaction it moves the chain's cursor by
+compare-and-set, records coins and our own transactions (`sending.track`), takes every deposit concerned through the
+machine, and writes rows, postings and events together. So a crash, a replay or a second daemon leaves either all of
+a block or none of it (P2, P8). Nothing here talks to a node (P4).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from cryptowatch.chains.port import BlockContents, BlockRef, Spend, Transfer
+from cryptowatch.db.pool import Connection
+from cryptowatch.db.queries import load_queries
+from cryptowatch.deposits.bookkeeping import post_effects
+from cryptowatch.chains.agreement import BlockPoint
+from cryptowatch.deposits.machine import (
+    Deposit, Event, HeadMoved, Included, Lost, Orphaned, Quarantine, State, advance,
+)
+from cryptowatch.deposits.policy import AssetPolicy, asset_policies, quarantine_reason
+from cryptowatch.deposits.records import Change, Record, change, new_record, read_record, write_changes
+from cryptowatch.errors import ConcurrentUpdate
+from cryptowatch.sending.track import track_block, track_rewind
+from cryptowatch.settings import ChainSettings
+
+SQL = load_queries(__package__, "apply.sql")
+
+#: Blocks kept beyond the deepest reorg that is followed, to tell a deep reorg from nodes of another chain.
+_BLOCKS_SPARE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ChainRules:
+    """What applying a block needs to know of its chain. `finality` is the depth at which nothing is undone."""
+
+    chain: str
+    #: What the network's fees are paid in.
+    asset: str
+    assets: Mapping[str, AssetPolicy]
+    finality: int
+    blocks_kept: int
+
+
+def chain_rules(chain: str, settings: ChainSettings) -> ChainRules:
+    assets = asset_policies(settings.assets)
+    finality = assets[settings.asset].deepest
+    return ChainRules(
+        chain, settings.asset, assets, finality, blocks_kept=max(settings.reorg_depth_max, finality) + _BLOCKS_SPARE)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a block or rewind did, for logs and metrics. `blocks_left` 0 = a block was appended."""
+
+    height: int
+    block_time: datetime
+    changes: Sequence[Change]
+    blocks_left: int = 0
+
+
+async def apply_block(
+    conn: Connection, rules: ChainRules, parent: BlockPoint, contents: BlockContents, now: datetime,
+) -> Applied:
+    """Append a block whose parent is the cursor's block.
+
+    Raises ConcurrentUpdate when the cursor is elsewhere, or another writer moved a deposit: roll back, look again.
+    """
+    ref = contents.ref
+    if ref.height != parent.height + 1 or ref.prev_hash != parent.hash:
+        raise ConcurrentUpdate("this block does not follow the cursor's block")
+    await _move_cursor(conn, SQL["advance_cursor"], rules.chain, parent, BlockPoint(ref.height, ref.hash), now)
+    await conn.execute(SQL["insert_block"], rules.chain, ref.height, ref.hash, ref.prev_hash, ref.time)
+    await conn.execute(SQL["forget_old_blocks"], rules.chain, ref.height - rules.blocks_kept)
+    await track_block(conn, rules.chain, rules.asset, contents, rules.finality, now)
+    changes = [
+        *await _found(conn, rules, contents, now),
+        *await _due(conn, rules, ref.height, {transfer.tx_hash for transfer in contents.transfers}),
+        *await _losers(conn, rules, contents.spends),
+    ]
+    await _write(conn, rules, changes, ref.height, now)
+    return Applied(ref.height, ref.time, changes)
+
+
+async def apply_again(
+    conn: Connection, rules: ChainRules, contents: BlockContents, head_height: int, now: datetime,
+) -> Applied:
+    """Look at a block below the cursor anew, and record only what was missed: coins, deposits, uses of coins.
+
+    The caller holds the chain's row. Deposits found late go as far as the head allows. Idempotent (P2).
+    """
+    await track_block(conn, rules.chain, rules.asset, contents, rules.finality, now, head_height=head_height)
+    changes = await _found(conn, rules, contents, now, head_height=head_height)
+    await _write(conn, rules, changes, head_height, now)
+    return Applied(contents.ref.height, contents.ref.time, changes)
+
+
+async def rewind(
+    conn: Connection, rules: ChainRules, head: BlockPoint, fork: BlockRef, accepted: bool, now: datetime,
+) -> Applied:
+    """Leave every block above `fork`, the last block that both branches share.
+
+    With `accepted` (a person's word) even final deposits are undone; without, the caller has checked that there are
+    none. Raises ConcurrentUpdate as apply_block does.
+    """
+    await _move_cursor(conn, SQL["rewind_cursor"], rules.chain, head, BlockPoint(fork.height, fork.hash), now)
+    await conn.execute(SQL["delete_blocks_above"], rules.chain, fork.height)
+    await track_rewind(conn, rules.chain, fork.height, now)
+    changes = []
+    for row in await conn.fetch(SQL["lock_orphaned_deposits"], rules.chain, fork.height):
+        record = _read(row, rules)
+        assert record.deposit.block is not None
+        changes.append(_steps(record, [Orphaned(record.deposit.block, accepted)]))
+    await _write(conn, rules, changes, fork.height, now)
+    return Applied(fork.height, fork.time, changes, head.height - fork.height)
+
+
+async def finalized_above(conn: Connection, chain: str, height: int) -> bool:
+    """Whether a rewind to this height would undo something final (P6)."""
+    return bool(await conn.fetchval(SQL["finalized_above"], chain, height))
+
+
+async def _move_cursor(
+    conn: Connection, query: str, chain: str, at: BlockPoint, to: BlockPoint, now: datetime,
+) -> None:
+    status = await conn.execute(query, chain, to.height, to.hash, at.height, at.hash, now)
+    if status != "UPDATE 1":
+        raise ConcurrentUpdate(f"the cursor of {chain} is no longer at {at.height}")
+
+
+async def _found(
+    conn: Connection, rules: ChainRules, contents: BlockContents, now: datetime, head_height: int | None = None,
+) -> list[Change]:
+    """Deposits in this block: new ones, and those that the mempool or an orphaned block showed before.
+
+    `head_height` None: this block is the head.
+    """
+    transfers = contents.transfers
+    if not transfers:
+        return []
+    hashes = list({transfer.tx_hash for transfer in transfers})
+    known = {
+        (row["tx_hash"], row["position"]): _read(row, rules)
+        for row in await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes)}
+    owners = await owned_destinations(conn, rules.chain, transfers)
+    block = BlockPoint(contents.ref.height, contents.ref.hash)
+    changes = []
+    for transfer in transfers:
+        owner = owners.get(transfer.destination)
+        if owner is None:
+            continue  # our own change, or an address that nobody was given: the coin is recorded, no deposit
+        record = known.get((transfer.tx_hash, transfer.position))
+        first: list[Event] = []
+        if record is None:
+            record, first = first_sight(rules, transfer, owner, now)
+        changes.append(_steps(record, [*first, Included(block), HeadMoved(head_height or block.height)]))
+    await remember_resources(conn, rules.chain, {c.record.tx_hash for c in changes}, contents.resources)
+    return changes
+
+
+async def owned_destinations(
+    conn: Connection, chain: str, transfers: Sequence[Transfer],
+) -> Mapping[bytes, asyncpg.Record]:
+    """destination -> address, account and its status, for those that belong to an account."""
+    destinations = list({transfer.destination for transfer in transfers})
+    return {row["destination"]: row for row in await conn.fetch(SQL["owned_destinations"], chain, destinations)}
+
+
+def first_sight(
+    rules: ChainRules, transfer: Transfer, owner: asyncpg.Record, now: datetime,
+) -> tuple[Record, list[Event]]:
+    """A deposit not known before, as detected, and the event that makes a person look first where policy says so."""
+    policy = rules.assets[transfer.asset]
+    required = policy.required(transfer.amount)
+    record = new_record(
+        rules.chain, transfer, account_id=owner["account_id"], address=owner["address"], decimals=policy.decimals,
+        deposit=Deposit(State.DETECTED, required.credit, required.finalize), now=now)
+    reason = quarantine_reason(transfer.amount, policy, owner["status"])
+    return record, [] if reason is None else [Quarantine(reason)]
+
+
+async def remember_resources(
+    conn: Connection, chain: str, tx_hashes: Iterable[bytes], resources: Mapping[bytes, tuple[bytes, ...]],
+) -> None:
+    pairs = [(resource, tx_hash) for tx_hash in tx_hashes for resource in resources.get(tx_hash, ())]
+    if pairs:
+        await conn.execute(SQL["remember_resources"], chain, [p[0] for p in pairs], [p[1] for p in pairs])
+
+
+async def _due(conn: Connection, rules: ChainRules, height: int, in_this_block: set[bytes]) -> list[Change]:
+    """Deposits of earlier blocks that reach a threshold with this one."""
+    rows = await conn.fetch(SQL["lock_due_deposits"], rules.chain, height)
+    return [_steps(_read(row, rules), [HeadMoved(height)]) for row in rows if row["tx_hash"] not in in_this_block]
+
+
+async def _losers(conn: Connection, rules: ChainRules, spends: Sequence[Spend]) -> list[Change]:
+    """Unconfirmed deposits whose input this block gave to another transaction: a double spend came true."""
+    if not spends:
+        return []
+    hashes = [row["tx_hash"] for row in await conn.fetch(
+        SQL["losers_of_resources"], rules.chain, [s.resource for s in spends], [s.tx_hash for s in spends])]
+    rows = await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes) if hashes else []
+    return [_steps(_read(row, rules), [Lost()]) for row in rows if row["block_height"] is None]
+
+
+async def _write(
+    conn: Connection, rules: ChainRules, changes: Sequence[Change], head_height: int, now: datetime,
+) -> None:
+    await write_changes(conn, changes, head_height, now)
+    await post_effects(conn, rules.chain, changes, now)
+    final = {c.record.tx_hash for c in changes if State.FINALIZED in c.passed}
+    if final:
+        await conn.execute(SQL["forget_finalized_resources"], rules.chain, list(final))
+
+
+def _read(row: asyncpg.Record, rules: ChainRules) -> Record:
+    return read_record(row, rules.assets[row["asset"]].decimals)
+
+
+def _steps(record: Record, events: Sequence[Event]) -> Change:
+    steps, deposit = [], record.deposit
+    for event in events:
+        step = advance(deposit, event)
+        steps.append(step)
+        deposit = step.deposit
+    return change(record, steps)

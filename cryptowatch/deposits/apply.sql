@@ -1,0 +1,67 @@
+-- name: advance_cursor
+-- Compare-and-set: only who knows the chain's present block may append to it.
+UPDATE chain SET height = $2, hash = $3, updated_at = $6
+WHERE chain = $1 AND height = $4 AND hash = $5
+
+-- name: insert_block
+-- A block of the chain that we follow.
+INSERT INTO block (chain, height, hash, prev_hash, time) VALUES ($1, $2, $3, $4, $5)
+
+-- name: forget_old_blocks
+-- Blocks too deep for any reorg that is followed.
+DELETE FROM block WHERE chain = $1 AND height < $2
+
+-- name: owned_destinations
+-- Which accounts these destinations belong to, with what decides about a new deposit.
+SELECT a.destination, a.address, a.account_id, account.status
+FROM address a JOIN account ON account.id = a.account_id
+WHERE a.chain = $1 AND a.destination = ANY($2::bytea[])
+
+-- name: lock_deposits_of_transactions
+-- Deposits of these transactions, in whatever state.
+SELECT d.*, a.address FROM deposit d JOIN address a USING (chain, destination)
+WHERE d.chain = $1 AND d.tx_hash = ANY($2::bytea[])
+ORDER BY d.id FOR NO KEY UPDATE OF d
+
+-- name: lock_due_deposits
+-- Deposits that reach a threshold at this height.
+SELECT d.*, a.address FROM deposit d JOIN address a USING (chain, destination)
+WHERE d.chain = $1 AND d.due_height <= $2
+ORDER BY d.id FOR NO KEY UPDATE OF d
+
+-- name: lock_orphaned_deposits
+-- Deposits in blocks that are being left.
+SELECT d.*, a.address FROM deposit d JOIN address a USING (chain, destination)
+WHERE d.chain = $1 AND d.block_height > $2
+ORDER BY d.id FOR NO KEY UPDATE OF d
+
+-- name: finalized_above
+-- Whether leaving the blocks above a height would undo something final.
+SELECT EXISTS (SELECT FROM deposit WHERE chain = $1 AND block_height > $2 AND state = 'finalized')
+    OR EXISTS (SELECT FROM lineage WHERE chain = $1 AND block_height > $2 AND state = 'finalized')
+
+-- name: losers_of_resources
+-- Unconfirmed deposits of another transaction than the one that now used their input in a block.
+SELECT DISTINCT r.tx_hash
+FROM unnest($2::bytea[], $3::bytea[]) AS used (resource, tx_hash)
+JOIN deposit_resource r ON r.chain = $1 AND r.resource = used.resource AND r.tx_hash <> used.tx_hash
+
+-- name: remember_resources
+-- What deposits' transactions use.
+INSERT INTO deposit_resource (chain, resource, tx_hash)
+SELECT $1, u.resource, u.tx_hash FROM unnest($2::bytea[], $3::bytea[]) AS u (resource, tx_hash)
+ON CONFLICT DO NOTHING
+
+-- name: forget_finalized_resources
+-- Inputs of deposits that are final need no watching; called with the deposits that became final just now.
+DELETE FROM deposit_resource r WHERE r.chain = $1 AND r.tx_hash = ANY($2::bytea[])
+AND NOT EXISTS (SELECT FROM deposit d WHERE d.chain = $1 AND d.tx_hash = r.tx_hash AND d.state <> 'finalized')
+
+-- name: rewind_cursor
+-- Compare-and-set back to the fork.
+UPDATE chain SET height = $2, hash = $3, updated_at = $6
+WHERE chain = $1 AND height = $4 AND hash = $5
+
+-- name: delete_blocks_above
+-- The blocks of the branch that is being left.
+DELETE FROM block WHERE chain = $1 AND height > $2

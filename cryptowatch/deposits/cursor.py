@@ -1,0 +1,90 @@
+"""Where we are on a chain, and the chain's own events: reorged, halted, resumed, nodes quarantined and recovered.
+
+Used by `watcher` and by the operators' commands. Keeps P6: a halted chain pays nothing until a person resumes it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from cryptowatch.chains.port import BlockRef
+from cryptowatch.db.pool import Connection
+from cryptowatch.db.queries import load_queries
+from cryptowatch.chains.agreement import BlockPoint
+from cryptowatch.ledger.events import NewEvent, append_events
+
+SQL = load_queries(__package__, "cursor.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The last block that was applied, and whether payouts are halted, and why."""
+
+    block: BlockPoint
+    halted: str | None
+    reorg_accepted: bool
+
+
+async def read_cursor(conn: Connection, chain: str) -> Cursor | None:
+    row = await conn.fetchrow(SQL["read_chain"], chain)
+    if row is None:
+        return None
+    return Cursor(BlockPoint(row["height"], row["hash"]), row["halted"], row["reorg_accepted_at"] is not None)
+
+
+async def start_cursor(conn: Connection, chain: str, asset: str, block: BlockRef, now: datetime) -> None:
+    """Begin after this block: the next one is the first that is looked at. A second daemon's start changes nothing."""
+    await conn.execute(SQL["start_chain"], chain, asset, block.height, block.hash, now)
+    await conn.execute(SQL["insert_block"], chain, block.height, block.hash, block.prev_hash, block.time)
+
+
+async def block_at(conn: Connection, chain: str, height: int) -> BlockRef | None:
+    """The block that we applied at this height, while it is kept."""
+    row = await conn.fetchrow(SQL["block_at"], chain, height)
+    return None if row is None else BlockRef(row["height"], row["hash"], row["prev_hash"], row["time"])
+
+
+async def halt(conn: Connection, chain: str, reason: str, now: datetime) -> bool:
+    """Stop the chain's payouts and say so once; False when it was halted already."""
+    row = await conn.fetchrow(SQL["halt"], chain, reason, now)
+    if row is None:
+        return False
+    await _tell(conn, chain, "halted", row["version"], {"height": row["height"], "reason": reason}, now)
+    return True
+
+
+async def resume(conn: Connection, chain: str, accept_reorg: bool, now: datetime) -> bool:
+    """A person's word that payouts may go on, and with `accept_reorg` that final deposits may be undone, once."""
+    row = await conn.fetchrow(SQL["resume"], chain, now, accept_reorg)
+    if row is None:
+        return False
+    await _tell(conn, chain, "resumed", row["version"], {"height": row["height"], "accept_reorg": accept_reorg}, now)
+    return True
+
+
+async def tell_reorg(conn: Connection, chain: str, head: BlockPoint, fork_height: int, now: datetime) -> None:
+    """Inside the rewind's transaction. Uses up a person's acceptance."""
+    version = await conn.fetchval(SQL["reorged"], chain)
+    await _tell(conn, chain, "reorged", version, {
+        "height": head.height, "hash": head.hash.hex(), "fork_height": fork_height,
+        "depth": head.height - fork_height}, now)
+
+
+async def tell_node(conn: Connection, chain: str, name: str, state: str, problem: str | None, now: datetime) -> None:
+    """`node.quarantined` or `node.recovered`; a second daemon that sees the same adds nothing."""
+    version = await conn.fetchval(SQL["node_changed"], chain, name, state, now)
+    if version is not None:
+        event = NewEvent(
+            type=f"node.{state}", entity_kind="node", entity_id=f"{chain}/{name}", entity_version=version,
+            account_id=None, created_at=now,
+            data=msgspec.json.encode({"chain": chain, "node": name, "problem": problem}).decode())
+        await append_events(conn, [event])
+
+
+async def _tell(
+    conn: Connection, chain: str, kind: str, version: int, data: dict[str, object], now: datetime,
+) -> None:
+    await append_events(conn, [NewEvent(
+        type=f"chain.{kind}", entity_kind="chain", entity_id=chain, entity_version=version, account_id=None,
+        data=msgspec.json.encode({"chain": chain, **data}).decode(), created_at=now)])

@@ -1,0 +1,19 @@
+-- name: insert_deposits
+-- New deposits in bulk.
+INSERT INTO deposit (id, chain, tx_hash, position, account_id, asset, amount, destination,
+    credit_confirmations, finalize_confirmations, state, block_height, block_hash, inclusion, due_height,
+    quarantine, version, created_at, updated_at)
+SELECT u.*, $1, $1
+FROM unnest($2::uuid[], $3::text[], $4::bytea[], $5::bigint[], $6::uuid[], $7::text[], $8::numeric[], $9::bytea[],
+    $10::integer[], $11::integer[], $12::text[], $13::bigint[], $14::bytea[], $15::integer[], $16::bigint[],
+    $17::text[], $18::integer[]) AS u
+
+-- name: update_deposits
+-- Compare-and-set on each row's version.
+UPDATE deposit d SET state = u.state, block_height = u.block_height, block_hash = u.block_hash,
+    inclusion = u.inclusion, due_height = u.due_height, quarantine = u.quarantine,
+    version = u.version, updated_at = $1
+FROM unnest($2::uuid[], $3::integer[], $4::text[], $5::bigint[], $6::bytea[], $7::integer[], $8::bigint[],
+            $9::text[], $10::integer[])
+    AS u (id, old_version, state, block_height, block_hash, inclusion, due_height, quarantine, version)
+WHERE d.id = u.id AND d.version = u.old_version

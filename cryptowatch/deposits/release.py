@@ -1,0 +1,32 @@
+"""A person lets a quarantined deposit go on; called by the API inside its own transaction."""
+
+from datetime import datetime
+from uuid import UUID
+
+from cryptowatch.db.pool import Connection
+from cryptowatch.db.queries import load_queries
+from cryptowatch.deposits.apply import ChainRules
+from cryptowatch.deposits.bookkeeping import post_effects
+from cryptowatch.deposits.machine import HeadMoved, Release, State, advance
+from cryptowatch.deposits.records import change, read_record, write_changes
+
+SQL = load_queries(__package__, "release.sql")
+
+
+async def release_deposit(
+    conn: Connection, deposit_id: UUID, rules: ChainRules, now: datetime,
+) -> State | None:
+    """The state it went on to: credited at once when it is deep enough by now. None: it is not in quarantine.
+
+    Locks the chain's cursor before the deposit, as the watcher does, so that no block comes in between.
+    """
+    height = await conn.fetchval(SQL["lock_height"], rules.chain)
+    row = await conn.fetchrow(SQL["lock_deposit"], deposit_id, rules.chain)
+    if height is None or row is None or row["state"] != State.QUARANTINED:
+        return None
+    record = read_record(row, rules.assets[row["asset"]].decimals)
+    released = advance(record.deposit, Release())
+    moved = change(record, [released, advance(released.deposit, HeadMoved(height))])
+    await write_changes(conn, [moved], height, now)
+    await post_effects(conn, rules.chain, [moved], now)
+    return moved.deposit.state

@@ -1,0 +1,185 @@
+"""Follows one chain: the second hop of the main flow, between `daemon` and `apply.apply_block`.
+
+Every poll it asks the pool where the quorum is, leaves blocks that the quorum left, and applies the next ones, fetching
+ahead while it catches up and never skipping one (P5). A reorg below finality, or deeper than is kept, is not followed:
+it halts the chain and waits for a person (P6). Two watchers on one database waste work and nothing else, since the
+cursor moves by compare-and-set only.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import structlog
+
+from cryptowatch.chains.agreement import BlockPoint
+from cryptowatch.chains.nodes import NodePool
+from cryptowatch.chains.port import BlockRef, RawBlock
+from cryptowatch.clock import Clock
+from cryptowatch.db.pool import Pool, connection, transaction
+from cryptowatch.deposits import cursor as chain_cursor
+from cryptowatch.deposits.apply import Applied, ChainRules, apply_block, finalized_above, rewind
+from cryptowatch.deposits.watchlist import ChainWatchList
+from cryptowatch.errors import ConcurrentUpdate, NoQuorum
+
+log = structlog.get_logger(__name__)
+
+#: Told after each block or rewind: (what was applied, blocks still to go).
+Observer = Callable[[Applied, int], None]
+
+
+@dataclass(slots=True)
+class Watcher:
+    """One chain's watcher. `start_height` None = begin at the quorum's head of the first start."""
+
+    rules: ChainRules
+    nodes: NodePool
+    pool: Pool
+    clock: Clock
+    watchlist: ChainWatchList
+    start_height: int | None
+    reorg_depth_max: int
+    fetch_ahead: int
+    observe: Observer
+    _loaded: bool = False
+
+    async def follow(self) -> int:
+        """Go to the quorum's head as it is now; the blocks applied. Raises NoQuorum, NodeUnavailable and such.
+
+        Safe to call again after any error: the database's cursor is the only memory that matters.
+        """
+        if not self._loaded:
+            async with connection(self.pool) as conn:
+                await self.watchlist.reload(conn)
+            self._loaded = True
+        await self._tell_nodes()
+        head = await self.nodes.agreed_head()
+        if head is None:
+            raise NoQuorum(f"{self.rules.chain}: no head is agreed by the quorum")
+        at = await self._cursor(head)
+        try:
+            branch = await self._on_agreed_branch(at, head)
+            if not branch:
+                return 0
+            return await self._append(branch, head)
+        except ConcurrentUpdate:
+            # Another daemon was first: what is in memory may be behind the database.
+            self._loaded = False
+            raise
+
+    async def _cursor(self, head: BlockPoint) -> BlockPoint:
+        async with connection(self.pool) as conn:
+            cursor = await chain_cursor.read_cursor(conn, self.rules.chain)
+        if cursor is not None:
+            return cursor.block
+        height = head.height if self.start_height is None else min(self.start_height, head.height)
+        start = await self._agreed(height)
+        raw = await self.nodes.block(start, height)
+        async with transaction(self.pool) as conn:
+            await chain_cursor.start_cursor(
+                conn, self.rules.chain, self.rules.asset, raw.ref, self.clock.now())
+        log.info("chain started", chain=self.rules.chain, height=height)
+        return BlockPoint(height, start)
+
+    async def _agreed(self, height: int) -> bytes:
+        found = await self.nodes.agreed_hash(height)
+        if found is None:
+            raise NoQuorum(f"{self.rules.chain}: no hash is agreed at height {height}")
+        return found
+
+    async def _on_agreed_branch(self, at: BlockPoint, head: BlockPoint) -> BlockPoint | None:
+        """The cursor once it stands on the quorum's branch; rewinds when it did not. None: halted, wait."""
+        if await self._shares(at, head):
+            return at
+        fork = await self._fork(at, head)
+        return None if fork is None else await self._leave(at, fork)
+
+    async def _shares(self, at: BlockPoint, head: BlockPoint) -> bool:
+        """Whether our block is on the agreed branch; nodes that are only behind us still share it."""
+        if head.height >= at.height:
+            return await self._agreed(at.height) == at.hash
+        async with connection(self.pool) as conn:
+            ours = await chain_cursor.block_at(conn, self.rules.chain, head.height)
+        return ours is not None and ours.hash == head.hash
+
+    async def _fork(self, at: BlockPoint, head: BlockPoint) -> BlockRef | None:
+        """The last block that both branches share, or None when it is deeper than may be followed."""
+        height = min(at.height - 1, head.height)
+        while height >= 0 and at.height - height <= self.reorg_depth_max:
+            async with connection(self.pool) as conn:
+                ours = await chain_cursor.block_at(conn, self.rules.chain, height)
+            if ours is None:
+                break
+            if await self._agreed(height) == ours.hash:
+                return ours
+            height -= 1
+        await self._halt(f"the quorum left our branch more than {at.height - height - 1} blocks ago")
+        return None
+
+    async def _leave(self, at: BlockPoint, fork: BlockRef) -> BlockPoint | None:
+        now = self.clock.now()
+        async with transaction(self.pool) as conn:
+            cursor = await chain_cursor.read_cursor(conn, self.rules.chain)
+            accepted = cursor is not None and cursor.reorg_accepted
+            final = not accepted and await finalized_above(conn, self.rules.chain, fork.height)
+            if not final:
+                applied = await rewind(conn, self.rules, at, fork, accepted, now)
+                await chain_cursor.tell_reorg(conn, self.rules.chain, at, fork.height, now)
+        if final:
+            await self._halt(f"a reorg from {at.height} down to {fork.height} would undo final money")
+            return None
+        log.warning("reorg", chain=self.rules.chain, depth=at.height - fork.height, fork_height=fork.height)
+        self.observe(applied, 0)
+        async with connection(self.pool) as conn:
+            await self.watchlist.reload(conn)
+        return BlockPoint(fork.height, fork.hash)
+
+    async def _halt(self, reason: str) -> None:
+        async with transaction(self.pool) as conn:
+            first = await chain_cursor.halt(conn, self.rules.chain, reason, self.clock.now())
+        if first:
+            log.critical("chain halted", chain=self.rules.chain, reason=reason)
+
+    async def _append(self, at: BlockPoint, head: BlockPoint) -> int:
+        applied_blocks = 0
+        async with aclosing(self._fetched(at.height + 1, head.height)) as blocks:
+            async for raw in blocks:
+                if raw.ref.prev_hash != at.hash:
+                    break  # the agreed branch changed while we fetched: the next call sees where it forks
+                async with connection(self.pool) as conn:
+                    await self.watchlist.refresh(conn)
+                contents = raw.contents(self.watchlist.interest)
+                async with transaction(self.pool) as conn:
+                    applied = await apply_block(conn, self.rules, at, contents, self.clock.now())
+                self.watchlist.applied(contents)
+                at = BlockPoint(raw.ref.height, raw.ref.hash)
+                applied_blocks += 1
+                self.observe(applied, head.height - at.height)
+        return applied_blocks
+
+    async def _fetched(self, first: int, last: int) -> AsyncGenerator[RawBlock, None]:
+        """The agreed blocks in order, with at most `fetch_ahead` of them under way."""
+        under_way: deque[asyncio.Task[RawBlock]] = deque()
+        heights = iter(range(first, last + 1))
+        try:
+            while True:
+                while len(under_way) < self.fetch_ahead and (height := next(heights, None)) is not None:
+                    under_way.append(asyncio.create_task(self._fetch(height)))
+                if not under_way:
+                    return
+                yield await under_way.popleft()
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def _fetch(self, height: int) -> RawBlock:
+        return await self.nodes.block(await self._agreed(height), height)
+
+    async def _tell_nodes(self) -> None:
+        for change in self.nodes.drain_changes():
+            async with transaction(self.pool) as conn:
+                await chain_cursor.tell_node(
+                    conn, self.rules.chain, change.node, change.kind, change.reason, self.clock.now())

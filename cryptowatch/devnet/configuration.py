@@ -1,0 +1,221 @@
+"""What a devnet puts into its folder: `devnet.json`, the daemon's settings and the wallet's keys.
+
+Called by `network.up`. All files with secrets are mode 0600. Wallet keys and API keys are made once per
+folder; addresses and node passwords are new at every start.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from cryptowatch.devnet.client import Net, net_of
+from cryptowatch.devnet.faucet import WALLET as FAUCET_WALLET
+from cryptowatch.devnet.keys import WalletKeys, write_keys
+from cryptowatch.devnet.nodes import write_private
+from cryptowatch.devnet.processes import Program
+from cryptowatch.devnet.proxy import FaultProxy
+from cryptowatch.errors import OperatorError
+from cryptowatch.leash import leashed
+
+DOCUMENT, SETTINGS = "devnet.json", "cryptowatch.toml"
+_SOCKET_PATH_LENGTH_MAX = 107
+
+# Timings are short: a person or a test is waiting.
+_SETTINGS = """\
+# Written by `cryptowatch devnet up`, anew at every start. A private network: nothing here is worth anything.
+[database]
+dsn = {dsn}
+migrate = true
+
+[api]
+host = "127.0.0.1"
+port = {api_port}
+
+[webhooks]
+allow_private_addresses = true
+schedule_s = [1, 2, 5, 10, 30]
+
+[signer]
+socket = {socket}
+keystore = {keystore}
+passphrase_file = {passphrase_file}
+log = {signer_log}
+
+[signer.policy.bitcoin]
+transaction_amount_max = "100"
+hourly_amount_max = "1000"
+
+[chains.bitcoin]
+network = "regtest"
+quorum = {quorum}
+start_height = {start_height}
+poll_interval_s = 0.25
+mempool_interval_s = 0.25
+request_timeout_s = 5
+quarantine_s = 5
+
+[chains.bitcoin.wallet]
+xpub_bip84 = {xpub_bip84}
+xpub_bip86 = {xpub_bip86}
+
+[chains.bitcoin.batching]
+wait_max_s = 1
+
+[chains.bitcoin.assets.BTC]
+withdrawal_min = "0.0001"
+withdrawal_max = "10"
+withdrawal_fee = "0.00005"
+
+[[chains.bitcoin.assets.BTC.tiers]]
+up_to = "1"
+credit_confirmations = 1
+finalize_confirmations = 3
+
+[[chains.bitcoin.assets.BTC.tiers]]
+credit_confirmations = 2
+finalize_confirmations = 6
+"""
+_NODE = """
+[[chains.bitcoin.nodes]]
+name = {name}
+url = {url}
+auth_file = {auth_file}
+"""
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """The folder is ours alone; `devnet.json` is there while the network runs. Raises OperatorError."""
+    with (folder / "lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as problem:
+            raise OperatorError(f"a devnet runs in {folder} already") from problem
+        (folder / DOCUMENT).unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            (folder / DOCUMENT).unlink(missing_ok=True)
+
+
+def write(
+    folder: Path,
+    *,
+    dsn: str,
+    control_url: str,
+    api_port: int,
+    proxies: Sequence[FaultProxy],
+    start_height: int,
+) -> Net:
+    """Writes all files; answers the network as its users see it."""
+    document: dict[str, Any] = {
+        "postgres_dsn": dsn,
+        "api_url": f"http://127.0.0.1:{api_port}",
+        **_api_keys(folder),
+        "control_url": control_url,
+        "bitcoin": [{"rpc_url": proxy.url, "direct_rpc_url": proxy.node.url} for proxy in proxies],
+        "ethereum": [],
+        "tokens": {},
+        "faucet": {"bitcoin_wallet": FAUCET_WALLET},
+    }
+    text = _SETTINGS.format(
+        api_port=api_port,
+        quorum=len(proxies) // 2 + 1,
+        start_height=start_height,
+        **_quoted(_texts(folder, dsn, write_keys(folder))),
+    )
+    for proxy in proxies:
+        node = {
+            "name": f"bitcoin-{proxy.node.index}",
+            "url": proxy.address,
+            "auth_file": str(proxy.node.auth_file),
+        }
+        text += _NODE.format(**_quoted(node))
+    write_private(folder / SETTINGS, text)
+    # Whoever waits for the file shall find it whole.
+    write_private(folder / f"{DOCUMENT}.unfinished", json.dumps(document, indent=2) + "\n")
+    (folder / f"{DOCUMENT}.unfinished").rename(folder / DOCUMENT)
+    return net_of(folder, document)
+
+
+def daemon_programs(folder: Path, net: Net) -> list[Program]:
+    """Signer and daemon as a user would start them."""
+    settings = str(folder / SETTINGS)
+    signer = leashed([sys.executable, "-m", "cryptowatch", "signer", "--config", settings])
+    daemon = leashed([sys.executable, "-m", "cryptowatch", "run", "--config", settings])
+    # Found wherever this very package was found, also when that is a work tree.
+    package_root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH", "")]))
+    environment = {**os.environ, "PYTHONPATH": path}
+
+    async def signer_ready() -> bool:
+        try:
+            _, writer = await asyncio.open_unix_connection(signer_socket(folder))
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    async def daemon_ready() -> bool:
+        try:
+            timeout = aiohttp.ClientTimeout(total=5)
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.get(net.api_url + "/health/ready") as answer,
+            ):
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    return [
+        Program("signer", tuple(signer), folder / "signer.log", ready=signer_ready, environment=environment),
+        Program("daemon", tuple(daemon), folder / "daemon.log", ready=daemon_ready, environment=environment),
+    ]
+
+
+def signer_socket(folder: Path) -> Path:
+    """In the folder, or in a private temporary one when that path is too long for a socket."""
+    wanted = folder / "signer.sock"
+    if len(os.fsencode(wanted)) <= _SOCKET_PATH_LENGTH_MAX:
+        return wanted
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    short = Path(tempfile.gettempdir()) / f"cryptowatch-devnet-{os.geteuid()}-{digest}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    return short / "signer.sock"
+
+
+def _api_keys(folder: Path) -> dict[str, str]:
+    """The casino backend's key, and another for approvals. Random: the daemon has to be told of them."""
+    path = folder / "api-keys.json"
+    if not path.exists():
+        keys = {name: f"cwk_{secrets.token_urlsafe(24)}" for name in ("api_key", "approver_key")}
+        write_private(path, json.dumps(keys) + "\n")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _texts(folder: Path, dsn: str, keys: WalletKeys) -> dict[str, str]:
+    return {
+        "dsn": dsn,
+        "socket": str(signer_socket(folder)),
+        "keystore": str(keys.keystore),
+        "passphrase_file": str(keys.passphrase_file),
+        "signer_log": str(folder / "signer-log.jsonl"),
+        "xpub_bip84": keys.xpub_bip84,
+        "xpub_bip86": keys.xpub_bip86,
+    }
+
+
+def _quoted(texts: dict[str, str]) -> dict[str, str]:
+    """As TOML strings: JSON's escapes are a part of TOML's."""
+    return {name: json.dumps(text, ensure_ascii=False) for name, text in texts.items()}

@@ -1,0 +1,80 @@
+"""A devnet in the foreground, until Ctrl-C or SIGTERM: what `cryptowatch devnet up` runs.
+
+Also `python -m cryptowatch.devnet.foreground DIR`, for tests: without the command line around it.
+Either signal stops all that was started, in order, also while it is still starting.
+"""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from cryptowatch.devnet.client import Net
+from cryptowatch.devnet.network import up
+
+
+def run(
+    folder: Path,
+    *,
+    daemon: bool = False,
+    block_time_s: float = 0,
+    bitcoin_nodes: int = 3,
+    seed: int | None = None,
+) -> None:
+    """Blocks. Raises OperatorError when a part does not start."""
+    asyncio.run(_until_told(folder, daemon, block_time_s, bitcoin_nodes, seed))
+
+
+async def _until_told(
+    folder: Path, daemon: bool, block_time_s: float, bitcoin_nodes: int, seed: int | None
+) -> None:
+    console = Console(highlight=False)
+    running = asyncio.current_task()
+    assert running is not None
+    told = asyncio.Event()
+    started = False
+
+    def stop() -> None:
+        told.set()
+        # While starting nobody waits for it: the start itself is broken off, and undone.
+        if not started:
+            running.cancel()
+
+    for wish in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(wish, stop)
+    try:
+        async with up(
+            folder,
+            bitcoin_nodes=bitcoin_nodes,
+            daemon=daemon,
+            block_time_s=block_time_s,
+            seed=seed,
+            progress=lambda step: console.print(f"[dim]devnet[/dim] {step}"),
+        ) as net:
+            started = True
+            console.print(_summary(net))
+            await told.wait()
+            console.print("[dim]devnet[/dim] stopping")
+    except asyncio.CancelledError:
+        if not told.is_set():
+            raise
+    console.print("[dim]devnet[/dim] stopped")
+
+
+def _summary(net: Net) -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    rows = [("control", net.control_url), ("postgres", net.postgres_dsn), ("api", net.api_url)]
+    rows += [(f"bitcoin {n}", node.rpc_url) for n, node in enumerate(net.bitcoin)]
+    rows += [("settings", str(net.settings_file)), ("stop", "Ctrl-C")]
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]))

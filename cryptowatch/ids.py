@@ -1,0 +1,46 @@
+"""Ids as the API shows them: a prefix that names the kind, and the row's UUIDv7 in hex. Opaque to users."""
+
+import hashlib
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+class Kind(StrEnum):
+    ACCOUNT = "acc"
+    DEPOSIT = "dep"
+    WITHDRAWAL = "wd"
+    TRANSACTION = "tx"
+    ENDPOINT = "we"
+    DELIVERY = "whd"
+    API_KEY = "key"
+    TRANSFER = "tr"
+
+
+def show_id(kind: Kind, value: UUID) -> str:
+    return f"{kind}_{value.hex}"
+
+
+def read_id(kind: Kind, text: str) -> UUID | None:
+    """None when the text is not an id of this kind: such a thing does not exist."""
+    prefix, _, digits = text.partition("_")
+    if prefix != kind or len(digits) != 32 or not digits.isascii():
+        return None
+    try:
+        value = UUID(hex=digits)
+    except ValueError:
+        return None
+    return value if value.hex == digits else None
+
+
+def derived_id(now: datetime, *facts: bytes) -> UUID:
+    """A UUIDv7 (RFC 9562) of a time and of facts instead of randomness: the same facts at the same time, the same id.
+
+    Time first keeps index inserts local; uniqueness rests on the facts (which a unique constraint guards too).
+    """
+    digest = hashlib.sha256(b"\x00".join(facts)).digest()
+    milliseconds = int(now.timestamp() * 1000)
+    random_bits = int.from_bytes(digest[:10], "big") & ((1 << 76) - 1)
+    value = milliseconds << 80 | random_bits
+    value = value & ~(0xF << 76) | 0x7 << 76
+    return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)

@@ -1,0 +1,112 @@
+"""Turns what the loops report into metrics. Made by `daemon`; nothing here decides anything."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptowatch.chains.nodes import NodePool
+from cryptowatch.chains.port import NodeState
+from cryptowatch.clock import Clock
+from cryptowatch.db.pool import Pool, connection
+from cryptowatch.db.queries import load_queries
+from cryptowatch.deposits.apply import Applied
+from cryptowatch.deposits.machine import State
+from cryptowatch.ledger.events import unsequenced_events
+from cryptowatch.telemetry.metrics import Metrics
+
+SQL = load_queries(__package__, "instruments.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class ChainInstruments:
+    """One chain's. Implements `chains.nodes.NodeObserver`."""
+
+    chain: str
+    metrics: Metrics
+    clock: Clock
+
+    def on_request(self, node: str, method: str, seconds: float, error: str | None) -> None:
+        self.metrics.nodes.request_seconds.labels(self.chain, node, method).observe(seconds)
+        if error is not None:
+            self.metrics.nodes.request_errors.labels(self.chain, node, method).inc()
+
+    def on_applied(self, applied: Applied, blocks_to_go: int) -> None:
+        """After each block and each rewind."""
+        chains, now = self.metrics.chains, self.clock.now()
+        if applied.blocks_left:
+            chains.reorg_depth_blocks.labels(self.chain).observe(applied.blocks_left)
+        else:
+            chains.blocks_applied.labels(self.chain).inc()
+        chains.agreed_head_height.labels(self.chain).set(applied.height + blocks_to_go)
+        chains.scan_lag_blocks.labels(self.chain).set(blocks_to_go)
+        chains.scan_lag_seconds.labels(self.chain).set(
+            0 if blocks_to_go == 0 else _age_s(applied.block_time, now))
+        for c in applied.changes:
+            for state in c.passed:
+                self.metrics.deposits.entered.labels(self.chain, c.record.asset, state).inc()
+            seconds = _age_s(c.record.created_at, now)
+            if State.CREDITED in c.passed:
+                self.metrics.deposits.credit_seconds.labels(self.chain, c.record.asset).observe(seconds)
+            if State.FINALIZED in c.passed:
+                self.metrics.deposits.finality_seconds.labels(self.chain, c.record.asset).observe(seconds)
+
+    def on_batch(self, payouts: int, fee_rate: int) -> None:
+        self.metrics.payouts.payouts_per_transaction.labels(self.chain).observe(payouts)
+        self.metrics.payouts.fee_rate_bid.labels(self.chain).set(fee_rate)
+
+    def on_bump(self) -> None:
+        self.metrics.payouts.bumps.labels(self.chain).inc()
+
+    def on_signing(self, refused: bool) -> None:
+        self.metrics.payouts.signer_requests.labels(self.chain).inc()
+        if refused:
+            self.metrics.payouts.signer_refusals.labels(self.chain).inc()
+
+    def show_nodes(self, nodes: NodePool) -> None:
+        """The nodes as the last rounds left them."""
+        shown = self.metrics.nodes
+        for status in nodes.statuses():
+            for state in NodeState:
+                shown.state.labels(self.chain, status.name, state).set(status.state is state)
+            if status.height is not None:
+                shown.head_height.labels(self.chain, status.name).set(status.height)
+            if status.lag_blocks is not None:
+                shown.lag_blocks.labels(self.chain, status.name).set(status.lag_blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseInstruments:
+    """Gauges that are read from the database now and then."""
+
+    pool: Pool
+    metrics: Metrics
+    clock: Clock
+
+    async def step(self) -> int:
+        now = self.clock.now()
+        async with connection(self.pool) as conn:
+            waiting = await conn.fetch(SQL["withdrawals_waiting"])
+            oldest = await conn.fetch(SQL["oldest_queued"])
+            wallets = await conn.fetch(SQL["wallet_balances"])
+            chains = await conn.fetch(SQL["chains"])
+            lag = await unsequenced_events(conn)
+        payouts = self.metrics.payouts
+        payouts.waiting.clear()
+        for row in waiting:
+            payouts.waiting.labels(row["chain"], row["asset"], row["state"]).set(row["count"])
+        payouts.oldest_queued_age_seconds.clear()
+        for row in oldest:
+            payouts.oldest_queued_age_seconds.labels(row["chain"]).set(_age_s(row["queued_at"], now))
+        for row in wallets:
+            for state in ("confirmed", "unconfirmed", "reserved"):
+                payouts.wallet_balance_base_units.labels(row["chain"], row["asset"], state).set(row[state])
+        for row in chains:
+            self.metrics.chains.halted.labels(row["chain"]).set(row["halted"])
+        database = self.metrics.database
+        database.event_log_lag.labels("sequencer").set(lag)
+        database.pool_connections.labels("idle").set(self.pool.get_idle_size())
+        database.pool_connections.labels("busy").set(self.pool.get_size() - self.pool.get_idle_size())
+        return 0
+
+
+def _age_s(since: datetime, now: datetime) -> float:
+    return max(0.0, (now - since).total_seconds())

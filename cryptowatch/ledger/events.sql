@@ -1,0 +1,39 @@
+-- name: append
+-- Events in the order given; a trigger queues each for its position.
+INSERT INTO event (type, entity_kind, entity_id, entity_version, account_id, data, created_at)
+SELECT type, entity_kind, entity_id, entity_version, account_id, data, created_at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::uuid[], $6::json[], $7::timestamptz[])
+     WITH ORDINALITY
+     AS new (type, entity_kind, entity_id, entity_version, account_id, data, created_at, ordinal)
+ORDER BY ordinal
+
+-- name: sequence
+-- Gives positions to committed events.
+SELECT sequence_events($1)
+
+-- name: read
+-- The feed after a position, optionally of some types or of one account only.
+SELECT p.position, e.id, e.type, e.entity_kind, e.entity_id, e.entity_version, e.account_id, e.data, e.created_at
+FROM event_position p JOIN event e ON e.id = p.event_id
+WHERE p.position > $1
+  AND ($3::text[] IS NULL OR e.type = ANY ($3))
+  AND ($4::uuid IS NULL OR e.account_id = $4)
+ORDER BY p.position
+LIMIT $2
+
+-- name: read_account
+-- The feed of one account after a position, by the account's own index.
+SELECT p.position, e.id, e.type, e.entity_kind, e.entity_id, e.entity_version, e.account_id, e.data, e.created_at
+FROM event e JOIN event_position p ON p.event_id = e.id
+WHERE e.account_id = $4 AND p.position > $1
+  AND ($3::text[] IS NULL OR e.type = ANY ($3))
+ORDER BY p.position
+LIMIT $2
+
+-- name: head
+-- The last position given, 0 when there is none.
+SELECT coalesce(max(position), 0) FROM event_position
+
+-- name: unsequenced
+-- How many committed events wait for a position.
+SELECT count(*) FROM event_queue

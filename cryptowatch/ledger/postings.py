@@ -1,0 +1,149 @@
+"""Moving money: postings, alone or in batches, each exactly once (P1, P2).
+
+Called by every feature, inside its own transaction or on a connection without one (a call is one statement,
+so it is atomic by itself). The effects live in `ledger_post_one` and `ledger_post` (0001-ledger.sql).
+
+    post        one posting; a refusal is a value
+    post_each   a batch; each posting stands for itself, refusals are values
+    post_all    a batch; all or nothing, a refusal raises and undoes the transaction
+
+An answer is never guessed: after DatabaseUnavailable, post the same keys again and see `exists` or `created`.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from cryptowatch.db.pool import Connection
+from cryptowatch.db.queries import load_queries
+from cryptowatch.errors import ConcurrentUpdate, CryptowatchError
+from cryptowatch.ledger.rules import DONE, Balance, Posting, Status
+
+SQL = load_queries(__package__, "ledger.sql")
+
+#: 0001-ledger.sql: a posting that cannot be right whatever the balances are; a refusal in `post_all`.
+_MISUSE = "LE002"
+_REFUSED = "LE003"
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """The answer to one posting. `balance` is the customer's after it (for `exists`: after it back then; for
+    a refusal: as it stands), None for house transfers."""
+
+    status: Status
+    balance: Balance | None
+
+    @property
+    def done(self) -> bool:
+        """Whether the posting is in the ledger, now or since before."""
+        return self.status in DONE
+
+
+class PostingRefused(CryptowatchError):
+    """One posting of an all-or-nothing batch was refused; the transaction can only be rolled back."""
+
+    def __init__(self, posting: Posting, status: Status) -> None:
+        super().__init__(f"posting {posting.key}: {status}")
+        self.posting = posting
+        self.status = status
+
+
+class PostingMisuse(CryptowatchError):
+    """Accounts, kind or the posting to resolve do not fit each other: a mistake in the program."""
+
+
+async def post(connection: Connection, posting: Posting, created_at: datetime) -> Posted:
+    """Make one posting, idempotent by its key; `created_at` is kept from the first time.
+
+    Raises PostingMisuse, and ConcurrentUpdate when the transaction should run anew.
+    """
+    async with _named_errors([posting]):
+        row = await connection.fetchrow(
+            SQL["post_one"],
+            posting.key,
+            posting.kind,
+            posting.customer,
+            posting.from_account,
+            posting.to_account,
+            posting.amount_base_units,
+            posting.resolves,
+            posting.reference,
+            created_at,
+        )
+    assert row is not None
+    return _posted(row)
+
+
+async def post_each(
+    connection: Connection, postings: Sequence[Posting], created_at: datetime
+) -> list[Posted]:
+    """Make a batch of any size in one round trip; answers in order, as if posted one after the other.
+
+    Refused postings leave the others standing. Raises as `post` does.
+    """
+    return await _post_batch(connection, postings, created_at, all_or_nothing=False)
+
+
+async def post_all(connection: Connection, postings: Sequence[Posting], created_at: datetime) -> list[Posted]:
+    """Make a batch of any size in one round trip, all of it or nothing; answers are `created` or `exists`.
+
+    Raises PostingRefused for the first posting that cannot be made: the caller's transaction is then lost,
+    so nothing that it did beside the postings stays either. Raises as `post` does.
+    """
+    return await _post_batch(connection, postings, created_at, all_or_nothing=True)
+
+
+async def _post_batch(
+    connection: Connection, postings: Sequence[Posting], created_at: datetime, *, all_or_nothing: bool
+) -> list[Posted]:
+    if not postings:
+        return []
+    repeats = _has_repeats(postings)
+    async with _named_errors(postings):
+        rows = await connection.fetch(
+            SQL["post_batch"],
+            [posting.key for posting in postings],
+            [posting.kind for posting in postings],
+            [posting.customer for posting in postings],
+            [posting.from_account for posting in postings],
+            [posting.to_account for posting in postings],
+            [posting.amount_base_units for posting in postings],
+            [posting.resolves for posting in postings],
+            [posting.reference for posting in postings],
+            created_at,
+            all_or_nothing,
+            repeats,
+        )
+    return [_posted(row) for row in rows]
+
+
+def _has_repeats(postings: Sequence[Posting]) -> bool:
+    """A key twice, or one posting resolved twice: then the order within the batch decides."""
+    resolved = [posting.resolves for posting in postings if posting.resolves is not None]
+    return len({posting.key for posting in postings}) < len(postings) or len(set(resolved)) < len(resolved)
+
+
+def _posted(row: Any) -> Posted:
+    status, total, unfinalized, held = row
+    return Posted(Status(status), None if total is None else Balance(total, unfinalized, held))
+
+
+@asynccontextmanager
+async def _named_errors(postings: Sequence[Posting]) -> AsyncIterator[None]:
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        # Another transaction took one of the keys between our look and our insert, for another account.
+        raise ConcurrentUpdate(str(error)) from error
+    except asyncpg.PostgresError as error:
+        if error.sqlstate == _MISUSE:
+            raise PostingMisuse(str(error)) from error
+        if error.sqlstate == _REFUSED:
+            index, status = str(getattr(error, "detail", "")).split(" ")
+            raise PostingRefused(postings[int(index)], Status(status)) from error
+        raise

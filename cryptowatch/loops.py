@@ -1,0 +1,56 @@
+"""How every long-running part runs: one step again and again, waiting out what passes by itself.
+
+Used by `daemon` for each worker. Only named errors are retried: Temporary (a node, the database or the signer is
+away) and ConcurrentUpdate (another writer was first). Anything else ends the process, and its supervisor starts it
+anew: every step begins from what the database says, so that is safe.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from cryptowatch.clock import Clock
+from cryptowatch.errors import ConcurrentUpdate, Temporary
+
+log = structlog.get_logger(__name__)
+
+_BACKOFF_MAX_S = 15.0
+
+#: Told the error's class name at each failure, and None when the step works again.
+ObserveFailure = Callable[[str, str | None], None]
+
+
+async def run_forever(
+    name: str, step: Callable[[], Awaitable[int]], *, interval_s: float, clock: Clock,
+    observe_failure: ObserveFailure = lambda name, error: None,
+) -> None:
+    """Call `step` for ever: again at once while it says it did something, else after `interval_s`.
+
+    Backs off up to 15 s while it fails. The first and each new kind of failure is logged, not every repetition.
+    """
+    failing: str | None = None
+
+    def told(state: RetryCallState) -> None:
+        nonlocal failing
+        problem = state.outcome.exception() if state.outcome else None
+        kind = type(problem).__name__
+        observe_failure(name, kind)
+        if kind != failing:
+            failing = kind
+            log.warning("waiting", loop=name, error=kind, problem=str(problem))
+
+    while True:
+        done = 0
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type((Temporary, ConcurrentUpdate)), sleep=clock.sleep,
+            wait=wait_random_exponential(multiplier=0.1, max=_BACKOFF_MAX_S), before_sleep=told,
+        ):
+            with attempt:
+                done = await step()
+        if failing is not None:
+            log.info("works again", loop=name)
+            observe_failure(name, None)
+            failing = None
+        if not done:
+            await clock.sleep(interval_s)

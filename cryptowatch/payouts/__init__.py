@@ -1,0 +1,1 @@
+"""Withdrawals: their machine, policy, queue, batches and fee bids."""

@@ -1,0 +1,73 @@
+"""The withdrawal machine: what happens to one withdrawal, as a pure function.
+
+    requested - policy -> queued | in_review - person -> queued | rejected
+    queued -> sending -> confirmed -> finalized
+    queued | in_review -> canceled
+    sending - its lineage is dead, by a final conflict -> queued
+    confirmed - reorg -> sending
+
+Called by `requests` (API and people) and by `worker`. Keeps P3: the only way back from `sending` is a lineage of
+which no attempt can ever confirm. The money is held from the request until it is settled or given back, so each
+ending carries exactly one ledger effect.
+"""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    REQUESTED = "requested"
+    IN_REVIEW = "in_review"
+    QUEUED = "queued"
+    SENDING = "sending"
+    CONFIRMED = "confirmed"
+    FINALIZED = "finalized"
+    REJECTED = "rejected"
+    CANCELED = "canceled"
+    FAILED = "failed"
+
+
+class Event(StrEnum):
+    PASS = "pass"  # policy found nothing
+    REVIEW = "review"  # policy wants a person
+    APPROVE = "approve"
+    REJECT = "reject"
+    CANCEL = "cancel"
+    BIND = "bind"  # part of a lineage now
+    CONFIRM = "confirm"
+    REORG = "reorg"  # the block of its transaction left the chain
+    FINALIZE = "finalize"
+    LINEAGE_DEAD = "lineage_dead"  # proven by a final conflict, or never signed
+    LINEAGE_REFUSED = "lineage_refused"  # the signer will never sign it: a person must look
+
+
+class Effect(StrEnum):
+    """The ledger's work in the same transaction."""
+
+    HOLD = "hold"
+    RELEASE = "release"
+    SETTLE = "settle"
+
+
+_TRANSITIONS: dict[tuple[State, Event], tuple[State, Effect | None]] = {
+    (State.REQUESTED, Event.PASS): (State.QUEUED, None),
+    (State.REQUESTED, Event.REVIEW): (State.IN_REVIEW, None),
+    (State.IN_REVIEW, Event.APPROVE): (State.QUEUED, None),
+    (State.IN_REVIEW, Event.REJECT): (State.REJECTED, Effect.RELEASE),
+    (State.IN_REVIEW, Event.CANCEL): (State.CANCELED, Effect.RELEASE),
+    (State.QUEUED, Event.CANCEL): (State.CANCELED, Effect.RELEASE),
+    (State.QUEUED, Event.BIND): (State.SENDING, None),
+    (State.SENDING, Event.CONFIRM): (State.CONFIRMED, None),
+    (State.SENDING, Event.LINEAGE_DEAD): (State.QUEUED, None),
+    (State.SENDING, Event.LINEAGE_REFUSED): (State.IN_REVIEW, None),
+    (State.CONFIRMED, Event.REORG): (State.SENDING, None),
+    (State.CONFIRMED, Event.FINALIZE): (State.FINALIZED, Effect.SETTLE),
+}
+
+#: States in which nothing more happens.
+ENDED = frozenset({State.FINALIZED, State.REJECTED, State.CANCELED, State.FAILED})
+EDGES = frozenset((before, after) for (before, _), (after, _) in _TRANSITIONS.items())
+
+
+def advance(state: State, event: Event) -> tuple[State, Effect | None] | None:
+    """The next state and the ledger's work; None when the event is not for this state (a late or doubled one)."""
+    return _TRANSITIONS.get((state, event))

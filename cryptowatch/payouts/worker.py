@@ -1,0 +1,162 @@
+"""Takes withdrawals from the queue into transactions, and follows those transactions to the end.
+
+One loop of `daemon` per chain. A batch is one database transaction: withdrawals claimed, coins reserved, the
+transaction written down, payouts bound to it (P4). What becomes of them is read from the lineage's state, which
+only blocks decide (`sending.track`), by compare-and-set: dying anywhere, running twice or twice at once pays nobody
+twice (P3). Policy on how many are in flight and how many wait is bounded by settings (P10).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import structlog
+
+from cryptowatch.chains.nodes import NodePool
+from cryptowatch.chains.port import FeeMarket, Insufficient, Planner, Recipient
+from cryptowatch.clock import Clock
+from cryptowatch.db.pool import Connection, Pool, connection, transaction
+from cryptowatch.db.queries import load_queries
+from cryptowatch.errors import ConcurrentUpdate
+from cryptowatch.ids import Kind, show_id
+from cryptowatch.ledger.events import NewEvent, append_events
+from cryptowatch.payouts.batching import Queued, due_batch
+from cryptowatch.payouts.bookkeeping import Settlement, settle
+from cryptowatch.payouts.machine import Event, State, advance
+from cryptowatch.payouts.view import withdrawal_view
+from cryptowatch.sending.fees import beyond_cap, bid_sat_kvb
+from cryptowatch.sending.reserve import CoinRules, Halted, NoChangeAddress, reserve
+from cryptowatch.settings import Batching, Fees
+
+SQL = load_queries(__package__, "worker.sql")
+log = structlog.get_logger(__name__)
+
+_FOLLOWED_A_STEP_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class PayoutRules:
+    coins: CoinRules
+    fees: Fees
+    batching: Batching
+    #: asset -> decimals
+    decimals: dict[str, int]
+
+
+class _NotCovered(Exception):
+    """The free coins do not cover the batch; raised to roll its transaction back."""
+
+
+@dataclass(slots=True)
+class PayoutWorker:
+    """One chain's queue. `entropy` gives a fresh (lineage id, seed of coin selection) for each batch."""
+
+    chain: str
+    nodes: NodePool
+    pool: Pool
+    clock: Clock
+    planner: Planner
+    rules: PayoutRules
+    entropy: Callable[[datetime], tuple[UUID, int]]
+    observe_batch: Callable[[int, int], None]
+
+    async def step(self) -> int:
+        """Follow what is on its way, then send at most one batch; how many withdrawals moved."""
+        moved = await self._follow()
+        return moved + await self._send_batch()
+
+    async def _follow(self) -> int:
+        moved = 0
+        async with transaction(self.pool) as conn:
+            await conn.execute(SQL["follow_replacements"], self.chain)
+            for event, lineage_states in (
+                (Event.CONFIRM, ["confirmed", "finalized"]), (Event.REORG, ["open"]), (Event.FINALIZE, ["finalized"]),
+            ):
+                moved += await self._follow_event(conn, event, lineage_states)
+            for event in (Event.LINEAGE_DEAD, Event.LINEAGE_REFUSED):
+                moved += await self._unbind(conn, event)
+        return moved
+
+    async def _follow_event(self, conn: Connection, event: Event, lineage_states: list[str]) -> int:
+        now = self.clock.now()
+        before = State.SENDING if event is Event.CONFIRM else State.CONFIRMED
+        step = advance(before, event)
+        assert step is not None
+        rows = await conn.fetch(
+            SQL["follow_lineages"], self.chain, before, step[0], lineage_states, now, _FOLLOWED_A_STEP_MAX)
+        if event is Event.FINALIZE:
+            await settle(conn, self.chain, [
+                Settlement(row["id"], row["account_id"], row["asset"], row["amount"], row["fee"]) for row in rows], now)
+        await self._tell(conn, rows, now)
+        return len(rows)
+
+    async def _unbind(self, conn: Connection, event: Event) -> int:
+        now = self.clock.now()
+        step = advance(State.SENDING, event)
+        assert step is not None
+        rows = await conn.fetch(SQL["unbind_dead"], self.chain, event is Event.LINEAGE_REFUSED, step[0], now)
+        await self._tell(conn, rows, now)
+        return len(rows)
+
+    async def _send_batch(self) -> int:
+        """Look first without locks: most rounds find nothing due."""
+        batching = self.rules.batching
+        async with connection(self.pool) as conn:
+            rows = await conn.fetch(SQL["waiting"], self.chain, batching.count_max)
+            in_flight = await conn.fetchval(SQL["open_lineages"], self.chain) if rows else 0
+        queue = [Queued(row["id"], row["priority"], row["queued_at"]) for row in rows]
+        chosen = due_batch(
+            queue, self.clock.now(), count_max=batching.count_max, wait_max_s=batching.wait_max_s)
+        if not chosen or in_flight >= batching.in_flight_max:
+            return 0
+        market = await self.nodes.fee_market()
+        if beyond_cap(market, self.rules.fees):
+            log.warning("market beyond the fee cap: payouts wait", chain=self.chain)
+            return 0
+        while chosen:
+            try:
+                async with transaction(self.pool) as conn:
+                    return await self._bind(conn, chosen, market)
+            except _NotCovered:
+                # Smaller payouts may still be covered; the largest waits for coins.
+                log.warning("coins do not cover the batch", chain=self.chain, withdrawals=len(chosen))
+                chosen = chosen[:len(chosen) // 2]
+            except (Halted, NoChangeAddress) as wait:
+                log.warning("payouts wait", chain=self.chain, reason=str(wait) or type(wait).__name__)
+                return 0
+            except ConcurrentUpdate:
+                return 0  # another sender was first; the next round sees what is left
+        return 0
+
+    async def _bind(self, conn: Connection, chosen: Sequence[UUID], market: FeeMarket) -> int:
+        claimed = await conn.fetch(SQL["claim"], list(chosen))
+        if not claimed:
+            return 0
+        now = self.clock.now()
+        priority = min((row["priority"] for row in claimed), key=["urgent", "normal", "economy"].index)
+        rate = bid_sat_kvb(market, self.rules.fees, [priority])
+        lineage_id, seed = self.entropy(now)
+        reserved = await reserve(
+            conn, self.chain, self.planner, self.rules.coins,
+            [Recipient(row["destination"], row["amount"]) for row in claimed],
+            priority=priority, fee_rate=rate, lineage_id=lineage_id, seed=seed, now=now)
+        if isinstance(reserved, Insufficient):
+            raise _NotCovered
+        rows = await conn.fetch(
+            SQL["bind"], [row["id"] for row in claimed], lineage_id, reserved.plan.tx_hash, now,
+            list(reserved.plan.positions))
+        assert len(rows) == len(claimed), "claimed rows are locked"
+        await self._tell(conn, rows, now)
+        self.observe_batch(len(rows), rate)
+        return len(rows)
+
+    async def _tell(self, conn: Connection, rows: Sequence[asyncpg.Record], now: datetime) -> None:
+        await append_events(conn, [NewEvent(
+            type=f"withdrawal.{row['state']}", entity_kind="withdrawal",
+            entity_id=show_id(Kind.WITHDRAWAL, row["id"]), entity_version=row["version"],
+            account_id=row["account_id"], created_at=now,
+            data=msgspec.json.encode(withdrawal_view(row, self.rules.decimals[row["asset"]])).decode())
+            for row in rows])

@@ -1,0 +1,50 @@
+-- name: waiting
+-- Urgent ones first, then the oldest: enough to fill a batch.
+SELECT id, priority, queued_at FROM withdrawal WHERE chain = $1 AND state = 'queued'
+ORDER BY (priority = 'urgent') DESC, queued_at, id LIMIT $2
+
+-- name: claim
+-- The chosen ones that nobody else holds.
+SELECT id, asset, amount, destination, priority, version, state FROM withdrawal
+WHERE id = ANY($1::uuid[]) AND state = 'queued'
+ORDER BY queued_at, id FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: bind
+-- Compare-and-set from the queue into a transaction.
+UPDATE withdrawal w SET state = 'sending', lineage_id = $2, tx_hash = $3, position = u.position,
+    reason = NULL, version = version + 1, updated_at = $4
+FROM unnest($1::uuid[], $5::integer[]) AS u (id, position)
+WHERE w.id = u.id AND w.state = 'queued'
+RETURNING w.*
+
+-- name: open_lineages
+-- How many transactions are in flight.
+SELECT count(*) FROM lineage WHERE chain = $1 AND state = 'open'
+
+-- name: follow_lineages
+-- Withdrawals whose lineage is in one of these states move on; each at most once, by its own state.
+WITH picked AS MATERIALIZED (
+    SELECT x.id FROM withdrawal x JOIN lineage y ON y.id = x.lineage_id
+    WHERE x.chain = $1 AND x.state = $2 AND y.state = ANY($4::text[])
+    ORDER BY x.id LIMIT $6 FOR NO KEY UPDATE OF x SKIP LOCKED)
+UPDATE withdrawal w SET state = $3, version = w.version + 1, updated_at = $5,
+    tx_hash = coalesce(l.tx_hash, w.tx_hash)
+FROM picked, lineage l
+WHERE w.id = picked.id AND l.id = w.lineage_id AND w.state = $2 AND l.state = ANY($4::text[])
+RETURNING w.*
+
+-- name: unbind_dead
+-- Payouts of dead lineages go back to the queue, or to a person when the signer refused.
+UPDATE withdrawal w SET state = $3, version = w.version + 1, updated_at = $4, lineage_id = NULL, tx_hash = NULL,
+    position = NULL, reason = l.reason
+FROM lineage l
+WHERE l.id = w.lineage_id AND l.state = 'dead' AND w.chain = $1 AND w.state = 'sending'
+  AND (l.reason LIKE 'signer_refused%') = $2
+RETURNING w.*
+
+-- name: follow_replacements
+-- A payout shows the newest attempt of its lineage until a block decides.
+UPDATE withdrawal w SET tx_hash = a.tx_hash
+FROM lineage l JOIN attempt a ON a.lineage_id = l.id AND a.number = l.attempts
+WHERE l.id = w.lineage_id AND w.chain = $1 AND w.state = 'sending' AND l.state = 'open'
+  AND w.tx_hash IS DISTINCT FROM a.tx_hash

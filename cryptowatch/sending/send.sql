@@ -1,0 +1,49 @@
+-- name: unsigned_attempts
+-- Attempts that wait for the signer.
+SELECT a.lineage_id, a.number, a.plan, a.tx_hash FROM attempt a JOIN lineage l ON l.id = a.lineage_id
+WHERE l.chain = $1 AND l.state = 'open' AND a.raw IS NULL ORDER BY a.lineage_id LIMIT $2
+
+-- name: lock_open_lineage
+-- Storing a signature and giving a lineage up both lock it first, so only one of them happens.
+SELECT attempts, version FROM lineage WHERE id = $1 AND state = 'open' FOR UPDATE
+
+-- name: store_signed
+-- The signed bytes, once.
+UPDATE attempt SET raw = $3 WHERE lineage_id = $1 AND number = $2 AND raw IS NULL
+
+-- name: any_signed
+-- Whether any attempt of the lineage was ever signed.
+SELECT EXISTS (SELECT FROM attempt WHERE lineage_id = $1 AND raw IS NOT NULL)
+
+-- name: give_up
+-- A lineage of which nothing was signed.
+UPDATE lineage SET state = 'dead', reason = $2, version = version + 1, updated_at = $3 WHERE id = $1
+RETURNING version
+
+-- name: free_coins_of
+-- Coins reserved by dead lineages that nobody spent.
+UPDATE coin SET reserved_by = NULL WHERE reserved_by = $1 AND spent_by IS NULL
+
+-- name: open_signed
+-- The newest signed attempt of each lineage that no block holds.
+SELECT DISTINCT ON (a.lineage_id) a.lineage_id, a.number, a.tx_hash, a.raw, a.plan, a.fee, a.vsize,
+    a.planned_height, a.broadcast_at, l.attempts, l.priority, l.created_at
+FROM attempt a JOIN lineage l ON l.id = a.lineage_id
+WHERE l.chain = $1 AND l.state = 'open' AND a.raw IS NOT NULL
+ORDER BY a.lineage_id, a.number DESC
+
+-- name: mark_broadcast
+-- The first time that a node took it.
+UPDATE attempt SET broadcast_at = $3 WHERE lineage_id = $1 AND number = $2 AND broadcast_at IS NULL
+
+-- name: next_version
+-- For the next event of the lineage.
+UPDATE lineage SET version = version + 1, updated_at = $2 WHERE id = $1 RETURNING version
+
+-- name: add_attempt
+-- A replacement joins the lineage.
+UPDATE lineage SET attempts = attempts + 1, version = version + 1, updated_at = $2 WHERE id = $1 RETURNING version
+
+-- name: chain_state
+-- The height, and whether payouts are halted.
+SELECT height, halted FROM chain WHERE chain = $1

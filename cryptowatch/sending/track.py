@@ -1,0 +1,119 @@
+"""What a block means for our own coins and transactions; called by `deposits.apply` inside its transaction.
+
+A lineage is confirmed by whichever of its attempts a block holds, final when that block is deep enough, and dead only
+when a foreign transaction that used one of its inputs is final (P3): then its payouts may go into a new one.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from cryptowatch.chains.port import BlockContents
+from cryptowatch.db.pool import Connection
+from cryptowatch.db.queries import load_queries
+from cryptowatch.ids import Kind, show_id
+from cryptowatch.ledger.events import NewEvent, append_events
+from cryptowatch.sending.bookkeeping import post_network_fees
+
+SQL = load_queries(__package__, "track.sql")
+log = structlog.get_logger(__name__)
+
+
+class TransactionView(msgspec.Struct, frozen=True):
+    """One of our transactions as its events show it."""
+
+    id: str
+    chain: str
+    state: str
+    tx_hash: str | None
+    block_height: int | None = None
+    conflict_tx_hash: str | None = None
+
+
+def transaction_event(
+    kind: str, lineage_id: UUID, version: int, view: TransactionView, now: datetime,
+) -> NewEvent:
+    return NewEvent(
+        type=f"transaction.{kind}", entity_kind="transaction", entity_id=show_id(Kind.TRANSACTION, lineage_id),
+        entity_version=version, account_id=None, data=msgspec.json.encode(view).decode(), created_at=now)
+
+
+async def track_block(
+    conn: Connection, chain: str, asset: str, contents: BlockContents, finality: int, now: datetime,
+    head_height: int | None = None,
+) -> None:
+    """Coins created and used by this block, and what that does to our lineages; one event per change (P8).
+
+    `asset` pays the network. `head_height` None: this block is the head; else an earlier one is looked at again.
+    """
+    height = contents.ref.height
+    if contents.transfers:
+        coins = contents.transfers
+        await conn.execute(
+            SQL["record_coins"], chain, height,
+            [coin.tx_hash + coin.position.to_bytes(4, "big") for coin in coins],
+            [coin.amount for coin in coins], [coin.destination for coin in coins])
+    events: list[NewEvent] = []
+    if contents.spends:
+        events += await _spent(conn, chain, contents, now)
+    final_height = (head_height or height) - finality + 1
+    finalized = await conn.fetch(SQL["finalize_lineages"], chain, final_height, now)
+    await post_network_fees(conn, chain, asset, [(row["tx_hash"], row["fee"]) for row in finalized], now)
+    for row in finalized:
+        view = TransactionView(
+            show_id(Kind.TRANSACTION, row["id"]), chain, "finalized", row["tx_hash"].hex(), row["block_height"])
+        events.append(transaction_event("finalized", row["id"], row["version"], view, now))
+    dead = await conn.fetch(SQL["bury_lineages"], chain, final_height, now)
+    if dead:
+        await conn.execute(SQL["free_coins_of"], [row["id"] for row in dead])
+    for row in dead:
+        view = TransactionView(
+            show_id(Kind.TRANSACTION, row["id"]), chain, "dead", None, conflict_tx_hash=row["conflict"].hex())
+        events.append(transaction_event("dead", row["id"], row["version"], view, now))
+    if events:
+        await append_events(conn, events)
+
+
+async def _spent(conn: Connection, chain: str, contents: BlockContents, now: datetime) -> list[NewEvent]:
+    """Marks our coins that this block uses; confirms lineages, notes conflicts and unknown spends."""
+    height = contents.ref.height
+    rows = await conn.fetch(
+        SQL["spend_coins"], chain, height,
+        [spend.resource for spend in contents.spends], [spend.tx_hash for spend in contents.spends])
+    attempts = {
+        row["tx_hash"]: row["lineage_id"]
+        for row in await conn.fetch(SQL["attempts_of"], chain, [spend.tx_hash for spend in contents.spends])}
+    events = []
+    for tx_hash, lineage_id in attempts.items():
+        version = await conn.fetchval(SQL["confirm_lineage"], lineage_id, tx_hash, height, now)
+        if version is not None:
+            view = TransactionView(show_id(Kind.TRANSACTION, lineage_id), chain, "confirmed", tx_hash.hex(), height)
+            events.append(transaction_event("confirmed", lineage_id, version, view, now))
+    for row in rows:
+        if row["tx_hash"] in attempts:
+            continue
+        # Nobody but the signer can use our coins: a foreign use means another holder of the key.
+        log.error("own coin spent by a foreign transaction", chain=chain, height=height,
+                  amount_base_units=row["amount"])
+        if row["reserved_by"] is not None:
+            await conn.execute(SQL["note_conflict"], row["reserved_by"], row["tx_hash"], height, now)
+    return events
+
+
+async def track_rewind(conn: Connection, chain: str, fork_height: int, now: datetime) -> None:
+    """Undo what the blocks above the fork did. Reservations stay: their transactions are still ours to send."""
+    await conn.execute(SQL["unconfirm_coins"], chain, fork_height)
+    await conn.execute(SQL["unspend_coins"], chain, fork_height)
+    await conn.execute(SQL["forget_conflicts"], chain, fork_height)
+    reopened = await conn.fetch(SQL["reopen_lineages"], chain, fork_height, now)
+    events = [
+        transaction_event("reorged", row["id"], row["version"], TransactionView(
+            show_id(Kind.TRANSACTION, row["id"]), chain, "open", None), now)
+        for row in reopened]
+    if events:
+        await append_events(conn, events)
+
+

@@ -1,0 +1,63 @@
+-- name: record_coins
+-- Outputs to us in a block. A coin seen before (unconfirmed, or of an orphaned block) gets its height.
+INSERT INTO coin (chain, resource, amount, destination, height)
+SELECT $1, u.resource, u.amount, u.destination, $2
+FROM unnest($3::bytea[], $4::numeric[], $5::bytea[]) AS u (resource, amount, destination)
+ON CONFLICT (chain, resource) DO UPDATE SET height = excluded.height
+
+-- name: spend_coins
+-- Coins of ours that a block uses.
+UPDATE coin c SET spent_by = u.tx_hash, spent_height = $2
+FROM unnest($3::bytea[], $4::bytea[]) AS u (resource, tx_hash)
+WHERE c.chain = $1 AND c.resource = u.resource
+RETURNING c.reserved_by, u.tx_hash, c.resource, c.amount
+
+-- name: attempts_of
+-- Which of these transactions are attempts of ours.
+SELECT tx_hash, lineage_id FROM attempt WHERE chain = $1 AND tx_hash = ANY($2::bytea[])
+
+-- name: confirm_lineage
+-- A block holds one of its attempts.
+UPDATE lineage SET state = 'confirmed', tx_hash = $2, block_height = $3, version = version + 1, updated_at = $4
+WHERE id = $1 AND state = 'open'
+RETURNING version
+
+-- name: note_conflict
+-- A block holds a foreign use of one of its inputs.
+UPDATE lineage SET conflict = $2, conflict_height = $3, updated_at = $4
+WHERE id = $1 AND state = 'open' AND conflict IS NULL
+
+-- name: finalize_lineages
+-- Deep enough to be final.
+UPDATE lineage l SET state = 'finalized', version = version + 1, updated_at = $3
+FROM attempt a
+WHERE l.chain = $1 AND l.state = 'confirmed' AND l.block_height <= $2 AND a.chain = l.chain AND a.tx_hash = l.tx_hash
+RETURNING l.id, l.version, l.tx_hash, l.block_height, a.fee
+
+-- name: bury_lineages
+-- Dead: a foreign use of one of our inputs is final, so that no attempt of the lineage can ever confirm.
+UPDATE lineage SET state = 'dead', reason = 'conflict_finalized', version = version + 1, updated_at = $3
+WHERE chain = $1 AND state = 'open' AND conflict_height <= $2
+RETURNING id, version, conflict
+
+-- name: free_coins_of
+-- Coins reserved by dead lineages that nobody spent.
+UPDATE coin SET reserved_by = NULL WHERE reserved_by = ANY($1::uuid[]) AND spent_by IS NULL
+
+-- name: unconfirm_coins
+-- Coins of blocks that are being left.
+UPDATE coin SET height = NULL WHERE chain = $1 AND height > $2
+
+-- name: unspend_coins
+-- Uses in blocks that are being left.
+UPDATE coin SET spent_by = NULL, spent_height = NULL WHERE chain = $1 AND spent_height > $2
+
+-- name: reopen_lineages
+-- Their block is being left: they are on their way again.
+UPDATE lineage SET state = 'open', tx_hash = NULL, block_height = NULL, version = version + 1, updated_at = $3
+WHERE chain = $1 AND state IN ('confirmed', 'finalized') AND block_height > $2
+RETURNING id, version
+
+-- name: forget_conflicts
+-- Foreign uses in blocks that are being left.
+UPDATE lineage SET conflict = NULL, conflict_height = NULL WHERE chain = $1 AND conflict_height > $2 AND state = 'open'

@@ -1,0 +1,218 @@
+"""Carries every open lineage of one chain towards a block: sign, commit, broadcast, send again, raise the fee.
+
+One loop of `daemon` per chain. Each step starts from what the database says, so it may die anywhere: an attempt
+without signed bytes is signed again (the plan fixes every byte that counts), one with them is sent again as it is,
+to every node (P3). Nothing is broadcast that is not committed, and no transaction is open while the signer or a node
+is asked (P4). A halted chain sends nothing (P6).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from cryptowatch.chains.nodes import NodePool
+from cryptowatch.chains.port import BroadcastAnswer, BroadcastOutcome, Insufficient, Plan, Planner
+from cryptowatch.clock import Clock
+from cryptowatch.db.pool import Connection, Pool, connection, transaction
+from cryptowatch.db.queries import load_queries
+from cryptowatch.errors import SignerRefused, SignerWaits
+from cryptowatch.ids import Kind, show_id
+from cryptowatch.ledger.events import append_events
+from cryptowatch.sending.fees import SAT_KVB, beyond_cap, bump_sat_kvb
+from cryptowatch.sending.reserve import CoinRules, Halted, free_coins, insert_attempt, reserve_coins, sending_height
+from cryptowatch.sending.track import TransactionView, transaction_event
+from cryptowatch.settings import Fees
+from cryptowatch.signing.families import Sign
+
+SQL = load_queries(__package__, "send.sql")
+log = structlog.get_logger(__name__)
+
+_SIGNED_A_STEP_MAX = 50
+
+
+class SendObserver(Protocol):
+    """Told for metrics."""
+
+    def on_bump(self) -> None: ...
+
+    def on_signing(self, refused: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SendRules:
+    coins: CoinRules
+    fees: Fees
+    bump_after_blocks: int
+    rebroadcast_s: float = 30
+
+
+@dataclass(slots=True)
+class Sender:
+    """One chain's sender. `sent_s` remembers when this process last sent each attempt: only to save work."""
+
+    chain: str
+    nodes: NodePool
+    pool: Pool
+    clock: Clock
+    planner: Planner
+    sign: Sign
+    rules: SendRules
+    observer: SendObserver
+    sent_s: dict[bytes, float] = field(default_factory=dict)
+
+    async def step(self) -> int:
+        """One round over all open lineages; how many things were done. Safe to repeat after any error."""
+        async with connection(self.pool) as conn:
+            state = await conn.fetchrow(SQL["chain_state"], self.chain)
+        if state is None or state["halted"] is not None:
+            return 0
+        done = await self._sign_all()
+        async with connection(self.pool) as conn:
+            open_signed = await conn.fetch(SQL["open_signed"], self.chain)
+        self._forget({row["tx_hash"] for row in open_signed})
+        for row in open_signed:
+            done += await self._send(row)
+        stuck = [row for row in open_signed if state["height"] - row["planned_height"] >= self.rules.bump_after_blocks]
+        if stuck:
+            done += await self._bump_all(stuck)
+        return done
+
+    async def _sign_all(self) -> int:
+        async with connection(self.pool) as conn:
+            rows = await conn.fetch(SQL["unsigned_attempts"], self.chain, _SIGNED_A_STEP_MAX)
+        signed = 0
+        for row in rows:
+            plan = self.planner.read(row["plan"].encode())
+            try:
+                raw = await self._signed(plan, row["lineage_id"])
+            except SignerWaits as wait:
+                log.warning("signer waits", chain=self.chain, reason=str(wait))
+                break
+            except SignerRefused as refusal:
+                await self._give_up(row["lineage_id"], str(refusal))
+                continue
+            async with transaction(self.pool) as conn:
+                if await conn.fetchrow(SQL["lock_open_lineage"], row["lineage_id"]) is not None:
+                    await conn.execute(SQL["store_signed"], row["lineage_id"], row["number"], raw)
+            signed += 1
+        return signed
+
+    async def _signed(self, plan: Plan, lineage_id: UUID) -> bytes:
+        try:
+            raw = await self.sign(plan, show_id(Kind.TRANSACTION, lineage_id))
+        except SignerRefused:
+            self.observer.on_signing(refused=True)
+            raise
+        self.observer.on_signing(refused=False)
+        return raw
+
+    async def _give_up(self, lineage_id: UUID, reason: str) -> None:
+        """A lineage of which nothing was ever signed cannot confirm: its coins and payouts are free again."""
+        log.error("signer refused", chain=self.chain, reason=reason)
+        now = self.clock.now()
+        async with transaction(self.pool) as conn:
+            if await conn.fetchrow(SQL["lock_open_lineage"], lineage_id) is None:
+                return
+            if await conn.fetchval(SQL["any_signed"], lineage_id):
+                return
+            version = await conn.fetchval(SQL["give_up"], lineage_id, f"signer_refused: {reason}", now)
+            await conn.execute(SQL["free_coins_of"], lineage_id)
+            view = TransactionView(show_id(Kind.TRANSACTION, lineage_id), self.chain, "dead", None)
+            await append_events(conn, [transaction_event("dead", lineage_id, version, view, now)])
+
+    async def _send(self, row: asyncpg.Record) -> int:
+        last_s = self.sent_s.get(row["tx_hash"])
+        if last_s is not None and self.clock.monotonic_s() - last_s < self.rules.rebroadcast_s:
+            return 0
+        answers = await self.nodes.broadcast(row["raw"])
+        self.sent_s[row["tx_hash"]] = self.clock.monotonic_s()
+        self._log_answers(row, answers)
+        arrived = any(a.outcome in (BroadcastOutcome.ACCEPTED, BroadcastOutcome.CONFIRMED) for a in answers)
+        if arrived and row["broadcast_at"] is None:
+            await self._mark_broadcast(row)
+        return 1
+
+    def _log_answers(self, row: asyncpg.Record, answers: Sequence[BroadcastAnswer]) -> None:
+        for answer in answers:
+            if answer.outcome is not BroadcastOutcome.ACCEPTED:
+                log.info("broadcast", chain=self.chain, tx_hash=row["tx_hash"].hex(), node=answer.node,
+                         outcome=answer.outcome, detail=answer.detail)
+
+    async def _mark_broadcast(self, row: asyncpg.Record) -> None:
+        now = self.clock.now()
+        async with transaction(self.pool) as conn:
+            if await conn.fetchrow(SQL["lock_open_lineage"], row["lineage_id"]) is None:
+                return
+            status = await conn.execute(SQL["mark_broadcast"], row["lineage_id"], row["number"], now)
+            if status == "UPDATE 1":
+                kind = "broadcast" if row["number"] == 1 else "replaced"
+                version = await conn.fetchval(SQL["next_version"], row["lineage_id"], now)
+                await self._tell(conn, kind, row["lineage_id"], version, row["tx_hash"])
+
+    async def _bump_all(self, stuck: Sequence[asyncpg.Record]) -> int:
+        market = await self.nodes.fee_market()
+        if beyond_cap(market, self.rules.fees):
+            log.warning("market beyond the fee cap", chain=self.chain)
+            return 0
+        done = 0
+        for row in stuck:
+            if row["number"] != row["attempts"]:
+                continue  # a newer attempt is there and not signed yet
+            rate = bump_sat_kvb(
+                market, self.rules.fees, row["fee"] * SAT_KVB // row["vsize"], [row["priority"]])
+            if rate is None:
+                log.warning("stuck at the fee cap", chain=self.chain, tx_hash=row["tx_hash"].hex())
+                continue
+            done += await self._bump(row, rate)
+        return done
+
+    async def _bump(self, row: asyncpg.Record, fee_rate: int) -> int:
+        """A replacement that keeps every input. Signed before it is written: unsigned it would block a later one."""
+        lineage_id, old = row["lineage_id"], self.planner.read(row["plan"].encode())
+        try:
+            async with transaction(self.pool) as conn:
+                height = await sending_height(conn, self.chain)
+                coins = await free_coins(conn, self.chain, height, self.rules.coins)
+            new = await asyncio.to_thread(self.planner.bump, old, coins, fee_rate)
+            if isinstance(new, Insufficient):
+                log.warning("no coins to raise the fee with", chain=self.chain, missing_base_units=new.missing)
+                return 0
+            assert set(old.resources) <= set(new.resources), "a replacement keeps every input"
+            raw = await self._signed(new, lineage_id)
+            async with transaction(self.pool) as conn:
+                await sending_height(conn, self.chain)
+                await self._store_bump(conn, row, old, new, raw, height)
+        except Halted:
+            return 0
+        except SignerRefused as refusal:
+            log.error("signer refused a replacement", chain=self.chain, reason=str(refusal))
+            return 0
+        return 1
+
+    async def _store_bump(
+        self, conn: Connection, row: asyncpg.Record, old: Plan, new: Plan, raw: bytes, height: int,
+    ) -> None:
+        lineage_id, now = row["lineage_id"], self.clock.now()
+        locked = await conn.fetchrow(SQL["lock_open_lineage"], lineage_id)
+        if locked is None or locked["attempts"] != row["attempts"]:
+            return
+        added = [resource for resource in new.resources if resource not in set(old.resources)]
+        if added:
+            await reserve_coins(conn, self.chain, added, lineage_id)
+        await insert_attempt(conn, self.chain, lineage_id, row["attempts"] + 1, new, raw, height, now)
+        version = await conn.fetchval(SQL["add_attempt"], lineage_id, now)
+        await self._tell(conn, "stuck", lineage_id, version, row["tx_hash"])
+        self.observer.on_bump()
+
+    async def _tell(self, conn: Connection, kind: str, lineage_id: UUID, version: int, tx_hash: bytes) -> None:
+        view = TransactionView(show_id(Kind.TRANSACTION, lineage_id), self.chain, "open", tx_hash.hex())
+        await append_events(conn, [transaction_event(kind, lineage_id, version, view, self.clock.now())])
+
+    def _forget(self, still_open: set[bytes]) -> None:
+        for tx_hash in [known for known in self.sent_s if known not in still_open]:
+            del self.sent_s[tx_hash]

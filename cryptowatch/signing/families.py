@@ -1,0 +1,45 @@
+"""How each chain family's plans are signed: what `daemon` hands to `sending` for each chain.
+
+The daemon's side of P9: plans go to the signer's socket, signed bytes come back, no key is near.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from cryptowatch.chains.bitcoin.payments import BitcoinPlan, KeyPath
+from cryptowatch.chains.port import Plan
+from cryptowatch.errors import SignerRefused, SignerWaits
+from cryptowatch.signing import messages
+from cryptowatch.signing.client import SignerClient, SigningRefused
+from cryptowatch.signing.policy import Reason
+
+#: (plan, lineage's id as shown) -> signed bytes. Raises SignerUnavailable, SignerWaits, SignerRefused.
+Sign = Callable[[Plan, str], Awaitable[bytes]]
+
+_SCHEMES: dict[int, messages.Scheme] = {84: "bip84", 86: "bip86"}
+
+
+def signing_for(family: str, client: SignerClient, chain: str) -> Sign:
+    """The signing function of one chain. Raises KeyError for a family that nobody can sign for."""
+    return {"bitcoin": _bitcoin}[family](client, chain)
+
+
+def _bitcoin(client: SignerClient, chain: str) -> Sign:
+    async def sign(plan: Plan, lineage_id: str) -> bytes:
+        assert isinstance(plan, BitcoinPlan)
+        change = {} if plan.change_position is None else {plan.change_position: _path(plan.change_path)}
+        try:
+            return await client.sign_bitcoin(
+                chain=chain, lineage_id=lineage_id, transaction=plan.transaction,
+                input_paths=[_path(path) for path in plan.input_paths], change_paths=change)
+        except SigningRefused as refusal:
+            if refusal.reason == Reason.HOURLY_LIMIT:
+                raise SignerWaits(str(refusal)) from refusal
+            raise SignerRefused(str(refusal)) from refusal
+
+    return sign
+
+
+def _path(path: KeyPath) -> messages.KeyPath:
+    scheme, branch, index = path
+    assert branch in (0, 1)
+    return messages.KeyPath(_SCHEMES[scheme], 1 if branch else 0, index)

@@ -1,0 +1,136 @@
+"""Private keys: from a mnemonic or account xprvs down to the key of one path (BIP32, BIP39, BIP84, BIP86).
+
+Called by `signing.service` and by the `wallet` commands, never outside the signer (P9). Nothing here appears
+in a repr, a log or an error's text.
+"""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from coincurve import PrivateKey, PublicKey, PublicKeyXOnly
+from embit import bip32, bip39
+from embit.base import EmbitError
+from embit.hashes import hash160, tagged_hash
+from embit.networks import NETWORKS
+
+from cryptowatch.errors import OperatorError
+from cryptowatch.signing.messages import KeyPath, Scheme
+
+PURPOSES: Mapping[Scheme, int] = {"bip84": 84, "bip86": 86}
+_HARDENED = 2**31
+#: The order of secp256k1's group (SEC 2).
+_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+class KeyMaterialError(OperatorError):
+    """A mnemonic or xprv that cannot be used; never quotes it."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SigningKey:
+    """The key that signs for `script`: for P2TR already tweaked (BIP86)."""
+
+    private: PrivateKey
+    public_key: bytes
+    script: bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Node:
+    """An extended private key (BIP32)."""
+
+    secret: bytes
+    public_key: bytes
+    chain_code: bytes
+
+    def child(self, index: int) -> "_Node":
+        """CKDpriv for a normal child (BIP32). Raises ValueError for the one in 2^127 that has no key."""
+        data = self.public_key + index.to_bytes(4, "big")
+        digest = hmac.digest(self.chain_code, data, "sha512")
+        tweak = int.from_bytes(digest[:32], "big")
+        secret = (tweak + int.from_bytes(self.secret, "big")) % _ORDER
+        if tweak >= _ORDER or secret == 0:
+            raise ValueError("this index has no key")
+        return _node(secret.to_bytes(32, "big"), digest[32:])
+
+
+class AccountKeys:
+    """One chain's accounts, by scheme; m/84'/coin'/0' and m/86'/coin'/0'."""
+
+    def __init__(self, accounts: Mapping[Scheme, bip32.HDKey]) -> None:
+        self._accounts = accounts
+        self._branches: dict[tuple[Scheme, int], _Node] = {}
+        for scheme, account in accounts.items():
+            root = _node(account.secret, account.chain_code)
+            for branch in (0, 1):
+                self._branches[scheme, branch] = root.child(branch)
+
+    def key(self, path: KeyPath) -> SigningKey:
+        """Raises KeyError when the keystore has no account of the scheme."""
+        node = self._branches[path.scheme, path.branch].child(path.index)
+        if path.scheme == "bip84":
+            script = b"\x00\x14" + hash160(node.public_key)
+            return SigningKey(PrivateKey(node.secret), node.public_key, script)
+        return _taproot_key(node)
+
+    def xpubs(self, network: str) -> dict[Scheme, str]:
+        """Account xpubs (`xpub…`, `tpub…`): all that settings and watchers need."""
+        version = NETWORKS["main" if network == "main" else "test"]["xpub"]
+        return {scheme: account.to_public(version=version).to_base58()
+                for scheme, account in self._accounts.items()}
+
+
+def coin_type(network: str) -> int:
+    """SLIP44: 0 for Bitcoin's main network, 1 for every test network."""
+    return 0 if network == "main" else 1
+
+
+def new_mnemonic(entropy: bytes) -> str:
+    """BIP39 words for 16 to 32 random bytes."""
+    words: str = bip39.mnemonic_from_bytes(entropy)
+    return words
+
+
+def accounts_from_mnemonic(mnemonic: str, network: str) -> AccountKeys:
+    """Both accounts of the network's coin. Raises KeyMaterialError for a wrong word or checksum."""
+    words = " ".join(mnemonic.split())
+    if not bip39.mnemonic_is_valid(words):
+        raise KeyMaterialError("the mnemonic is not valid BIP39: a wrong word, count or checksum")
+    root = bip32.HDKey.from_seed(bip39.mnemonic_to_seed(words))
+    coin = coin_type(network)
+    return AccountKeys({scheme: root.derive([_HARDENED + purpose, _HARDENED + coin, _HARDENED])
+                        for scheme, purpose in PURPOSES.items()})
+
+
+def accounts_from_xprvs(xprvs: Mapping[Scheme, str]) -> AccountKeys:
+    """Account level (depth 3) extended private keys of any version bytes. Raises KeyMaterialError."""
+    accounts: dict[Scheme, bip32.HDKey] = {}
+    for scheme, xprv in xprvs.items():
+        try:
+            account = bip32.HDKey.from_base58(xprv)
+        except (EmbitError, ValueError, IndexError):
+            # `from None`: the parser's own error may quote what it was given.
+            raise KeyMaterialError(f"the {scheme} account is not an extended private key") from None
+        if not account.is_private or account.depth != 3:
+            raise KeyMaterialError(f"the {scheme} account is not an extended private key of depth 3")
+        accounts[scheme] = account
+    return AccountKeys(accounts)
+
+
+def _node(secret: bytes, chain_code: bytes) -> _Node:
+    return _Node(secret, PublicKey.from_valid_secret(secret).format(), chain_code)
+
+
+def _taproot_key(node: _Node) -> SigningKey:
+    """BIP86: the internal key tweaked by the hash of itself alone, so that no script path exists (BIP341)."""
+    internal = node.public_key[1:]
+    tweak = tagged_hash("TapTweak", internal)
+    secret = int.from_bytes(node.secret, "big")
+    if node.public_key[0] == 3:
+        secret = _ORDER - secret
+    tweaked = (secret + int.from_bytes(tweak, "big")) % _ORDER
+    output_key = PublicKeyXOnly(internal)
+    output_key.tweak_add(tweak)
+    script = b"\x51\x20" + output_key.format()
+    return SigningKey(PrivateKey(tweaked.to_bytes(32, "big")), node.public_key, script)

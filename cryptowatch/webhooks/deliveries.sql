@@ -1,0 +1,143 @@
+-- name: behind
+-- Endpoints that have not taken the whole feed into their queue yet.
+SELECT id FROM webhook_endpoint WHERE state = 'enabled' AND position < $1 ORDER BY position
+
+-- name: lock_endpoint
+-- One worker at a time fans out to an endpoint; others pass it by.
+SELECT id, event_types, position FROM webhook_endpoint
+WHERE id = $1 AND state = 'enabled' FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: waiting
+-- How many deliveries of an endpoint wait, counted up to a bound.
+SELECT count(*) FROM (
+    SELECT FROM webhook_delivery WHERE endpoint_id = $1 AND state = 'pending' LIMIT $2) AS bounded
+
+-- name: enqueue
+-- Deliveries of these events to one endpoint; one that was made before (a replay) starts anew.
+INSERT INTO webhook_delivery AS d
+    (endpoint_id, position, event_id, entity_kind, entity_id, state, next_attempt_at, created_at, updated_at)
+SELECT $1, u.position, u.event_id, u.entity_kind, u.entity_id, 'pending', $6, $6, $6
+FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[]) AS u (position, event_id, entity_kind, entity_id)
+ON CONFLICT (endpoint_id, position) DO UPDATE SET
+    state = 'pending', attempts = 0, next_attempt_at = $6, leased_until = NULL, updated_at = $6
+WHERE d.state <> 'pending'
+
+-- name: advance
+-- The endpoint's place in the feed, together with its deliveries.
+UPDATE webhook_endpoint SET position = $2 WHERE id = $1
+
+-- name: ready_endpoints
+-- Endpoints with something due that may be called now.
+SELECT e.id FROM webhook_endpoint e
+WHERE e.state = 'enabled' AND (e.paused_until IS NULL OR e.paused_until <= $1)
+  AND EXISTS (SELECT FROM webhook_delivery d
+              WHERE d.endpoint_id = e.id AND d.state = 'pending' AND d.next_attempt_at <= $1)
+ORDER BY e.id
+
+-- name: claim
+-- Takes due deliveries, for each endpoint at most its share, and of each entity the first in line only.
+WITH due AS MATERIALIZED (
+    SELECT d.id
+    FROM unnest($1::uuid[], $2::bigint[]) AS share (endpoint_id, places)
+    CROSS JOIN LATERAL (
+        SELECT w.id FROM webhook_delivery w
+        WHERE w.endpoint_id = share.endpoint_id AND w.state = 'pending' AND w.next_attempt_at <= $3
+          AND (w.leased_until IS NULL OR w.leased_until <= $3)
+          AND NOT EXISTS (
+              SELECT FROM webhook_delivery earlier
+              WHERE earlier.endpoint_id = w.endpoint_id AND earlier.state = 'pending'
+                AND earlier.entity_id = w.entity_id AND earlier.entity_kind = w.entity_kind
+                AND earlier.position < w.position)
+        ORDER BY w.next_attempt_at, w.position
+        LIMIT share.places
+        FOR UPDATE OF w SKIP LOCKED
+    ) d
+), taken AS (
+    UPDATE webhook_delivery d SET leased_until = $4, attempts = attempts + 1
+    FROM due WHERE d.id = due.id
+    RETURNING d.id, d.endpoint_id, d.attempts, d.position, d.event_id
+)
+SELECT t.id AS delivery_id, t.endpoint_id, t.attempts, t.position,
+       e.id, e.type, e.entity_kind, e.entity_id, e.entity_version, e.account_id, e.data, e.created_at,
+       w.url, w.secret, CASE WHEN w.previous_secret_until > $3 THEN w.previous_secret END AS previous_secret
+FROM taken t
+JOIN event e ON e.id = t.event_id
+JOIN webhook_endpoint w ON w.id = t.endpoint_id
+ORDER BY t.position
+
+-- name: finish
+-- What became of claimed deliveries; an outcome of an attempt that lost its lease to another is dropped.
+UPDATE webhook_delivery d SET
+    state = u.state, next_attempt_at = u.next_attempt_at, leased_until = NULL,
+    last_status = u.status, last_problem = u.problem, updated_at = $1
+FROM unnest($2::uuid[], $3::integer[], $4::text[], $5::timestamptz[], $6::smallint[], $7::text[])
+    AS u (id, attempts, state, next_attempt_at, status, problem)
+WHERE d.id = u.id AND d.attempts = u.attempts AND d.state = 'pending'
+
+-- name: release
+-- Gives claimed deliveries back without an attempt: the worker ends.
+UPDATE webhook_delivery d SET leased_until = NULL, attempts = d.attempts - 1
+FROM unnest($1::uuid[], $2::integer[]) AS u (id, attempts)
+WHERE d.id = u.id AND d.attempts = u.attempts AND d.state = 'pending'
+
+-- name: succeeded
+-- Endpoints that answered well: their failures are forgotten.
+UPDATE webhook_endpoint SET failures = 0, paused_until = NULL WHERE id = ANY ($1::uuid[]) AND failures > 0
+
+-- name: failed
+-- One more round without a success.
+UPDATE webhook_endpoint SET failures = failures + 1 WHERE id = $1 RETURNING failures
+
+-- name: pause
+-- Leaves an endpoint alone for a while.
+UPDATE webhook_endpoint SET paused_until = greatest(paused_until, $2) WHERE id = $1
+
+-- name: retry
+-- One delivery anew, by a person's wish.
+UPDATE webhook_delivery SET
+    state = 'pending', attempts = 0, next_attempt_at = $3, leased_until = NULL, updated_at = $3
+WHERE id = $1 AND endpoint_id = $2 AND state <> 'pending'
+RETURNING *
+
+-- name: by_id
+-- One delivery of an endpoint, with its event's type.
+SELECT d.*, e.type FROM webhook_delivery d JOIN event e ON e.id = d.event_id
+WHERE d.id = $1 AND d.endpoint_id = $2
+
+-- name: newest
+-- A page of an endpoint's deliveries, newest first.
+SELECT d.*, e.type FROM webhook_delivery d JOIN event e ON e.id = d.event_id
+WHERE d.endpoint_id = $1 AND ($2::bigint IS NULL OR d.position < $2)
+ORDER BY d.position DESC LIMIT $3
+
+-- name: newest_pending
+-- The same of those that wait.
+SELECT d.*, e.type FROM webhook_delivery d JOIN event e ON e.id = d.event_id
+WHERE d.endpoint_id = $1 AND d.state = 'pending' AND ($2::bigint IS NULL OR d.position < $2)
+ORDER BY d.position DESC LIMIT $3
+
+-- name: newest_delivered
+-- The same of those that arrived.
+SELECT d.*, e.type FROM webhook_delivery d JOIN event e ON e.id = d.event_id
+WHERE d.endpoint_id = $1 AND d.state = 'delivered' AND ($2::bigint IS NULL OR d.position < $2)
+ORDER BY d.position DESC LIMIT $3
+
+-- name: newest_dead
+-- The same of those that were given up.
+SELECT d.*, e.type FROM webhook_delivery d JOIN event e ON e.id = d.event_id
+WHERE d.endpoint_id = $1 AND d.state = 'dead' AND ($2::bigint IS NULL OR d.position < $2)
+ORDER BY d.position DESC LIMIT $3
+
+-- name: backlog
+-- How many deliveries wait, the oldest of them, and how far each endpoint is behind the feed.
+SELECT (SELECT count(*) FROM webhook_delivery WHERE state = 'pending') AS undelivered,
+       (SELECT min(created_at) FROM webhook_delivery WHERE state = 'pending') AS oldest,
+       (SELECT min(position) FROM webhook_endpoint WHERE state = 'enabled') AS slowest
+
+-- name: forget
+-- Removes a portion of what was delivered long ago, and of deleted endpoints.
+DELETE FROM webhook_delivery WHERE id IN (
+    (SELECT id FROM webhook_delivery WHERE state = 'delivered' AND updated_at < $1 ORDER BY updated_at LIMIT $2)
+    UNION ALL
+    (SELECT d.id FROM webhook_endpoint e JOIN webhook_delivery d ON d.endpoint_id = e.id
+     WHERE e.state = 'deleted' LIMIT $2))

@@ -1,0 +1,40 @@
+"""Standard Webhooks signatures, version 1 (HMAC-SHA256): who reads them can use any library of that standard.
+
+Pure.
+
+Called by `attempt` with the exact bytes that it sends. While a secret is being rotated, both the new and the
+old one sign, so that the receiver can change over at its own time.
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix
+#: The standard asks for 24 to 64.
+SECRET_BYTES = 32
+
+
+def show_secret(random_bytes: bytes) -> str:
+    """The secret as its receiver stores it: prefix and base64."""
+    if len(random_bytes) != SECRET_BYTES:
+        raise ValueError(f"a secret has {SECRET_BYTES} bytes")
+    return SECRET_PREFIX + base64.b64encode(random_bytes).decode()
+
+
+def signed_headers(
+    message_id: str, attempted_at_unix_s: int, body: bytes, secrets: Sequence[str]
+) -> Mapping[str, str]:
+    """The three headers of one attempt: the id is the same in all attempts, the time is this attempt's."""
+    signed = f"{message_id}.{attempted_at_unix_s}.".encode() + body
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(attempted_at_unix_s),
+        "webhook-signature": " ".join(_sign(secret, signed) for secret in secrets),
+    }
+
+
+def _sign(secret: str, signed: bytes) -> str:
+    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
+    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()

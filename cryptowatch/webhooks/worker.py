@@ -1,0 +1,216 @@
+"""The loops that deliver: feed -> queue -> attempts -> outcomes.
+
+One worker per process with the role `webhooks`.
+
+Several workers may run on one database: they share the work, and all rests on row locks and leases that run
+out. No request is under way while a transaction is open (P4). Keeps P10: at most `concurrency` requests and
+twice as many claimed deliveries at a time, of which one endpoint gets at most three quarters, so that a slow
+one cannot stop others.
+
+Only the errors of a database that is away are waited out; anything else ends the worker.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+import aiohttp
+import structlog
+
+from cryptowatch.clock import Clock
+from cryptowatch.db.pool import Pool, connection, transaction
+from cryptowatch.errors import ConcurrentUpdate, DatabaseUnavailable
+from cryptowatch.ledger.events import feed_head, sequence_events
+from cryptowatch.loops import run_forever
+from cryptowatch.settings import Webhooks
+from cryptowatch.telemetry.metrics import DatabaseMetrics, WebhookMetrics
+from cryptowatch.webhooks import deliveries
+from cryptowatch.webhooks.attempt import attempt, open_session
+from cryptowatch.webhooks.deliveries import Claimed, Finished
+from cryptowatch.webhooks.machine import State, judge, shares
+
+log = structlog.get_logger(__name__)
+
+#: Claimed deliveries per request under way: what waits in memory so that no sender runs dry.
+CLAIMED_PER_PLACE = 2
+FINISH_BATCH = 500
+#: How often the backlog is measured and old rows are removed.
+CARE_INTERVAL_S = 10.0
+DELIVERED_KEPT = timedelta(days=30)
+
+
+@dataclass(slots=True)
+class WebhookWorker:
+    """`jitter` draws from [0, 1). `session` is what `attempt.open_session` gave."""
+
+    pool: Pool
+    settings: Webhooks
+    clock: Clock
+    metrics: WebhookMetrics
+    database_metrics: DatabaseMetrics
+    jitter: Callable[[], float]
+    session: aiohttp.ClientSession
+    _due: asyncio.Queue[Claimed] = field(default_factory=asyncio.Queue)
+    _done: asyncio.Queue[Finished] = field(default_factory=asyncio.Queue)
+    _known: list[Finished] = field(default_factory=list)
+    _held: Counter[UUID] = field(default_factory=Counter)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Until cancelled; outcomes that are known are written then, and what was not attempted is given back."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._loop(tasks, "feed", self.fan_out, self.settings.poll_interval_s)
+                self._loop(tasks, "claim", self._claim, 0)
+                self._loop(tasks, "finish", self._finish, 0)
+                self._loop(tasks, "care", self._look_after, CARE_INTERVAL_S)
+                for number in range(self.settings.concurrency):
+                    tasks.create_task(self._send(), name=f"webhooks:send:{number}")
+        finally:
+            await self._hand_back()
+
+    def _loop(
+        self, tasks: asyncio.TaskGroup, name: str, step: Callable[[], Awaitable[int]], interval_s: float
+    ) -> None:
+        name = f"webhooks:{name}"
+        tasks.create_task(run_forever(name, step, interval_s=interval_s, clock=self.clock), name=name)
+
+    async def fan_out(self) -> int:
+        """Give positions to new events and take them into the endpoints' queues.
+
+        How many deliveries' worth.
+        """
+        async with connection(self.pool) as conn:
+            await sequence_events(conn)
+            head = await feed_head(conn)
+            behind = await deliveries.endpoints_behind(conn, head)
+        looked_at = 0
+        for endpoint_id in behind:
+            async with transaction(self.pool) as conn:
+                looked_at += await deliveries.fan_out(conn, endpoint_id, self.clock.now())
+        if looked_at:
+            self._wake.set()
+        return looked_at
+
+    async def _claim(self) -> int:
+        """Fill the free places, or wait until something may have changed."""
+        self._wake.clear()
+        if await self._take():
+            return 1
+        try:
+            async with asyncio.timeout(self.settings.poll_interval_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass  # look anyway: something may have become due
+        return 1
+
+    async def _take(self) -> int:
+        """Fill the free places; how many deliveries were claimed."""
+        places = self.settings.concurrency * CLAIMED_PER_PLACE
+        free, now = places - self._held.total(), self.clock.now()
+        if free <= 0:
+            return 0
+        async with connection(self.pool) as conn:
+            ready = await deliveries.ready_endpoints(conn, now)
+            running = [self._held[endpoint_id] for endpoint_id in ready]
+            each_max = max(1, places * 3 // 4)
+            wanted = {
+                endpoint_id: share
+                for endpoint_id, share in zip(ready, shares(free, running, each_max), strict=True)
+                if share
+            }
+            if not wanted:
+                return 0
+            lease_s = self.settings.timeout_s * (CLAIMED_PER_PLACE + 2)
+            claimed = await deliveries.claim(conn, wanted, lease_s, now)
+        for delivery in claimed:
+            self._held[delivery.endpoint_id] += 1
+            self._due.put_nowait(delivery)
+        return len(claimed)
+
+    async def _send(self) -> None:
+        while True:
+            delivery = await self._due.get()
+            started_s = self.clock.monotonic_s()
+            outcome = await attempt(
+                self.session,
+                self.settings,
+                self.clock,
+                url=delivery.url,
+                message_id=delivery.message_id,
+                body=delivery.body,
+                secrets=delivery.secrets,
+            )
+            self.metrics.attempt_seconds.observe(self.clock.monotonic_s() - started_s)
+            verdict = judge(outcome, delivery.attempts, self.settings.schedule_s, self.jitter())
+            self._done.put_nowait(Finished(delivery, outcome, verdict))
+
+    async def _finish(self) -> int:
+        """Write the outcomes that are there, in one transaction. Kept in `_known` until that worked."""
+        if not self._known:
+            self._known.append(await self._done.get())
+        while len(self._known) < FINISH_BATCH and not self._done.empty():
+            self._known.append(self._done.get_nowait())
+        await self._write(self._known)
+        for item in self._known:
+            self._held[item.delivery.endpoint_id] -= 1
+            self.metrics.attempts.labels(_outcome(item)).inc()
+        count = len(self._known)
+        self._known.clear()
+        self._held += Counter()
+        self._wake.set()
+        return count
+
+    async def _write(self, batch: Sequence[Finished]) -> None:
+        async with transaction(self.pool) as conn:
+            await deliveries.finish(conn, batch, self.clock.now())
+
+    async def _look_after(self) -> int:
+        """Remove what is old, and show the backlog."""
+        now = self.clock.now()
+        async with connection(self.pool) as conn:
+            removed = await deliveries.forget_old(conn, now - DELIVERED_KEPT)
+            backlog = await deliveries.read_backlog(conn)
+            head = await feed_head(conn)
+        age_s = 0.0 if backlog.oldest is None else (now - backlog.oldest).total_seconds()
+        self.metrics.undelivered.set(backlog.undelivered)
+        self.metrics.oldest_undelivered_age_seconds.set(max(0.0, age_s))
+        lag = 0 if backlog.slowest is None else head - backlog.slowest
+        self.database_metrics.event_log_lag.labels("webhooks").set(lag)
+        return removed
+
+    async def _hand_back(self) -> None:
+        """At the end: outcomes that are known are written, what was not attempted is given back."""
+        known = [*self._known, *(self._done.get_nowait() for _ in range(self._done.qsize()))]
+        left = [self._due.get_nowait() for _ in range(self._due.qsize())]
+        try:
+            if known:
+                await self._write(known)
+            if left:
+                async with connection(self.pool) as conn:
+                    await deliveries.release(conn, left)
+        except (DatabaseUnavailable, ConcurrentUpdate) as problem:
+            log.warning("claimed deliveries wait for their lease", problem=str(problem))
+
+
+def _outcome(item: Finished) -> str:
+    if item.verdict.disable:
+        return "disabled"
+    return "retrying" if item.verdict.state is State.PENDING else str(item.verdict.state)
+
+
+async def run_webhooks(
+    pool: Pool,
+    settings: Webhooks,
+    clock: Clock,
+    metrics: WebhookMetrics,
+    database_metrics: DatabaseMetrics,
+    jitter: Callable[[], float],
+) -> None:
+    """The role `webhooks`, until cancelled."""
+    async with open_session(settings) as session:
+        worker = WebhookWorker(pool, settings, clock, metrics, database_metrics, jitter, session)
+        await worker.run()
