@@ -6,15 +6,19 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
+from random import Random
 from uuid import UUID
 
 import structlog
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from cryptowatch.api.app import create_app
+from cryptowatch.api.services import Services
 from cryptowatch.chains.connect import ConnectedChain, connect
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.clock import Clock, SystemClock
@@ -38,6 +42,7 @@ from cryptowatch.settings import Settings
 from cryptowatch.signing.client import SignerClient
 from cryptowatch.signing.families import signing_for
 from cryptowatch.telemetry.metrics import Metrics, create_metrics
+from cryptowatch.webhooks.worker import run_webhooks
 
 log = structlog.get_logger(__name__)
 
@@ -67,10 +72,15 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
             plant = _Plant(tasks, pool, clock, metrics)
             for name, chain in chains.items():
                 if "watch" in roles:
-                    _watch(plant, chain, nodes[name])
+                    await _watch(plant, chain, nodes[name])
                 if "send" in roles:
                     _send(plant, settings, chain, nodes[name])
             _ledger(plant)
+            if "webhooks" in roles:
+                tasks.create_task(run_webhooks(
+                    pool, settings.webhooks, clock, metrics.webhooks, metrics.database, Random().random))
+            if "api" in roles:
+                await stack.enter_async_context(_api(plant, settings, chains, nodes if "watch" in roles else {}))
             log.info("started", roles=list(roles), chains=list(chains))
 
 
@@ -107,8 +117,8 @@ def node_pool(chain: ConnectedChain, clock: Clock, instruments: ChainInstruments
         quarantine_s=settings.quarantine_s, observer=instruments, fork_search_depth_max=settings.reorg_depth_max)
 
 
-def _watch(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> None:
-    """Addresses ahead, blocks, mempools."""
+async def _watch(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> None:
+    """Addresses ahead (there are some before anybody can ask), blocks, mempools."""
     name, settings = chain.chain, chain.settings
     instruments = ChainInstruments(name, plant.metrics, plant.clock)
     rules, watchlist = chain_rules(name, settings), ChainWatchList(name)
@@ -131,6 +141,7 @@ def _watch(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> None:
         finally:
             instruments.show_nodes(nodes)
 
+    await derive()
     plant.loop(f"addresses:{name}", derive, _ADDRESSES_INTERVAL_S)
     plant.loop(f"watcher:{name}", follow, settings.poll_interval_s)
     plant.loop(f"mempool:{name}", pending.observe, settings.mempool_interval_s)
@@ -151,6 +162,27 @@ def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodeP
         SendRules(coins, own.fees, own.wallet.bump_after_blocks), instruments)
     plant.loop(f"payouts:{name}", payouts.step, _SENDING_INTERVAL_S)
     plant.loop(f"sender:{name}", sender.step, _SENDING_INTERVAL_S)
+
+
+@asynccontextmanager
+async def _api(
+    plant: _Plant, settings: Settings, chains: Mapping[str, ConnectedChain], nodes: Mapping[str, NodePool],
+) -> AsyncIterator[None]:
+    """Serves until the end, then answers what it has begun to answer."""
+    runner = web.AppRunner(create_app(Services(
+        pool=plant.pool, settings=settings, clock=plant.clock, metrics=plant.metrics,
+        read_address={name: chain.read_address for name, chain in chains.items()},
+        schemes={name: chain.scheme for name, chain in chains.items()},
+        node_statuses={name: node_pool.statuses for name, node_pool in nodes.items()},
+        random_bytes=os.urandom)), access_log=None, shutdown_timeout=settings.api.request_timeout_s)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.api.host, settings.api.port)
+        await site.start()
+        log.info("listening", addresses=runner.addresses)
+        yield
+    finally:
+        await runner.cleanup()
 
 
 def _ledger(plant: _Plant) -> None:

@@ -9,8 +9,6 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +16,8 @@ from typing import Annotated
 import msgspec
 import typer
 
+from cryptowatch.cli.exits import exit_codes
 from cryptowatch.clock import SystemClock
-from cryptowatch.errors import CryptowatchError, SettingsError
 from cryptowatch.settings import Settings, load_settings
 from cryptowatch.signing.configure import open_accounts, open_service
 from cryptowatch.signing.hardening import harden_process
@@ -33,6 +31,7 @@ from cryptowatch.signing.keystore import (
 )
 from cryptowatch.signing.log import read_log
 from cryptowatch.signing.server import SignerServer
+from cryptowatch.telemetry.logs import configure_logs
 
 wallet = typer.Typer(no_args_is_help=True, help="Keystores, their public keys, and the signer's log.")
 
@@ -60,9 +59,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 def run_signer(config: Annotated[Path, typer.Option("--config", help="The settings' TOML file.")]) -> None:
     """Hold the keys and sign what the policy allows, over a unix socket, until told to stop."""
-    with _exit_codes():
+    with exit_codes():
         harden_process()
-        asyncio.run(_serve(load_settings(config)))
+        settings = load_settings(config)
+        configure_logs(settings.telemetry)
+        asyncio.run(_serve(settings))
 
 
 @wallet.command("create-keystore")
@@ -75,7 +76,7 @@ def create_keystore(
     as_json: JsonOption = False,
 ) -> None:
     """Make an encrypted keystore and print its account xpubs, which the settings need."""
-    with _exit_codes():
+    with exit_codes():
         harden_process()
         secrets = _read_secrets(source, network)
         write_keystore(keystore, secrets, _passphrase(passphrase_file, confirm=True))
@@ -92,7 +93,7 @@ def print_xpubs(
     as_json: JsonOption = False,
 ) -> None:
     """Print a keystore's account xpubs."""
-    with _exit_codes():
+    with exit_codes():
         harden_process()
         _print_xpubs(read_keystore(keystore, _passphrase(passphrase_file)), network, as_json)
 
@@ -103,7 +104,7 @@ def verify_log(
     as_json: JsonOption = False,
 ) -> None:
     """Check the log's chain from its first line; print its length and its head."""
-    with _exit_codes():
+    with exit_codes():
         head, entries, _ = read_log(log, lambda _: None)
         if as_json:
             typer.echo(json.dumps({"entries": entries, "head": head.hex()}))
@@ -162,16 +163,3 @@ def _print_xpubs(secrets: KeystoreSecrets, network: Network, as_json: bool) -> N
     for name, schemes in xpubs.items():
         for scheme, xpub in schemes.items():
             typer.echo(f"{name}  xpub_{scheme} = \"{xpub}\"")
-
-
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    """One clear line on stderr instead of a traceback, for what an operator can act on."""
-    try:
-        yield
-    except SettingsError as problem:
-        typer.echo(str(problem), err=True)
-        raise typer.Exit(2) from problem
-    except (CryptowatchError, OSError) as problem:
-        typer.echo(str(problem), err=True)
-        raise typer.Exit(1) from problem

@@ -25,7 +25,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -123,6 +123,9 @@ async def stop(folder: Path) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         await asyncio.to_thread(process.wait)
+    with suppress(OSError):
+        # Empty by now; made again when needed.
+        _socket_path(_absolute(folder)).rmdir()
 
 
 def prepare(folder: Path, *, fast_unsafe: bool = False) -> Server:
@@ -244,12 +247,18 @@ def _create_cluster(folder: Path, programs: Path, owner: pwd.struct_passwd, fast
     unfinished.rename(folder / "data")
 
 
-def _socket_dir(folder: Path, owner: pwd.struct_passwd) -> Path:
-    """A folder that only the owner (and root) can enter, at a path short enough for a socket."""
+def _socket_path(folder: Path) -> Path:
+    """In the folder, or in the temporary one when that path is too long for a socket."""
     wanted = folder / "socket"
-    if len(os.fsencode(wanted / f".s.PGSQL.{PORT}")) > SOCKET_PATH_LENGTH_MAX:
-        digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-        wanted = Path(tempfile.gettempdir()) / f"cryptowatch-{os.geteuid()}-{digest}"
+    if len(os.fsencode(wanted / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_LENGTH_MAX:
+        return wanted
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"cryptowatch-{os.geteuid()}-{digest}"
+
+
+def _socket_dir(folder: Path, owner: pwd.struct_passwd) -> Path:
+    """The socket's folder, which only the owner (and root) can enter."""
+    wanted = _socket_path(folder)
     if not wanted.is_symlink() and not wanted.exists():
         wanted.mkdir(mode=0o700)
         os.chown(wanted, owner.pw_uid, owner.pw_gid)

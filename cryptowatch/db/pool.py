@@ -3,7 +3,7 @@
 The daemon and the commands open a pool; everything below is handed a pool or a connection.
 Amounts (`numeric`) come and go as exact Python integers: a fraction or a float is refused, never rounded.
 
-`DATABASE_ERRORS` below is the one list of what may go wrong outside our own logic, and what it means:
+`ROLLED_BACK` and `OUTCOME_UNKNOWN` are the one list of what may go wrong outside our own logic:
 
     ConcurrentUpdate      serialization failure, deadlock: rolled back for certain, run it anew
     DatabaseUnavailable   Postgres or the way to it broke: the outcome is unknown. Ask again under the same
@@ -13,8 +13,8 @@ A backend that dies in the middle of a query makes asyncpg raise InternalClientE
 than a connection error, so every failure that does not come from a living Postgres counts as outcome unknown.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -40,7 +40,6 @@ OUTCOME_UNKNOWN: Final = (
     OSError,  # includes ConnectionError and the TimeoutError of asyncpg's command_timeout
     EOFError,
 )
-DATABASE_ERRORS: Final = (*ROLLED_BACK, *OUTCOME_UNKNOWN, asyncpg.InterfaceError)
 
 
 @asynccontextmanager
@@ -67,7 +66,7 @@ async def open_pool(
         # The ledger's queries are many and short: compiling them costs more than it gives.
         "jit": "off",
     }
-    with _named_errors():
+    try:
         pool = await asyncpg.create_pool(
             dsn,
             min_size=size_min,
@@ -79,6 +78,8 @@ async def open_pool(
             timeout=connect_timeout_s,
             command_timeout=statement_timeout_s + connect_timeout_s,
         )
+    except OUTCOME_UNKNOWN as error:
+        raise _unknown(error) from error
     try:
         yield pool
     finally:
@@ -117,42 +118,37 @@ async def transaction(
     `observe_seconds` hears how long it was open, in every case. No network call belongs inside (P4).
     Raises ConcurrentUpdate or DatabaseUnavailable (see the module), and whatever the block raises.
     """
-    with _named_errors():
-        async with pool.acquire() as connection:
-            started_s = clock.monotonic_s()
-            try:
-                async with connection.transaction():
-                    yield connection
-            except asyncpg.InterfaceError as error:
-                if _is_lost(connection):
-                    raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
-                raise
-            finally:
-                if observe_seconds is not None:
-                    observe_seconds(clock.monotonic_s() - started_s)
+    async with connection(pool) as acquired:
+        started_s = clock.monotonic_s()
+        try:
+            async with acquired.transaction():
+                yield acquired
+        finally:
+            if observe_seconds is not None:
+                observe_seconds(clock.monotonic_s() - started_s)
 
 
 @asynccontextmanager
 async def connection(pool: Pool) -> AsyncIterator[Connection]:
     """A connection without a transaction (each statement alone), under the same named errors."""
-    with _named_errors():
-        async with pool.acquire() as acquired:
-            try:
-                yield acquired
-            except asyncpg.InterfaceError as error:
-                if _is_lost(acquired):
-                    raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
-                raise
-
-
-@contextmanager
-def _named_errors() -> Iterator[None]:
     try:
-        yield
+        acquired = await pool.acquire()
+        try:
+            yield acquired
+        except asyncpg.InterfaceError as error:
+            if _is_lost(acquired):
+                raise _unknown(error) from error
+            raise
+        finally:
+            await pool.release(acquired)
     except ROLLED_BACK as error:
         raise ConcurrentUpdate(str(error)) from error
     except OUTCOME_UNKNOWN as error:
-        raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
+        raise _unknown(error) from error
+
+
+def _unknown(error: BaseException) -> DatabaseUnavailable:
+    return DatabaseUnavailable(f"{type(error).__name__}: {error}")
 
 
 def _is_lost(connection: Connection) -> bool:

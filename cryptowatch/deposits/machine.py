@@ -170,14 +170,14 @@ def _included(deposit: Deposit, block: BlockPoint) -> Step:
         # The same block again is a replay; another one without an Orphaned between them cannot happen on one chain.
         assert deposit.block == block, "a deposit is in one block at a time"
         return Step(deposit)
-    included = replace(deposit, block=block, inclusion=deposit.inclusion + 1)
+    included = _changed(deposit, deposit.state, block, deposit.inclusion + 1)
     if deposit.state is State.QUARANTINED:
         return Step(included)
     return _to(included, State.CONFIRMING)
 
 
 def _orphaned(deposit: Deposit, accepted: bool) -> Step:
-    out = replace(deposit, block=None)
+    out = _changed(deposit, deposit.state, None, deposit.inclusion)
     match deposit.state:
         case State.CONFIRMING:
             return _to(out, State.DETECTED)
@@ -204,4 +204,10 @@ def _head_moved(deposit: Deposit, height: int) -> Step:
 
 def _to(deposit: Deposit, state: State, *effects: Effect) -> Step:
     assert (deposit.state, state) in EDGES, f"no edge {deposit.state} -> {state}"
-    return Step(replace(deposit, state=state), effects, (state,))
+    return Step(_changed(deposit, state, deposit.block, deposit.inclusion), effects, (state,))
+
+
+def _changed(deposit: Deposit, state: State, block: BlockPoint | None, inclusion: int) -> Deposit:
+    """`dataclasses.replace`, five times as fast: a full block asks for it a hundred thousand times."""
+    return Deposit(state, deposit.credit_confirmations, deposit.finalize_confirmations, block, inclusion,
+                   deposit.quarantine)

@@ -1,4 +1,4 @@
-"""`python -m cryptowatch.devnet`: fetches what a devnet needs and the machine lacks. For scripts that set up."""
+"""`python -m cryptowatch.devnet`: fetches what a devnet needs and the machine lacks. For scripts."""
 
 import sys
 

@@ -132,15 +132,6 @@ def assemble(
     )
 
 
-def rebuilt(header: bytes, parent: bytes, transactions: Sequence[Transaction]) -> Block:
-    """The block with another parent and other content: its own merkle root and proof of work fit again."""
-    version, time, bits = struct.unpack("<i64xII4x", header)
-    return Block(
-        _proven(version, parent, merkle_root([tx.txid for tx in transactions]), time, bits),
-        tuple(transactions),
-    )
-
-
 def merkle_root(hashes: Sequence[bytes]) -> bytes:
     level = list(hashes)
     while len(level) > 1:

@@ -12,13 +12,17 @@ import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import asyncpg
 
+from cryptowatch.api.keys import SECRET_BYTES, Scope, create_key
+from cryptowatch.db.migrate import migrate
 from cryptowatch.devnet.client import Net, net_of
 from cryptowatch.devnet.faucet import WALLET as FAUCET_WALLET
 from cryptowatch.devnet.keys import WalletKeys, write_keys
@@ -26,6 +30,7 @@ from cryptowatch.devnet.nodes import write_private
 from cryptowatch.devnet.processes import Program
 from cryptowatch.devnet.proxy import FaultProxy
 from cryptowatch.errors import OperatorError
+from cryptowatch.ids import derived_id
 from cryptowatch.leash import leashed
 
 DOCUMENT, SETTINGS = "devnet.json", "cryptowatch.toml"
@@ -94,6 +99,12 @@ auth_file = {auth_file}
 """
 
 
+_SCOPES = {
+    "api_key": [Scope.READ, Scope.ACCOUNTS, Scope.LEDGER, Scope.WITHDRAWALS, Scope.ADMIN],
+    "approver_key": [Scope.READ, Scope.APPROVALS],
+}
+
+
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """The folder is ours alone; `devnet.json` is there while the network runs. Raises OperatorError."""
@@ -113,6 +124,7 @@ def write(
     folder: Path,
     *,
     dsn: str,
+    api_keys: Mapping[str, str],
     control_url: str,
     api_port: int,
     proxies: Sequence[FaultProxy],
@@ -122,7 +134,7 @@ def write(
     document: dict[str, Any] = {
         "postgres_dsn": dsn,
         "api_url": f"http://127.0.0.1:{api_port}",
-        **_api_keys(folder),
+        **api_keys,
         "control_url": control_url,
         "bitcoin": [{"rpc_url": proxy.url, "direct_rpc_url": proxy.node.url} for proxy in proxies],
         "ethereum": [],
@@ -195,13 +207,23 @@ def signer_socket(folder: Path) -> Path:
     return short / "signer.sock"
 
 
-def _api_keys(folder: Path) -> dict[str, str]:
-    """The casino backend's key, and another for approvals. Random: the daemon has to be told of them."""
+async def make_api_keys(folder: Path, dsn: str) -> dict[str, str]:
+    """The casino backend's key and another for approvals, made once per folder and known to the database."""
     path = folder / "api-keys.json"
-    if not path.exists():
-        keys = {name: f"cwk_{secrets.token_urlsafe(24)}" for name in ("api_key", "approver_key")}
-        write_private(path, json.dumps(keys) + "\n")
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    if path.exists():
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    await asyncio.to_thread(migrate, dsn)
+    keys, now = {}, datetime.now(UTC)
+    connection = await asyncpg.connect(dsn)
+    try:
+        for name, scopes in _SCOPES.items():
+            keys[name], _ = await create_key(
+                connection, derived_id(now, secrets.token_bytes(16)), secrets.token_bytes(SECRET_BYTES),
+                name=f"devnet {name}", scopes=scopes, expires_at=None, now=now)
+    finally:
+        await connection.close()
+    write_private(path, json.dumps(keys) + "\n")
+    return keys
 
 
 def _texts(folder: Path, dsn: str, keys: WalletKeys) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The devnet's purse: the wallet `faucet` of the first node, which mining fills and players are paid from.
 
-Called by `network`. Payments made here never depend on one another: each spends confirmed coins of its own
-and leaves its change alone, so that a reorg that drops one payment takes no other with it.
+Called by `network`. Payments made here do not depend on one another: each spends confirmed coins of its own,
+and change only when nothing else is left, so that a reorg that drops one payment takes no other with it.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ WALLET = "faucet"
 FUNDING_BLOCKS = 140
 COINS, COIN_BTC = 250, "6"
 FEE_RATE_SAT_VB = 5
-_MINING, _COIN = "mining", "coin"
+_OWN_LABELS = _MINING, _COIN = "mining", "coin"
 _INPUT_VB, _OUTPUT_VB, _OVERHEAD_VB = 69, 43, 11
 
 
@@ -77,10 +77,10 @@ class Faucet:
         inputs: list[dict[str, Any]] = []
         found = Decimal(0)
         coins = await self.node.rpc("listunspent", 1)
-        # Small coins first: the large ones are for large payments.
-        for coin in sorted(coins, key=lambda coin: coin["amount"]):
+        # Change last, since a reorg that drops its parent takes it along; large coins are for large payments.
+        for coin in sorted(coins, key=lambda coin: (coin.get("label") not in _OWN_LABELS, coin["amount"])):
             place = (coin["txid"], coin["vout"])
-            if coin.get("label") in (_MINING, _COIN) and place not in self._picked:
+            if coin["spendable"] and place not in self._picked:
                 inputs.append({"txid": place[0], "vout": place[1]})
                 found += coin["amount"]
                 fee_sat += fee_rate_sat_vb * _INPUT_VB
@@ -89,7 +89,7 @@ class Faucet:
                     self._picked |= {(one["txid"], one["vout"]) for one in inputs}
                     return inputs
         raise OperatorError(
-            f"the faucet has {found} BTC in coins of its own and {wanted} are asked for: mine first"
+            f"the faucet has {found} BTC in confirmed coins and {wanted} are asked for: mine first"
         )
 
     async def conflicting(self, tx_hash: str, to: str | None, fee_rate: str) -> str:

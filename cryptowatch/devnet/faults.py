@@ -24,10 +24,9 @@ it lasts until all faults are removed. `methods` limits it to these calls (a RES
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 Kind = Literal["delay", "drop", "error", "error_after_send", "stale_head", "forged_block", "hidden_logs"]
-KINDS: tuple[str, ...] = get_args(Kind)
 LIES = ("stale_head", "forged_block")
 SEND_METHODS = frozenset({"sendrawtransaction", "submitpackage"})
 DELAY_DEFAULT_S = 2.0

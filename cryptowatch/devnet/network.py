@@ -179,6 +179,7 @@ async def up(
         net = configuration.write(
             folder,
             dsn=server.dsn,
+            api_keys=await configuration.make_api_keys(folder, server.dsn),
             control_url=control_url,
             api_port=api_port.number,
             proxies=devnet.proxies,

@@ -13,7 +13,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from cryptowatch.devnet import guard
@@ -81,9 +80,7 @@ class Supervisor:
         self._guard = _spawn_guard()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop_all()
         if self._guard is not None and self._guard.stdin is not None:
             self._guard.stdin.close()

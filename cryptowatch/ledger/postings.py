@@ -10,8 +10,7 @@ so it is atomic by itself). The effects live in `ledger_post_one` and `ledger_po
 An answer is never guessed: after DatabaseUnavailable, post the same keys again and see `exists` or `created`.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -62,7 +61,7 @@ async def post(connection: Connection, posting: Posting, created_at: datetime) -
 
     Raises PostingMisuse, and ConcurrentUpdate when the transaction should run anew.
     """
-    async with _named_errors([posting]):
+    try:
         row = await connection.fetchrow(
             SQL["post_one"],
             posting.key,
@@ -75,6 +74,8 @@ async def post(connection: Connection, posting: Posting, created_at: datetime) -
             posting.reference,
             created_at,
         )
+    except asyncpg.PostgresError as error:
+        raise _named(error, [posting]) from error
     assert row is not None
     return _posted(row)
 
@@ -103,8 +104,7 @@ async def _post_batch(
 ) -> list[Posted]:
     if not postings:
         return []
-    repeats = _has_repeats(postings)
-    async with _named_errors(postings):
+    try:
         rows = await connection.fetch(
             SQL["post_batch"],
             [posting.key for posting in postings],
@@ -117,8 +117,10 @@ async def _post_batch(
             [posting.reference for posting in postings],
             created_at,
             all_or_nothing,
-            repeats,
+            _has_repeats(postings),
         )
+    except asyncpg.PostgresError as error:
+        raise _named(error, postings) from error
     return [_posted(row) for row in rows]
 
 
@@ -133,17 +135,13 @@ def _posted(row: Any) -> Posted:
     return Posted(Status(status), None if total is None else Balance(total, unfinalized, held))
 
 
-@asynccontextmanager
-async def _named_errors(postings: Sequence[Posting]) -> AsyncIterator[None]:
-    try:
-        yield
-    except asyncpg.UniqueViolationError as error:
+def _named(error: asyncpg.PostgresError, postings: Sequence[Posting]) -> Exception:
+    if error.sqlstate == _REFUSED:
+        index, status = str(getattr(error, "detail", "")).split(" ")
+        return PostingRefused(postings[int(index)], Status(status))
+    if error.sqlstate == _MISUSE:
+        return PostingMisuse(str(error))
+    if isinstance(error, asyncpg.UniqueViolationError):
         # Another transaction took one of the keys between our look and our insert, for another account.
-        raise ConcurrentUpdate(str(error)) from error
-    except asyncpg.PostgresError as error:
-        if error.sqlstate == _MISUSE:
-            raise PostingMisuse(str(error)) from error
-        if error.sqlstate == _REFUSED:
-            index, status = str(getattr(error, "detail", "")).split(" ")
-            raise PostingRefused(postings[int(index)], Status(status)) from error
-        raise
+        return ConcurrentUpdate(str(error))
+    return error

@@ -56,7 +56,6 @@ class Stored:
 
     version: int
     balance: Balance
-    debt: int
 
 
 #: Kinds that a later posting may resolve; replay remembers those that are still open.
@@ -105,8 +104,6 @@ class AccountReplay:
                 f"row: version {stored.version}, {stored.balance}; history: {self._version}, {self._balance}"
             )
             yield Finding(Invariant.BALANCE, subject, detail)
-        if stored.debt != stored.balance.debt:
-            yield Finding(Invariant.BALANCE, subject, f"debt {stored.debt}, should be {stored.balance.debt}")
         held = sum(amount for kind, amount in self._open.values() if kind is Kind.HOLD)
         credited = sum(amount for kind, amount in self._open.values() if kind is Kind.DEPOSIT_CREDIT)
         if (self._balance.held, self._balance.unfinalized) != (held, credited):

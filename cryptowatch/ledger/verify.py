@@ -41,15 +41,9 @@ GUARDS: Final = frozenset(
         ("index", "event_entity_id_entity_kind_entity_version_key"),
         ("index", "event_position_pkey"),
         ("index", "event_position_event_id_key"),
-        ("check", "customer_balance: CHECK ((unfinalized >= (0)::numeric))"),
-        ("check", "customer_balance: CHECK ((held >= (0)::numeric))"),
-        ("check", "customer_balance: CHECK ((debt >= (0)::numeric))"),
-        ("check", "customer_balance: CHECK ((((total - held) + debt) >= (0)::numeric))"),
-        (
-            "check",
-            "customer_balance: CHECK (((debt = (0)::numeric) OR (((total - held) + debt) = (0)::numeric)))",
-        ),
-        ("check", "posting: CHECK ((amount > (0)::numeric))"),
+        ("domain", "customer_balance.unfinalized CHECK ((VALUE >= (0)::numeric))"),
+        ("domain", "customer_balance.held CHECK ((VALUE >= (0)::numeric))"),
+        ("domain", "posting.amount CHECK ((VALUE > (0)::numeric))"),
     }
 )
 
@@ -168,7 +162,7 @@ async def _customers(
             report.add(replay.add(entry))
     for row in customers:
         balance = Balance(row["total"], row["unfinalized"], row["held"])
-        report.add(replays[row["account_id"]].finish(Stored(row["version"], balance, row["debt"])))
+        report.add(replays[row["account_id"]].finish(Stored(row["version"], balance)))
         if row["asset"] != row["account_asset"]:
             detail = f"row in {row['asset']}, account in {row['account_asset']}"
             report.add([Finding(Invariant.ENTRY, f"account {row['account_id']}", detail)])

@@ -29,7 +29,7 @@ GROUP BY asset HAVING sum(amount) <> 0
 
 -- name: customers
 -- The next customers' rows by account id.
-SELECT b.account_id, b.asset, b.version, b.total, b.unfinalized, b.held, b.debt, a.asset AS account_asset
+SELECT b.account_id, b.asset, b.version, b.total, b.unfinalized, b.held, a.asset AS account_asset
 FROM customer_balance b
 LEFT JOIN ledger_account a ON a.id = b.account_id AND a.owner_kind <> 'house'
 WHERE b.account_id > $1 ORDER BY b.account_id LIMIT $2
@@ -84,7 +84,7 @@ FROM (
 WHERE position < before
 
 -- name: guards
--- What keeps the rules by force: triggers that always fire, unique indexes, checks.
+-- What keeps the rules by force: triggers that always fire, unique indexes, the domains of amounts.
 SELECT 'trigger' AS what, c.relname || '.' || t.tgname AS name
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
 WHERE NOT t.tgisinternal AND t.tgenabled = CASE t.tgname WHEN 'append_only' THEN 'A' ELSE 'O' END::"char"
@@ -93,5 +93,7 @@ UNION ALL
 SELECT 'index', c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 WHERE i.indisunique AND i.indisvalid AND i.indisready
 UNION ALL
-SELECT 'check', r.relname || ': ' || pg_get_constraintdef(k.oid) FROM pg_constraint k JOIN pg_class r ON r.oid = k.conrelid
-WHERE k.contype = 'c' AND k.convalidated AND r.relname IN ('customer_balance', 'posting')
+SELECT 'domain', c.relname || '.' || f.attname || ' ' || pg_get_constraintdef(k.oid)
+FROM pg_attribute f
+JOIN pg_class c ON c.oid = f.attrelid AND c.relname IN ('customer_balance', 'posting')
+JOIN pg_constraint k ON k.contypid = f.atttypid AND k.contype = 'c' AND k.convalidated

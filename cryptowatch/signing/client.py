@@ -31,7 +31,7 @@ from cryptowatch.signing.messages import (
     receive,
 )
 
-#: The signer's answers are never larger than the largest transaction in hexadecimal.
+#: Far above the hexadecimal of any transaction that nodes relay (400 000 weight units).
 _ANSWER_BYTES_MAX = 1_048_576
 
 

@@ -19,7 +19,7 @@ from cryptowatch.signing.service import ChainKeys, SigningService
 
 
 def open_service(settings: Settings, clock: Clock) -> SigningService:
-    """Raises SettingsError, KeystoreError, KeyMaterialError, LogTampered, LogInUse or OSError."""
+    """Raises SettingsError or OperatorError (keystore, keys, log); nothing is half open then."""
     signer = settings.signer
     if not signer.policy:
         raise SettingsError("signer.policy", "names no chain, so the signer would sign nothing")

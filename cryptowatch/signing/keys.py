@@ -8,7 +8,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from coincurve import PrivateKey, PublicKey, PublicKeyXOnly
+from coincurve import PrivateKey, PublicKey
 from embit import bip32, bip39
 from embit.base import EmbitError
 from embit.hashes import hash160, tagged_hash
@@ -44,15 +44,15 @@ class _Node:
     public_key: bytes
     chain_code: bytes
 
-    def child(self, index: int) -> "_Node":
-        """CKDpriv for a normal child (BIP32). Raises ValueError for the one in 2^127 that has no key."""
+    def child(self, index: int) -> tuple[bytes, bytes]:
+        """CKDpriv (BIP32): (secret, chain code). Raises ValueError for the one in 2^127 without key."""
         data = self.public_key + index.to_bytes(4, "big")
         digest = hmac.digest(self.chain_code, data, "sha512")
         tweak = int.from_bytes(digest[:32], "big")
         secret = (tweak + int.from_bytes(self.secret, "big")) % _ORDER
         if tweak >= _ORDER or secret == 0:
             raise ValueError("this index has no key")
-        return _node(secret.to_bytes(32, "big"), digest[32:])
+        return secret.to_bytes(32, "big"), digest[32:]
 
 
 class AccountKeys:
@@ -64,15 +64,16 @@ class AccountKeys:
         for scheme, account in accounts.items():
             root = _node(account.secret, account.chain_code)
             for branch in (0, 1):
-                self._branches[scheme, branch] = root.child(branch)
+                self._branches[scheme, branch] = _node(*root.child(branch))
 
     def key(self, path: KeyPath) -> SigningKey:
         """Raises KeyError when the keystore has no account of the scheme."""
-        node = self._branches[path.scheme, path.branch].child(path.index)
-        if path.scheme == "bip84":
-            script = b"\x00\x14" + hash160(node.public_key)
-            return SigningKey(PrivateKey(node.secret), node.public_key, script)
-        return _taproot_key(node)
+        secret, _ = self._branches[path.scheme, path.branch].child(path.index)
+        if path.scheme == "bip86":
+            return _taproot_key(secret)
+        private = PrivateKey(secret)
+        public_key = private.public_key.format()
+        return SigningKey(private, public_key, b"\x00\x14" + hash160(public_key))
 
     def xpubs(self, network: str) -> dict[Scheme, str]:
         """Account xpubs (`xpub…`, `tpub…`): all that settings and watchers need."""
@@ -122,15 +123,12 @@ def _node(secret: bytes, chain_code: bytes) -> _Node:
     return _Node(secret, PublicKey.from_valid_secret(secret).format(), chain_code)
 
 
-def _taproot_key(node: _Node) -> SigningKey:
+def _taproot_key(secret: bytes) -> SigningKey:
     """BIP86: the internal key tweaked by the hash of itself alone, so that no script path exists (BIP341)."""
-    internal = node.public_key[1:]
-    tweak = tagged_hash("TapTweak", internal)
-    secret = int.from_bytes(node.secret, "big")
-    if node.public_key[0] == 3:
-        secret = _ORDER - secret
-    tweaked = (secret + int.from_bytes(tweak, "big")) % _ORDER
-    output_key = PublicKeyXOnly(internal)
-    output_key.tweak_add(tweak)
-    script = b"\x51\x20" + output_key.format()
-    return SigningKey(PrivateKey(tweaked.to_bytes(32, "big")), node.public_key, script)
+    internal = PublicKey.from_valid_secret(secret).format()
+    number = int.from_bytes(secret, "big")
+    if internal[0] == 3:  # odd y: BIP341 tweaks the key whose point has the even one
+        number = _ORDER - number
+    tweak = int.from_bytes(tagged_hash("TapTweak", internal[1:]), "big")
+    private = PrivateKey(((number + tweak) % _ORDER).to_bytes(32, "big"))
+    return SigningKey(private, internal, b"\x51\x20" + private.public_key_xonly.format())

@@ -22,14 +22,18 @@ from cryptowatch.errors import OperatorError
 from cryptowatch.signing.policy import Signing
 
 _GENESIS = bytes(32)
-#: More than the longest line: 500 inputs of about 90 characters.
-_LINE_BYTES_MAX = 1_048_576
+#: An input takes about 80 bytes of a line.
+_LINE_BYTES_MAX = 16_777_216
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Signing)
 
 
 class LogTampered(OperatorError):
     """The log's chain is broken. The signer does not start; a person must find out why."""
+
+
+class LogUnavailable(OperatorError):
+    """The file cannot be read or written. After a failed append its end is unknown: the process must end."""
 
 
 class LogInUse(OperatorError):
@@ -42,15 +46,15 @@ class SigningLog:
     def __init__(self, path: Path, each: Callable[[Signing], None]) -> None:
         """Open or create, verify from the first line, and hand every entry to `each` in order.
 
-        Raises LogTampered, LogInUse, or OSError.
+        Raises LogTampered, LogInUse or LogUnavailable.
         """
         created = not path.exists()
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as problem:
-                raise LogInUse(f"{path}: another signer is using it") from problem
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as problem:
+            raise LogUnavailable(f"cannot open {path}: {problem.strerror}") from problem
+        try:
+            _lock(self._file, path)
             if created:
                 _sync_directory(path)
             self._head, self.entries, whole_bytes = read_log(path, each)
@@ -67,13 +71,19 @@ class SigningLog:
         return self._head.hex()
 
     def append(self, signing: Signing) -> None:
-        """On the disk when this returns. An OSError leaves the file's end unknown: the process must end."""
+        """On the disk when this returns. Raises LogUnavailable, after which the process must end."""
         document = _ENCODER.encode(signing)
         head = hashlib.sha256(self._head + document).digest()
         line = head.hex().encode() + b" " + document + b"\n"
-        if os.write(self._file, line) != len(line):
-            raise OSError("the log took only a part of a line")
-        os.fsync(self._file)
+        if len(line) > _LINE_BYTES_MAX:
+            raise LogUnavailable("the signer's log would not read back so long an entry")
+        try:
+            written_bytes = os.write(self._file, line)
+            os.fsync(self._file)
+        except OSError as problem:
+            raise LogUnavailable(f"cannot write the signer's log: {problem.strerror}") from problem
+        if written_bytes != len(line):
+            raise LogUnavailable("the signer's log took only a part of a line")
         self._head = head
         self.entries += 1
 
@@ -90,9 +100,13 @@ class SigningLog:
 
 
 def read_log(path: Path, each: Callable[[Signing], None]) -> tuple[bytes, int, int]:
-    """Verify the chain: (head, entries, bytes of the whole lines). Raises LogTampered or OSError."""
+    """Verify the chain: (head, entries, bytes of the whole lines). Raises LogTampered or LogUnavailable."""
     head, entries, whole_bytes = _GENESIS, 0, 0
-    with path.open("rb") as lines:
+    try:
+        stream = path.open("rb")
+    except OSError as problem:
+        raise LogUnavailable(f"cannot read {path}: {problem.strerror}") from problem
+    with stream as lines:
         while line := lines.readline(_LINE_BYTES_MAX):
             if not line.endswith(b"\n"):
                 if len(line) == _LINE_BYTES_MAX:
@@ -109,6 +123,13 @@ def read_log(path: Path, each: Callable[[Signing], None]) -> tuple[bytes, int, i
             entries += 1
             whole_bytes += len(line)
     return head, entries, whole_bytes
+
+
+def _lock(file: int, path: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as problem:
+        raise LogInUse(f"{path}: another signer is using it") from problem
 
 
 def _sync_directory(path: Path) -> None:

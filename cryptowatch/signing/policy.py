@@ -165,9 +165,9 @@ class History:
     def _within_hour(self, now_ms: int) -> list[int]:
         """The charges that still count.
 
-        A clock that was set back must not empty the hour: time stands still until it is past the last entry.
+        A clock that was set back does not empty the hour: entries that then seem to lie ahead count too.
         """
-        since_ms = max(now_ms, self._time_ms) - HOUR_MS
+        since_ms = now_ms - HOUR_MS
         return [amount for time_ms, amount in self._charges if time_ms > since_ms]
 
     def _group_of(self, lineage_id: str, inputs: Mapping[str, int]) -> _Group | None:

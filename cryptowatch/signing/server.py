@@ -53,7 +53,7 @@ class SignerServer:
         self.listening = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Listen until told to stop; then finish what is under way. Raises SocketInUse, or what broke."""
+        """Listen until told to stop, then finish the signing under way. Raises SocketInUse, or what broke."""
         self._broken = asyncio.get_running_loop().create_future()
         listener = listen(self._settings.socket, group=bool(self._settings.peer_uids))
         server = await asyncio.start_unix_server(self._accept, sock=listener)
@@ -66,10 +66,17 @@ class SignerServer:
             stopping.cancel()
             server.close()
             self._settings.socket.unlink(missing_ok=True)
-            if self._connections:
-                await asyncio.wait(self._connections, timeout=self._settings.timeout_s)
+            await self._drop_connections()
         if self._broken.done():
             self._broken.result()
+
+    async def _drop_connections(self) -> None:
+        """Once no signing is under way. Who had no answer yet asks the next process, and is charged once."""
+        async with self._one_at_a_time:
+            for task in self._connections:
+                task.cancel()
+            if self._connections:
+                await asyncio.wait(self._connections)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -30,7 +30,7 @@ class SigningService:
     """The signer without its socket. For one caller at a time: a judgement needs the last one recorded."""
 
     def __init__(self, chains: Mapping[str, ChainKeys], log: Path, clock: Clock) -> None:
-        """Reads the whole log. Raises LogTampered, LogInUse or OSError."""
+        """Reads the whole log. Raises LogTampered, LogInUse or LogUnavailable."""
         self._chains = chains
         self._clock = clock
         self._started_s = clock.monotonic_s()
@@ -42,7 +42,7 @@ class SigningService:
         self._log = SigningLog(log, self._remember)
 
     def sign_bitcoin(self, request: SignBitcoin) -> Signed | Refused:
-        """Sign or refuse. After an OSError from the log nothing was given, and the process must end."""
+        """Sign or refuse. After LogUnavailable nothing was given, and the process must end."""
         self._requests += 1
         answer = self._sign(request)
         if isinstance(answer, Refusal):

@@ -1,8 +1,9 @@
 """Every Prometheus metric family of the daemon, as one value that the composition root hands to the loops.
 
-Prefix `cryptowatch_`; seconds and blocks as units; amounts of money in the asset's base units. Labels are `chain`,
-`node`, `asset`, `state`, `method` and `consumer` only: never an address, a hash or an id, so that their number stays
-bounded (P10). Values are floats, as Prometheus has no others: they are shown, and never come back into the ledger.
+Prefix `cryptowatch_`; seconds and blocks as units; amounts of money in the asset's base units. Labels are
+`chain`, `node`, `asset`, `state`, `method` and `consumer` only: never an address, a hash or an id, so that
+their number stays bounded (P10). Values are floats, as Prometheus has no others: they are shown, and never
+come back into the ledger.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ _BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 @dataclass(frozen=True)
 class NodeMetrics:
-    """Per node of a chain. Labels: chain, node; requests also method; `state` is 1 for the present one, 0 else."""
+    """Per node of a chain. Labels: chain, node; requests also method.
+
+    `state` is 1 for the present one, 0 else.
+    """
 
     head_height: Gauge
     lag_blocks: Gauge
@@ -83,7 +87,7 @@ class WebhookMetrics:
 
 @dataclass(frozen=True)
 class ApiMetrics:
-    """`request_seconds` by method (`POST /v1/transfers`: the route's pattern, not the path) and state (`2xx`)."""
+    """`request_seconds` by method (the route's pattern, as `POST /v1/transfers`) and state (`2xx`)."""
 
     request_seconds: Histogram
     in_flight: Gauge

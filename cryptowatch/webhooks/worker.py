@@ -60,7 +60,7 @@ class WebhookWorker:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        """Until cancelled; outcomes that are known are written then, and what was not attempted is given back."""
+        """Until cancelled: then known outcomes are written, and what was not attempted is given back."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._loop(tasks, "feed", self.fan_out, self.settings.poll_interval_s)
@@ -79,10 +79,7 @@ class WebhookWorker:
         tasks.create_task(run_forever(name, step, interval_s=interval_s, clock=self.clock), name=name)
 
     async def fan_out(self) -> int:
-        """Give positions to new events and take them into the endpoints' queues.
-
-        How many deliveries' worth.
-        """
+        """Give positions to new events and take them into the endpoints' queues; how many were looked at."""
         async with connection(self.pool) as conn:
             await sequence_events(conn)
             head = await feed_head(conn)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import asyncpg
 import psycopg
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.asyncio
 _STARTER = """
 import asyncio, sys, time
 from pathlib import Path
+from urllib.parse import unquote
 from cryptowatch.db import embedded
 print(asyncio.run(embedded.start(Path(sys.argv[1]), fast_unsafe=True)), flush=True)
 time.sleep(1000)
@@ -140,6 +142,9 @@ async def test_a_path_too_long_for_a_socket_is_no_obstacle(tmp_path: Path) -> No
     async with embedded.running(deep, fast_unsafe=True) as dsn:
         connection = await asyncpg.connect(dsn)
         await connection.close()
+        sockets = Path(unquote(dsn.partition("host=")[2].partition("&")[0]))
+    assert not sockets.is_relative_to(tmp_path)
+    assert sockets not in set(sockets.parent.iterdir()), "nothing stays behind in the temporary folder"
 
 
 async def test_a_failed_start_shows_the_log(folder: Path) -> None:

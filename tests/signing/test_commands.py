@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -146,7 +145,8 @@ def test_a_sound_log_is_reported_and_a_changed_one_fails(folder: Path) -> None:
     (folder / "log").write_text(content.replace('"charged":1', '"charged":0'))
     failed = run("wallet", "verify-log", folder / "log")
     assert failed.exit_code == 1 and "line 1" in failed.stderr
-    assert run("wallet", "verify-log", folder / "none").exit_code == 1
+    missing = run("wallet", "verify-log", folder / "none")
+    assert missing.exit_code == 1 and "No such file" in missing.stderr
 
 
 @pytest.mark.parametrize(("policy", "key"), [
@@ -193,7 +193,14 @@ def test_a_systemd_credential_is_found_by_its_name(folder: Path, monkeypatch: py
     assert load_settings(folder / "config.toml").signer.passphrase_file == folder / "passphrase"
 
 
-def test_the_real_process_serves_is_not_dumpable_and_ends_cleanly_when_told(folder: Path) -> None:
+def test_a_hardened_process_is_not_dumpable() -> None:
+    program = ("import ctypes; from cryptowatch.signing.hardening import harden_process; "
+               "print('not_dumpable' in harden_process(), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))")
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["True", "0"]
+
+
+def test_the_real_process_serves_leaves_no_core_and_ends_cleanly_when_told(folder: Path) -> None:
     program = "import typer, pathlib; from cryptowatch.cli.signer import run_signer; typer.run(run_signer)"
     process = subprocess.Popen([sys.executable, "-c", program, "--config", str(folder / "config.toml")],
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path.cwd())
@@ -205,8 +212,6 @@ def test_the_real_process_serves_is_not_dumpable_and_ends_cleanly_when_told(fold
         assert status.requests == 0
         limits = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
         assert [line.split()[4:6] for line in limits if line.startswith("Max core")] == [["0", "0"]]
-        if os.geteuid() != 0:  # of a process that is not dumpable, root owns what /proc shows (proc(5))
-            assert Path(f"/proc/{process.pid}/environ").stat().st_uid == 0
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=10)
     finally:

@@ -105,6 +105,13 @@ def test_a_clock_set_back_does_not_empty_the_hour() -> None:
     assert reason(sign(history, proposal(coins=("c",), lineage="C"), 0)) is Reason.HOURLY_LIMIT
 
 
+def test_what_is_signed_while_the_clock_is_set_back_counts_when_it_is_right_again() -> None:
+    history = History(LIMITS)
+    sign(history, proposal(999_000, coins=("a",), lineage="A"), 10 * HOUR_MS)
+    sign(history, proposal(999_000, coins=("b",), lineage="B"), 0)
+    assert history.hourly_amount(10 * HOUR_MS + 1) == 2_000_000
+
+
 def test_a_look_with_a_wrong_clock_forgets_nothing() -> None:
     history = History(LIMITS)
     sign(history, proposal(999_000, coins=("a",), lineage="A"), 0)
@@ -123,6 +130,16 @@ def test_a_fee_bump_is_charged_with_the_increase() -> None:
     sign(history, proposal(fee=1_000, change=50_000))
     assert sign(history, proposal(fee=5_000, change=46_000)) == 4_000
     assert sign(history, proposal(fee=3_000, change=48_000)) == 0
+    assert sign(history, proposal(fee=5_000, change=46_000)) == 0
+    assert history.hourly_amount(0) == 105_000
+
+
+def test_what_was_signed_before_is_signed_again_under_a_limit_lowered_since() -> None:
+    strict = History(replace(LIMITS, hourly_amount_max=150_000))
+    for name in ("a", "b"):
+        strict.record(entry(0, proposal(coins=(name,), lineage=name), 101_000))
+    assert sign(strict, proposal(coins=("a",), lineage="a")) == 0
+    assert reason(sign(strict, proposal(coins=("c",), lineage="c"))) is Reason.HOURLY_LIMIT
 
 
 def test_the_same_coins_under_another_lineage_name_are_charged_once() -> None:
@@ -145,6 +162,21 @@ def test_attempts_must_share_one_coin_with_all_earlier_ones_not_one_with_each() 
     sign(history, proposal(coins=("b", "c")))
     assert reason(sign(history, proposal(coins=("a", "c")))) is Reason.LINEAGE_CONFLICT
     assert sign(history, proposal(coins=("a", "c"), lineage="new name")) == 101_000
+
+
+def test_an_attempt_that_also_spends_a_dearer_lineages_coin_stays_with_its_own() -> None:
+    """P3: else a third attempt could spend that coin alone and exclude the first no more."""
+    history = History(LIMITS)
+
+    def attempt(lineage: str, *coins: str, pays: int = 400_000) -> int | Refusal:
+        change = 500_000 * len(coins) - pays - 1_000
+        inputs = dict.fromkeys(coins, 500_000)
+        return sign(history, Proposal(lineage, inputs, ((PLAYER, pays),), (change,), vsize=200))
+
+    attempt("L", "a", pays=100_000)
+    attempt("M", "b")
+    assert attempt("L", "a", "b", pays=150_000) == 50_000
+    assert reason(attempt("L", "b")) is Reason.LINEAGE_CONFLICT
 
 
 def test_a_coin_is_not_signed_for_with_two_amounts() -> None:

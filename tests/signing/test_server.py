@@ -20,7 +20,7 @@ from cryptowatch.errors import SignerUnavailable
 from cryptowatch.settings import Signer
 from cryptowatch.signing import server as server_module
 from cryptowatch.signing.client import SignerClient, SigningRefused
-from cryptowatch.signing.log import SigningLog
+from cryptowatch.signing.log import LogUnavailable
 from cryptowatch.signing.messages import (
     KeyPath,
     MalformedMessage,
@@ -234,6 +234,15 @@ async def test_one_connection_serves_many_requests_and_then_its_silence_is_cut(t
         writer.close()
 
 
+async def test_an_idle_connection_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    async with asyncio.timeout(2):
+        async with running(tmp_path, timeout_s=60):
+            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+            await asyncio.sleep(0.05)
+        assert await reader.read() == b""
+        writer.close()
+
+
 async def test_connections_beyond_the_limit_are_told_so(tmp_path: Path) -> None:
     """P10."""
     async with running(tmp_path, connections_max=1) as client:
@@ -359,17 +368,17 @@ async def test_a_log_that_cannot_be_written_gives_no_signature_and_ends_the_sign
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """P9: no signature leaves that the next start would not know of."""
-    def full_disk(*_: object) -> None:
+    def full_disk(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(SigningLog, "append", full_disk)
 
     async def until_it_ends() -> None:
         async with running(tmp_path) as client:
+            monkeypatch.setattr(os, "fsync", full_disk)
             with pytest.raises(SignerUnavailable):
                 await ask(client)
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(LogUnavailable, match="No space"):
         await until_it_ends()
 
 

@@ -15,14 +15,12 @@ from enum import IntEnum
 from hashlib import new as new_hash
 from hashlib import sha256
 
-from coincurve import PublicKey
+from coincurve import PublicKey, PublicKeyXOnly
 from embit import base58
 
 from cryptowatch.chains.bitcoin.address import Network
 
 _HARDENED = 1 << 31
-#: SEC 2, secp256k1: the number of points.
-_GROUP_ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 _PAYLOAD_BYTES = 78
 #: First bytes of the texts (BIP32; SLIP-132 for those that name a scheme) -> (for the main network, scheme if
 #: named).
@@ -131,17 +129,8 @@ def _p2wpkh(key: PublicKey) -> bytes:
 
 
 def _p2tr(key: PublicKey) -> bytes:
-    """BIP86: BIP341's output key of the internal key P alone, without scripts. Raises ValueError if there is
-    none.
-
-    BIP341 adds t*G to whichever of P and -P has the even y. Where that is -P, subtracting t*G from P gives
-    the same x, and spares finding y anew.
-    """
-    internal = key.format()
-    tweak = sha256(_TAP_TWEAK + internal[1:]).digest()
-    if internal[0] == 3:
-        number = int.from_bytes(tweak, "big")
-        if not 0 < number < _GROUP_ORDER:
-            raise ValueError("the tweak is beyond the group's order")
-        tweak = (_GROUP_ORDER - number).to_bytes(32, "big")
-    return b"\x51\x20" + key.add(tweak).format()[1:]
+    """BIP86: BIP341's output key of the internal key alone, without scripts. ValueError if there is none."""
+    internal = key.format()[1:]
+    output = PublicKeyXOnly(internal)
+    output.tweak_add(sha256(_TAP_TWEAK + internal).digest())
+    return b"\x51\x20" + output.format()

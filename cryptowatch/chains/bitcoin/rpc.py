@@ -10,7 +10,8 @@ writes a new `.cookie` at each start. Numbers with a fraction are read as Decima
 a float.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class RpcClient:
         self.node = node
         self._url = url
         self._auth_file = auth_file
-        self._auth: aiohttp.BasicAuth | None = None
+        self._auth: Mapping[str, str] = {}
         self._timeout_s = timeout_s
         self._response_bytes_max = response_bytes_max
         self._session: aiohttp.ClientSession | None = None
@@ -102,7 +103,7 @@ class RpcClient:
         """(status, body), with one more try for fresh credentials and one for a connection that broke."""
         status, answer = await self._once(verb, path, body, may_retry=True)
         if status == 401:
-            self._auth = None
+            self._auth = {}
             status, answer = await self._once(verb, path, body, may_retry=False)
             if status == 401:
                 raise NodeUnavailable(self.node, "refuses the credentials in auth_file")
@@ -114,7 +115,7 @@ class RpcClient:
                 verb,
                 self._url + path,
                 data=body,
-                auth=self._credentials(),
+                headers=self._credentials(),
                 allow_redirects=False,
             ) as response:
                 return response.status, await self._read(response)
@@ -149,13 +150,13 @@ class RpcClient:
             )
         return self._session
 
-    def _credentials(self) -> aiohttp.BasicAuth | None:
-        if self._auth is None and self._auth_file is not None:
+    def _credentials(self) -> Mapping[str, str]:
+        if not self._auth and self._auth_file is not None:
             try:
                 user, _, password = self._auth_file.read_text().strip().partition(":")
             except (OSError, ValueError):
                 raise NodeUnavailable(self.node, "auth_file cannot be read") from None
-            self._auth = aiohttp.BasicAuth(user, password)
+            self._auth = {"Authorization": aiohttp.encode_basic_auth(user, password)}
         return self._auth
 
     def _decode(self, body: bytes, method: str) -> Any:
@@ -184,6 +185,6 @@ def _request(number: int, method: str, parameters: Sequence[object]) -> dict[str
 
 def _describe(problem: Exception) -> str:
     """The kind of failure and the system's words for it, without anything from the request."""
-    cause = problem.os_error if isinstance(problem, aiohttp.ClientConnectorError) else problem
-    words = cause.strerror if isinstance(cause, OSError) and cause.strerror else type(cause).__name__
+    code = problem.errno if isinstance(problem, OSError) else None
+    words = os.strerror(code) if code is not None and code > 0 else type(problem).__name__
     return f"connection failed: {words}"

@@ -3,7 +3,7 @@
 Called by the Bitcoin planner. Pure: time plays no part and randomness comes in. Serves P1 (inputs = payments
 + change + fee, exactly) and P10 (bounded tries, inputs and weight).
 
-Four strategies make proposals and the least wasteful one wins, as in Bitcoin Core's wallet/coinselection.cpp:
+Three strategies make proposals and the least wasteful one wins, as in Bitcoin Core's wallet/coinselection.cpp:
 branch and bound (no change), single random draw, and, above three times the long-term rate, the lightest set.
 Waste is what the inputs cost more now than at the long-term rate, plus the cost of change or else the excess
 given to the miner. The lightest set is not used at ordinary rates: always taking the largest coins leaves a
@@ -96,12 +96,11 @@ def select_coins(
     task = _Task(coins, recipients, terms, required)
     if task.payment_target <= 0:
         return task.selection([], "required")
-    proposals: list[tuple[str, list[int] | None]] = [
-        ("no change", _branch_and_bound(task)),
-        ("random draw", _random_draw(task, task.change_target(randomness), randomness)),
-    ]
+    # Of equally wasteful ones the first wins.
+    proposals: list[tuple[str, list[int] | None]] = [("no change", _branch_and_bound(task))]
     if terms.fee_rate > HIGH_RATE_FACTOR * terms.long_term_fee_rate:
         proposals.append(("lightest", _lightest(task, task.change_target(randomness))))
+    proposals.append(("random draw", _random_draw(task, task.change_target(randomness), randomness)))
     found = [task.selection(chosen, strategy) for strategy, chosen in proposals if chosen is not None]
     found = [selection for selection in found if selection.weight <= terms.weight_max]
     if found:

@@ -1,0 +1,7 @@
+-- name: chains
+-- Every chain that is followed, with the last block that is applied.
+SELECT chain, height, hash, halted, halted_at, updated_at FROM chain ORDER BY chain
+
+-- name: nodes
+-- The last state of each node that an event told.
+SELECT chain, name, state FROM node ORDER BY chain, name

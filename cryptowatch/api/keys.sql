@@ -1,0 +1,23 @@
+-- name: insert
+-- A new key; only its digest is kept.
+INSERT INTO api_key (id, name, digest, hint, scopes, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+RETURNING id, name, hint, scopes, created_at, expires_at, revoked_at, last_used_at
+
+-- name: by_digest
+-- The key that a caller holds.
+SELECT id, digest, scopes, expires_at, revoked_at FROM api_key WHERE digest = $1
+
+-- name: all
+-- Every key, newest first.
+SELECT id, name, hint, scopes, created_at, expires_at, revoked_at, last_used_at FROM api_key ORDER BY id DESC
+
+-- name: revoke
+-- Ends a key at once; one that was revoked stays revoked since then.
+UPDATE api_key SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1
+RETURNING id, name, hint, scopes, created_at, expires_at, revoked_at, last_used_at
+
+-- name: used
+-- When keys were last used, written for many requests at once.
+UPDATE api_key k SET last_used_at = greatest(k.last_used_at, u.at)
+FROM unnest($1::uuid[], $2::timestamptz[]) AS u (id, at) WHERE k.id = u.id

@@ -1,0 +1,221 @@
+"""What happens to every request:
+
+Id, overload, time limit, who asks, decoding, the handler, the answer, its metrics.
+
+Made by `app`. Keeps P2 (idempotency around every handler that moves money), P4 (a handler sees a connection,
+never the network) and P10 (bounded concurrency, body and time). Whatever goes wrong, the answer is problem
+JSON with a request id; a mistake of ours is logged with its traceback and answered without it.
+"""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import structlog
+from aiohttp import web
+
+from cryptowatch.api import idempotency
+from cryptowatch.api.calls import Call, Route
+from cryptowatch.api.idempotency import Claim, Stored
+from cryptowatch.api.keys import Caller, find_caller
+from cryptowatch.api.problems import CONTENT_TYPE, RETRY_AFTER_S, Problem, Refused, problem_view, refuse
+from cryptowatch.api.reading import decode_body, decode_query, read_raw
+from cryptowatch.api.services import Services
+from cryptowatch.db.pool import Connection, connection, transaction
+from cryptowatch.errors import ConcurrentUpdate, DatabaseUnavailable
+
+log = structlog.get_logger(__name__)
+
+REQUEST_ID_HEADER = "X-Request-Id"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+#: How often a write runs anew after losing to another writer.
+_TRIES = 5
+
+RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """One per application. `last_used` is written out by the application's housekeeping."""
+
+    services: Services
+    in_flight: int = 0
+    last_used: dict[UUID, datetime] = field(default_factory=dict)
+
+    def handler_of(self, route: Route) -> RouteHandler:
+        """aiohttp's handler of a route of the table."""
+        label = f"{route.method} {route.path}"
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            request["label"] = label
+            settings = self.services.settings.api
+            if self.in_flight >= settings.concurrent_requests_max:
+                self.services.metrics.api.overloaded.inc()
+                raise refuse("overloaded", f"{settings.concurrent_requests_max} requests are under way")
+            self.in_flight += 1
+            self.services.metrics.api.in_flight.set(self.in_flight)
+            try:
+                return await self._within_time(request, route)
+            finally:
+                self.in_flight -= 1
+                self.services.metrics.api.in_flight.set(self.in_flight)
+
+        return handle
+
+    async def _within_time(self, request: web.Request, route: Route) -> web.Response:
+        limit_s = self.services.settings.api.request_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                raw = await read_raw(request) if route.body is not None else b""
+        except TimeoutError as problem:
+            raise refuse("timeout", f"the body did not arrive within {limit_s:g} s") from problem
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._answer(request, route, raw)
+        except TimeoutError as problem:
+            detail = f"no answer within {limit_s:g} s; the outcome is unknown: send the same request again"
+            raise refuse("request_timeout", detail) from problem
+
+    async def _answer(self, request: web.Request, route: Route, raw: bytes) -> web.Response:
+        """Runs anew after losing to another writer: nothing of the lost run is left."""
+        for _ in range(_TRIES):
+            try:
+                return await self._once(request, route, raw)
+            except ConcurrentUpdate as problem:
+                lost = problem
+        raise DatabaseUnavailable(f"lost to other writers {_TRIES} times: {lost}")
+
+    async def _once(self, request: web.Request, route: Route, raw: bytes) -> web.Response:
+        pool, database = self.services.pool, self.services.metrics.database
+        if not route.writes:
+            async with connection(pool) as conn:
+                return await self._handle(request, route, raw, conn)
+        async with transaction(pool, observe_seconds=database.transaction_seconds.observe) as conn:
+            return await self._handle(request, route, raw, conn)
+
+    async def _handle(self, request: web.Request, route: Route, raw: bytes, conn: Connection) -> web.Response:
+        """Raises Refused for what must leave nothing behind.
+
+        A handler's own refusal is an answer like others.
+        """
+        now = self.services.clock.now()
+        caller = await self._allowed(request, route, conn, now)
+        query = decode_query(request, route.query)
+        body = None if route.body is None else decode_body(raw, route.body)
+        claim, effect = None, ""
+        if route.idempotent:
+            claim = _claim(request, caller, body)
+            effect = f"{caller.id.hex}:{hashlib.sha256(claim.key.encode()).hexdigest()}"
+            earlier = await idempotency.begin(conn, claim)
+            if isinstance(earlier, Problem):
+                raise Refused(earlier)
+            if isinstance(earlier, Stored):
+                return _response(earlier.status, earlier.body, {idempotency.REPLAYED_HEADER: "true"})
+        call = Call(self.services, caller, request.match_info, query, body, now, effect)
+        reply = await route.handler(call, conn)
+        if isinstance(reply, Problem):
+            status = reply.status
+            answer = msgspec.json.encode(problem_view(reply, request["request_id"]))
+        else:
+            status = reply.status or route.status
+            answer = b"" if reply.value is None else msgspec.json.encode(reply.value)
+        if claim is not None:
+            await idempotency.store(conn, claim, status, answer, route.guarded, now)
+        return _response(status, answer)
+
+    async def _allowed(self, request: web.Request, route: Route, conn: Connection, now: datetime) -> Caller:
+        caller = await find_caller(conn, request.headers.get("Authorization"), now)
+        if caller is None:
+            raise refuse("unauthorized", "send a valid key as `Authorization: Bearer cwk_…`")
+        if route.scope not in caller.scopes:
+            raise refuse("forbidden", f"this call needs the scope `{route.scope}`")
+        self.last_used[caller.id] = now
+        return caller
+
+    @property
+    def middleware(self) -> Any:
+        """The outermost layer: what leaves here is always an answer with a request id."""
+
+        @web.middleware
+        async def guard(request: web.Request, handler: RouteHandler) -> web.StreamResponse:
+            clock = self.services.clock
+            started_s = clock.monotonic_s()
+            request["request_id"] = self._request_id(request)
+            try:
+                response = await handler(request)
+            except Exception as problem:
+                response = _problem_response(request, problem)
+            response.headers[REQUEST_ID_HEADER] = request["request_id"]
+            response.headers.setdefault("Cache-Control", "no-store")
+            response.headers["X-Content-Type-Options"] = "nosniff"
+            self.services.metrics.api.request_seconds.labels(
+                request.get("label", "other"), f"{response.status // 100}xx"
+            ).observe(clock.monotonic_s() - started_s)
+            return response
+
+        return guard
+
+    def _request_id(self, request: web.Request) -> str:
+        given = request.headers.get(REQUEST_ID_HEADER, "")
+        return given if _REQUEST_ID.fullmatch(given) else f"req_{self.services.random_bytes(8).hex()}"
+
+
+def _claim(request: web.Request, caller: Caller, body: object) -> Claim:
+    key = idempotency.read_key(request.headers.get(idempotency.HEADER))
+    if isinstance(key, Problem):
+        raise Refused(key)
+    return Claim(caller.id, key, idempotency.fingerprint(request.method, request.path, body))
+
+
+def _response(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:
+    if not body:
+        return web.Response(status=status, headers=headers)
+    content_type = "application/json" if status < 400 else CONTENT_TYPE
+    return web.Response(status=status, body=body, content_type=content_type, headers=headers)
+
+
+def _problem_response(request: web.Request, failure: Exception) -> web.Response:
+    """An expected refusal, the database's absence, aiohttp's own refusals, or a mistake of ours."""
+    headers: dict[str, str] = {}
+    match failure:
+        case Refused():
+            problem = failure.problem
+        case DatabaseUnavailable() | asyncpg.InterfaceError():
+            log.warning("database away", request_id=request["request_id"], problem=str(failure))
+            problem = Problem("database_unavailable", "if this was a write, send it again with the same key")
+        case web.HTTPMethodNotAllowed():
+            headers["Allow"] = failure.headers["Allow"]
+            problem = Problem("method_not_allowed", f"it takes {headers['Allow']}")
+        case web.HTTPException() if failure.status == 404:
+            problem = Problem("not_found", "no such path")
+        case web.HTTPException():
+            problem = Problem("invalid_request", failure.reason)
+        case _:
+            log.error("request failed", request_id=request["request_id"], exc_info=failure)
+            problem = Problem("internal_error", "the request id finds it in our logs")
+    if problem.code in RETRY_AFTER_S:
+        headers["Retry-After"] = str(RETRY_AFTER_S[problem.code])
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return _response(
+        problem.status, msgspec.json.encode(problem_view(problem, request["request_id"])), headers
+    )
+
+
+async def meet_expectation(request: web.Request) -> web.StreamResponse | None:
+    """Answers `Expect: 100-continue`; any other expectation is refused in our form.
+
+    Aiohttp's hook of a route.
+    """
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return None
+    problem = problem_view(Problem("expectation_failed", "only 100-continue is known"), "req_unknown")
+    return _response(problem.status, msgspec.json.encode(problem))

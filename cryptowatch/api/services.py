@@ -1,0 +1,67 @@
+"""What the API needs of the rest of the system, as one value that the composition root makes. No globals."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from uuid import UUID
+
+from cryptowatch.chains.port import InvalidAddress, NodeStatus
+from cryptowatch.clock import Clock
+from cryptowatch.db.pool import Pool
+from cryptowatch.deposits.apply import ChainRules, chain_rules
+from cryptowatch.errors import SettingsError
+from cryptowatch.ids import derived_id
+from cryptowatch.payouts.policy import WithdrawalPolicy, withdrawal_policy
+from cryptowatch.settings import Settings
+from cryptowatch.telemetry.metrics import Metrics
+
+ReadAddress = Callable[[str], bytes | InvalidAddress]
+NodeStatuses = Callable[[], Sequence[NodeStatus]]
+
+
+@dataclass(frozen=True)
+class Services:
+    """`read_address` and `schemes` (of new deposit addresses) are by chain and cover every chain of the
+    settings.
+
+    `node_statuses` has the chains that this process watches; of others the API shows what the tables tell.
+    `random_bytes` gives so many unguessable bytes.
+    """
+
+    pool: Pool
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    read_address: Mapping[str, ReadAddress]
+    schemes: Mapping[str, int]
+    node_statuses: Mapping[str, NodeStatuses]
+    random_bytes: Callable[[int], bytes]
+
+    @cached_property
+    def decimals(self) -> Mapping[str, int]:
+        """asset -> decimals; the ledger knows one asset of each name, whatever chains it lives on."""
+        found: dict[str, int] = {}
+        for name, chain in self.settings.chains.items():
+            for asset, settings in chain.assets.items():
+                if found.setdefault(asset, settings.decimals) != settings.decimals:
+                    raise SettingsError(
+                        f"chains.{name}.assets.{asset}.decimals",
+                        "differs from the same asset on another chain",
+                    )
+        return found
+
+    @cached_property
+    def rules(self) -> Mapping[str, ChainRules]:
+        return {name: chain_rules(name, chain) for name, chain in self.settings.chains.items()}
+
+    @cached_property
+    def withdrawal_policies(self) -> Mapping[tuple[str, str], WithdrawalPolicy]:
+        """(chain, asset) -> its rules."""
+        return {
+            (name, asset): withdrawal_policy(settings)
+            for name, chain in self.settings.chains.items()
+            for asset, settings in chain.assets.items()
+        }
+
+    def new_id(self) -> UUID:
+        return derived_id(self.clock.now(), self.random_bytes(16))

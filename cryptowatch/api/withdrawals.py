@@ -1,0 +1,137 @@
+"""`/v1/withdrawals`: request, list, approve, reject, cancel. What is allowed is decided in `payouts`."""
+
+from typing import Annotated, Literal
+
+import asyncpg
+import msgspec
+from msgspec import Meta
+
+from cryptowatch.accounts.players import read_player
+from cryptowatch.api.calls import (
+    TEXT,
+    Amount,
+    Call,
+    Id,
+    NoQuery,
+    Page,
+    PageQuery,
+    Reply,
+    Text,
+    body_id,
+    not_found,
+)
+from cryptowatch.api.paging import page, page_size, uuid_cursor
+from cryptowatch.api.problems import Problem, refuse
+from cryptowatch.api.transfers import read_amount
+from cryptowatch.db.pool import Connection
+from cryptowatch.ids import Kind
+from cryptowatch.payouts.listing import Filter, list_withdrawals, read_withdrawal
+from cryptowatch.payouts.machine import Event, State
+from cryptowatch.payouts.requests import Refusal, Request, decide, request_withdrawal
+from cryptowatch.payouts.view import WithdrawalView, withdrawal_view
+
+WithdrawalPage = Page[WithdrawalView]
+
+
+class WithdrawalRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`amount` is what arrives; the fee is taken from the account on top of it."""
+
+    account_id: Id
+    asset: Text
+    chain: Text
+    amount: Amount
+    address: Annotated[str, Meta(pattern=TEXT, min_length=1, max_length=200)]
+    priority: Literal["economy", "normal", "urgent"] = "normal"
+    memo: Annotated[str, Meta(pattern=TEXT, max_length=200)] | None = None
+
+
+class WithdrawalsQuery(PageQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    account_id: Id | None = None
+    state: State | None = None
+    chain: Text | None = None
+
+
+class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why, for the record: shown as the withdrawal's `reason`."""
+
+    reason: Annotated[str, Meta(pattern=TEXT, max_length=500)] | None = None
+
+
+async def create_withdrawal(call: Call[NoQuery, WithdrawalRequest], conn: Connection) -> Reply | Problem:
+    wanted, services = call.body, call.services
+    if wanted.chain not in services.settings.chains:
+        raise refuse("unknown_chain", "no such chain")
+    policy = services.withdrawal_policies.get((wanted.chain, wanted.asset))
+    if policy is None:
+        raise refuse("unknown_asset", "the chain has no such asset")
+    amount = read_amount(wanted.amount, policy.decimals)
+    account_id = body_id(Kind.ACCOUNT, wanted.account_id, "unknown_account")
+    player = await read_player(conn, account_id)
+    if player is None:
+        raise refuse("unknown_account", "no such account")
+    request = Request(
+        account_id=account_id,
+        chain=wanted.chain,
+        asset=wanted.asset,
+        amount=amount,
+        address=wanted.address,
+        destination=services.read_address[wanted.chain](wanted.address),
+        priority=wanted.priority,
+        memo=wanted.memo,
+        requested_by=call.caller.shown_id,
+    )
+    answer = await request_withdrawal(conn, request, policy, player.status, services.new_id(), call.now)
+    return Problem(answer.code, answer.detail) if isinstance(answer, Refusal) else Reply(answer)
+
+
+async def list_all_withdrawals(call: Call[WithdrawalsQuery, None], conn: Connection) -> Reply | Problem:
+    query, decimals = call.query, call.services.decimals
+    limit = page_size(query, call.services.settings.api.page_size_max)
+    account_id = None
+    if query.account_id is not None:
+        account_id = body_id(Kind.ACCOUNT, query.account_id, "invalid_request")
+    wanted = Filter(account_id, query.state, query.chain)
+    rows = await list_withdrawals(conn, wanted, limit=limit + 1, before=uuid_cursor(query))
+    return Reply(
+        page(rows, limit, lambda row: row["id"], lambda row: withdrawal_view(row, decimals[row["asset"]]))
+    )
+
+
+async def get_withdrawal(call: Call[NoQuery, None], conn: Connection) -> Reply | Problem:
+    row = await _withdrawal(call, conn)
+    return Reply(withdrawal_view(row, call.services.decimals[row["asset"]]))
+
+
+async def approve_withdrawal(call: Call[NoQuery, Decision], conn: Connection) -> Reply | Problem:
+    return await _decide(call, conn, Event.APPROVE)
+
+
+async def reject_withdrawal(call: Call[NoQuery, Decision], conn: Connection) -> Reply | Problem:
+    return await _decide(call, conn, Event.REJECT)
+
+
+async def cancel_withdrawal(call: Call[NoQuery, Decision], conn: Connection) -> Reply | Problem:
+    return await _decide(call, conn, Event.CANCEL)
+
+
+async def _withdrawal(call: Call[NoQuery, object], conn: Connection) -> asyncpg.Record:
+    row = await read_withdrawal(conn, call.path_id(Kind.WITHDRAWAL))
+    if row is None:
+        raise not_found()
+    return row
+
+
+async def _decide(call: Call[NoQuery, Decision], conn: Connection, event: Event) -> Reply | Problem:
+    row = await _withdrawal(call, conn)
+    answer = await decide(
+        conn,
+        row["id"],
+        event,
+        decided_by=call.caller.shown_id,
+        reason=call.body.reason,
+        decimals=call.services.decimals[row["asset"]],
+        now=call.now,
+    )
+    if answer is None:
+        raise not_found()
+    return Problem(answer.code, answer.detail) if isinstance(answer, Refusal) else Reply(answer)

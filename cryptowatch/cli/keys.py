@@ -1,0 +1,108 @@
+"""`cryptowatch keys create|list|revoke`: who may call the API. No call of the API makes keys."""
+
+import asyncio
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cryptowatch.api import keys
+from cryptowatch.api.keys import KeyView, Scope
+from cryptowatch.cli.exits import exit_codes
+from cryptowatch.clock import SystemClock
+from cryptowatch.daemon import open_database
+from cryptowatch.db.pool import connection, transaction
+from cryptowatch.errors import OperatorError
+from cryptowatch.ids import Kind, derived_id, read_id
+from cryptowatch.settings import Settings, load_settings
+
+app = typer.Typer(no_args_is_help=True, help="The API's keys.")
+
+ConfigOption = Annotated[Path, typer.Option("--config", help="The settings' TOML file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+@app.command("create")
+def create(
+    config: ConfigOption,
+    name: Annotated[str, typer.Option("--name", help="What it is for, such as `casino backend`.")],
+    scopes: Annotated[
+        list[Scope], typer.Option("--scope", help="What it may do; say it once for each scope.")
+    ],
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, max=3650, help="It expires after so many.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key. It is shown once, now: only its digest is stored."""
+    with exit_codes():
+        if not 1 <= len(name) <= 100 or "\x00" in name:
+            raise OperatorError("a key's name has 1 to 100 characters")
+        key, view = asyncio.run(_create(load_settings(config), name, scopes, days))
+    if as_json:
+        print(msgspec.json.encode({"key": key, **msgspec.to_builtins(view)}).decode())
+        return
+    print(f"{view.id} may: {', '.join(view.scopes)}\nStore it now, it is never shown again:\n{key}")
+
+
+@app.command("list")
+def show(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """Every key, newest first, also those that ended."""
+    with exit_codes():
+        found = asyncio.run(_list(load_settings(config)))
+    if as_json:
+        print(msgspec.json.encode(found).decode())
+        return
+    table = Table("id", "name", "ends with", "scopes", "created", "expires", "revoked", "last used")
+    for view in found:
+        times = (view.created_at, view.expires_at, view.revoked_at, view.last_used_at)
+        shown = ["" if time is None else time.strftime("%Y-%m-%d %H:%M") for time in times]
+        table.add_row(view.id, view.name, view.hint, " ".join(view.scopes), *shown)
+    Console().print(table)
+
+
+@app.command("revoke")
+def revoke(
+    config: ConfigOption,
+    key_id: Annotated[str, typer.Argument(help="The key's id, as `keys list` shows it.")],
+    as_json: JsonOption = False,
+) -> None:
+    """End a key, from the next request on."""
+    with exit_codes():
+        view = asyncio.run(_revoke(load_settings(config), key_id))
+    print(msgspec.json.encode(view).decode() if as_json else f"{view.id} ({view.name}) is revoked")
+
+
+async def _create(
+    settings: Settings, name: str, scopes: list[Scope], days: int | None
+) -> tuple[str, KeyView]:
+    now = SystemClock().now()
+    async with open_database(settings) as pool, transaction(pool) as conn:
+        return await keys.create_key(
+            conn,
+            derived_id(now, os.urandom(16)),
+            os.urandom(keys.SECRET_BYTES),
+            name=name,
+            scopes=set(scopes),
+            expires_at=None if days is None else now + timedelta(days=days),
+            now=now,
+        )
+
+
+async def _list(settings: Settings) -> list[KeyView]:
+    async with open_database(settings) as pool, connection(pool) as conn:
+        return list(await keys.list_keys(conn))
+
+
+async def _revoke(settings: Settings, shown_id: str) -> KeyView:
+    key_id = read_id(Kind.API_KEY, shown_id)
+    async with open_database(settings) as pool, transaction(pool) as conn:
+        view = None if key_id is None else await keys.revoke_key(conn, key_id, SystemClock().now())
+    if view is None:
+        raise OperatorError(f"there is no key {shown_id}")
+    return view

@@ -1,0 +1,58 @@
+"""What the database itself refuses, whoever asks and however."""
+
+import asyncpg
+import pytest
+
+from cryptowatch.db.pool import Pool, connection
+from cryptowatch.ledger.rules import EFFECTS, Kind
+from tests.database.world import World
+
+
+async def test_the_database_and_the_rules_say_the_same_of_every_kind(pool: Pool) -> None:
+    query = "SELECT kind, total_sign, unfinalized_sign, held_sign, floor, resolves FROM posting_kind"
+    async with connection(pool) as conn:
+        stored = {row[0]: (*row[1:5], frozenset(row[5] or ())) for row in await conn.fetch(query)}
+    assert stored == {
+        kind: (effect.total, effect.unfinalized, effect.held, effect.floor, effect.resolves)
+        for kind, effect in EFFECTS.items()
+    }
+
+
+@pytest.mark.parametrize("table", ["posting", "ledger_account"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE {} SET asset = asset", "DELETE FROM {}", "TRUNCATE {} CASCADE"]
+)
+async def test_p1_history_cannot_be_changed_not_even_with_triggers_for_replicas(
+    world: World, table: str, statement: str
+) -> None:
+    await world.player(final=10)
+    async with connection(world.pool) as conn:
+        for role in ("origin", "replica"):
+            await conn.execute(f"SET session_replication_role = {role}")
+            with pytest.raises(asyncpg.PostgresError, match="append-only"):
+                await conn.execute(statement.format(table))
+        await conn.execute("RESET session_replication_role")
+    await world.assert_sound()
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE customer_balance SET unfinalized = -1", "UPDATE customer_balance SET held = -1"],
+)
+async def test_a_part_of_a_balance_is_never_negative(world: World, change: str) -> None:
+    await world.player(final=10)
+    async with connection(world.pool) as conn:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await conn.execute(change)
+
+
+async def test_p2_a_key_and_a_resolution_are_unique_in_the_table_itself(world: World) -> None:
+    player = await world.player(final=10)
+    hold = await world.done(Kind.HOLD, player, 5)
+    await world.done(Kind.HOLD_RELEASE, player, 5, resolves=hold)
+    columns = "customer, version, resolves, created_at, amount, kind, asset"
+    async with connection(world.pool) as conn:
+        for key, index in [("key", "posting_key"), ("key || 'x'", "posting_resolved")]:
+            copy = f"INSERT INTO posting (key, {columns}) SELECT {key}, {columns} FROM posting"
+            with pytest.raises(asyncpg.UniqueViolationError, match=index):
+                await conn.execute(f"{copy} WHERE kind = 'hold_release'")

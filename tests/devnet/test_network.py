@@ -1,0 +1,87 @@
+"""A devnet of one's own: the files it leaves, and a folder that is used again."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from cryptowatch import devnet
+from cryptowatch.devnet.client import Net
+from cryptowatch.errors import OperatorError
+from cryptowatch.settings import load_settings
+from cryptowatch.signing.configure import open_accounts
+from cryptowatch.signing.keystore import read_keystore, read_passphrase
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest_asyncio.fixture
+async def folder(tmp_path: Path) -> AsyncIterator[Path]:
+    yield tmp_path / "devnet"
+
+
+async def test_its_document_has_all_that_the_contract_names(net: Net) -> None:
+    document = json.loads((net.folder / "devnet.json").read_text())
+    assert set(document) == {
+        "postgres_dsn",
+        "api_url",
+        "api_key",
+        "approver_key",
+        "control_url",
+        "bitcoin",
+        "ethereum",
+        "tokens",
+        "faucet",
+    }
+    assert [set(node) for node in document["bitcoin"]] == [{"rpc_url", "direct_rpc_url"}] * 3
+    assert document["faucet"]["bitcoin_wallet"] in await net.bitcoin[0].rpc("listwallets")
+
+
+async def test_files_with_secrets_are_closed_to_others(net: Net) -> None:
+    names = ["devnet.json", "cryptowatch.toml", "keystore.json", "passphrase", "api-keys.json"]
+    for name in [*names, "bitcoin/0/bitcoin.conf", "bitcoin/0/rpc.auth"]:
+        assert (net.folder / name).stat().st_mode & 0o077 == 0, name
+
+
+async def test_its_settings_are_ready_for_daemon_and_signer(net: Net) -> None:
+    settings = load_settings(net.settings_file)
+    chain = settings.chains["bitcoin"]
+    assert settings.database.dsn == net.postgres_dsn
+    assert [node.url.rpartition(":")[2] for node in chain.nodes] == [
+        node.rpc_url.rpartition(":")[2] for node in net.bitcoin
+    ]
+    keystore = read_keystore(settings.signer.keystore, read_passphrase(settings.signer.passphrase_file))
+    xpubs = open_accounts(keystore, "bitcoin", chain.network).xpubs(chain.network)
+    assert xpubs == {"bip84": chain.wallet.xpub_bip84, "bip86": chain.wallet.xpub_bip86}
+
+
+async def test_a_folder_used_before_is_taken_up_where_it_was_left(folder: Path) -> None:
+    async with devnet.up(folder, bitcoin_nodes=2, fast_unsafe_postgres=True) as net:
+        [mined] = await net.mine()
+        keys = (folder / "keystore.json").read_bytes()
+        connection = await asyncpg.connect(net.postgres_dsn)
+        await connection.execute("CREATE TABLE kept (n int)")
+        await connection.close()
+        with pytest.raises(OperatorError, match="already"):
+            async with devnet.up(folder):
+                pass
+    assert not (folder / "devnet.json").exists()
+    with pytest.raises(OperatorError, match="no devnet"):
+        devnet.connect(folder)
+    async with devnet.up(folder, bitcoin_nodes=2, fast_unsafe_postgres=True) as net:
+        assert (await net.bitcoin[1].rpc("getblockheader", mined))["confirmations"] >= 1
+        assert await net.send(await net.bitcoin[0].rpc("getnewaddress"), "1")
+        assert (folder / "keystore.json").read_bytes() == keys
+        connection = await asyncpg.connect(net.postgres_dsn)
+        assert await connection.fetchval("SELECT count(*) FROM kept") == 0
+        await connection.close()
+
+
+async def test_block_time_mines_by_itself(folder: Path) -> None:
+    async with devnet.up(folder, bitcoin_nodes=1, block_time_s=0.05, fast_unsafe_postgres=True) as net:
+        height = await net.bitcoin[0].rpc("getblockcount")
+        await net.bitcoin[0].rpc("waitforblockheight", height + 2, 10_000)
+        assert await net.bitcoin[0].rpc("getblockcount") >= height + 2
