@@ -38,6 +38,9 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 #: How often a write runs anew after losing to another writer.
 _TRIES = 5
 
+_ID = web.RequestKey("request_id", str)
+_LABEL = web.RequestKey("label", str)
+
 RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -54,7 +57,7 @@ class Pipeline:
         label = f"{route.method} {route.path}"
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            request["label"] = label
+            request[_LABEL] = label
             settings = self.services.settings.api
             if self.in_flight >= settings.concurrent_requests_max:
                 self.services.metrics.api.overloaded.inc()
@@ -122,7 +125,7 @@ class Pipeline:
         reply = await route.handler(call, conn)
         if isinstance(reply, Problem):
             status = reply.status
-            answer = msgspec.json.encode(problem_view(reply, request["request_id"]))
+            answer = msgspec.json.encode(problem_view(reply, request[_ID]))
         else:
             status = reply.status or route.status
             answer = b"" if reply.value is None else msgspec.json.encode(reply.value)
@@ -147,16 +150,16 @@ class Pipeline:
         async def guard(request: web.Request, handler: RouteHandler) -> web.StreamResponse:
             clock = self.services.clock
             started_s = clock.monotonic_s()
-            request["request_id"] = self._request_id(request)
+            request[_ID] = self._request_id(request)
             try:
                 response = await handler(request)
             except Exception as problem:
                 response = _problem_response(request, problem)
-            response.headers[REQUEST_ID_HEADER] = request["request_id"]
+            response.headers[REQUEST_ID_HEADER] = request[_ID]
             response.headers.setdefault("Cache-Control", "no-store")
             response.headers["X-Content-Type-Options"] = "nosniff"
             self.services.metrics.api.request_seconds.labels(
-                request.get("label", "other"), f"{response.status // 100}xx"
+                request.get(_LABEL, "other"), f"{response.status // 100}xx"
             ).observe(clock.monotonic_s() - started_s)
             return response
 
@@ -188,7 +191,7 @@ def _problem_response(request: web.Request, failure: Exception) -> web.Response:
         case Refused():
             problem = failure.problem
         case DatabaseUnavailable() | asyncpg.InterfaceError():
-            log.warning("database away", request_id=request["request_id"], problem=str(failure))
+            log.warning("database away", request_id=request[_ID], problem=str(failure))
             problem = Problem("database_unavailable", "if this was a write, send it again with the same key")
         case web.HTTPMethodNotAllowed():
             headers["Allow"] = failure.headers["Allow"]
@@ -198,14 +201,14 @@ def _problem_response(request: web.Request, failure: Exception) -> web.Response:
         case web.HTTPException():
             problem = Problem("invalid_request", failure.reason)
         case _:
-            log.error("request failed", request_id=request["request_id"], exc_info=failure)
+            log.error("request failed", request_id=request[_ID], exc_info=failure)
             problem = Problem("internal_error", "the request id finds it in our logs")
     if problem.code in RETRY_AFTER_S:
         headers["Retry-After"] = str(RETRY_AFTER_S[problem.code])
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return _response(
-        problem.status, msgspec.json.encode(problem_view(problem, request["request_id"])), headers
+        problem.status, msgspec.json.encode(problem_view(problem, request[_ID])), headers
     )
 
 

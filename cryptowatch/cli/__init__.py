@@ -6,12 +6,13 @@ Exit codes: 0 done, 1 failed (one clear line on stderr), 2 wrong usage or settin
 import typer
 
 from cryptowatch import __version__
-from cryptowatch.cli import chains, daemon, devnet, events, keys, ledger, signer
+from cryptowatch.cli import chains, daemon, demo, devnet, events, keys, ledger, signer
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False,
     help="Takes crypto deposits and pays crypto withdrawals for casino platforms.")
 app.command("run")(daemon.run)
+app.command("demo")(demo.demo)
 app.command("migrate")(daemon.migrate)
 app.command("status")(chains.status)
 app.command("rescan")(chains.rescan)

@@ -49,6 +49,7 @@ port = {api_port}
 
 [webhooks]
 allow_private_addresses = true
+timeout_s = 2
 schedule_s = [1, 2, 5, 10, 30]
 
 [signer]

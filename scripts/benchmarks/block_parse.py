@@ -26,7 +26,7 @@ from cryptowatch.settings import load_settings
 
 WATCHED = 1_000_000
 GOAL_MS = 5.0
-_ROUNDS = 7
+_ROUNDS = 15
 _EMBIT_TRANSACTIONS = 500
 
 

@@ -54,7 +54,7 @@ async def test_only_an_adjustment_may_be_negative(world: World, backend: Caller)
     ("0", 422, "invalid_amount"), ("0.000000001", 422, "invalid_amount"), ("1" * 78, 422, "invalid_amount"),
     ("1e3", 400, "invalid_request"), ("01", 400, "invalid_request"), (".5", 400, "invalid_request"),
     ("+1", 400, "invalid_request"), ("NaN", 400, "invalid_request"), (0.5, 400, "invalid_request"),
-    ("1" * 200, 400, "invalid_request"), ("٣", 400, "invalid_request"), ("1\n", 400, "invalid_request"),
+    ("1" * 200, 400, "invalid_request"), ("٣", 400, "invalid_request"), ("1\n", 422, "invalid_amount"),
 ])
 async def test_an_amount_that_is_not_exact_and_positive_is_refused(
     world: World, backend: Caller, amount: object, status: int, code: str
@@ -211,7 +211,7 @@ async def test_a_quarantined_deposit_is_released_by_an_approver_once(world: Worl
     account = await world.account(backend)
     async with world.pool.acquire() as conn:
         await conn.execute(
-            "INSERT INTO chain (chain, height, hash, updated_at) VALUES ('bitcoin', 100, $1, now())", b"\1" * 32)
+            "INSERT INTO chain (chain, asset, height, hash, updated_at) VALUES ('bitcoin', 'BTC', 100, $1, now())", b"\1" * 32)
     held = await world.deposit(
         account, state="quarantined", quarantine="below_minimum", block_height=99, block_hash=b"\2" * 32, inclusion=1)
     path = f"/v1/deposits/{held}/release"

@@ -12,11 +12,10 @@ import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from hashlib import new as new_hash
 from hashlib import sha256
 
 from coincurve import PublicKey, PublicKeyXOnly
-from embit import base58
+from embit import base58, hashes
 
 from cryptowatch.chains.bitcoin.address import Network
 
@@ -125,7 +124,8 @@ def derive_scripts(
 
 def _p2wpkh(key: PublicKey) -> bytes:
     """BIP141: version 0 with the key's HASH160."""
-    return b"\x00\x14" + new_hash("ripemd160", sha256(key.format()).digest()).digest()
+    key_hash: bytes = hashes.hash160(key.format())
+    return b"\x00\x14" + key_hash
 
 
 def _p2tr(key: PublicKey) -> bytes:

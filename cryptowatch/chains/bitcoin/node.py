@@ -7,6 +7,7 @@ answer to a broadcast says accepted, confirmed or rejected only where bitcoind's
 Works with Bitcoin Core from version 24 on (gettxspendingprevout), and with Knots.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, Literal, TypeVar
@@ -79,7 +80,8 @@ class BitcoinNode:
         """Raises NodeLied when the bytes are not that block, NodeUnavailable when the node lacks it."""
         raw = await self._raw_block(block_hash.hex())
         try:
-            return BitcoinBlock.read(raw, block_hash, height, self._asset)
+            # In a thread: a full block takes some 15 ms, in which others want an answer.
+            return await asyncio.to_thread(BitcoinBlock.read, raw, block_hash, height, self._asset)
         except MalformedData as problem:
             raise NodeLied(self.name, f"block {block_hash.hex()}: {problem}") from problem
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from operator import eq
 
 import numpy as np
 
@@ -137,9 +138,8 @@ def merkle_root(wire_ids: Sequence[bytes]) -> bytes:
     level = list(wire_ids)
     while len(level) > 1:
         left, right = level[0::2], level[1::2]
-        for one, other in zip(left, right, strict=False):
-            if one == other:
-                raise MalformedData("the merkle tree repeats a branch")
+        if any(map(eq, left, right)):
+            raise MalformedData("the merkle tree repeats a branch")
         if len(right) < len(left):
             right.append(left[-1])
         level = [

@@ -3,12 +3,12 @@
 Called by the Bitcoin planner. Pure: time plays no part and randomness comes in. Serves P1 (inputs = payments
 + change + fee, exactly) and P10 (bounded tries, inputs and weight).
 
-Three strategies make proposals and the least wasteful one wins, as in Bitcoin Core's wallet/coinselection.cpp:
-branch and bound (no change), single random draw, and, above three times the long-term rate, the lightest set.
-Waste is what the inputs cost more now than at the long-term rate, plus the cost of change or else the excess
-given to the miner. The lightest set is not used at ordinary rates: always taking the largest coins leaves a
-dust heap to be paid for later (Bitcoin Core's PR 27877). Should coins suffice only just, it is tried last
-without room for change.
+Three strategies make proposals and the least wasteful one wins, as in Bitcoin Core's
+wallet/coinselection.cpp: branch and bound (no change), single random draw, and, above three times the
+long-term rate, the lightest set. Waste is what the inputs cost more now than at the long-term rate, plus the
+cost of change or else the excess given to the miner. The lightest set is not used at ordinary rates: always
+taking the largest coins leaves a dust heap to be paid for later (Bitcoin Core's PR 27877). Should coins
+suffice only just, it is tried last without room for change.
 
 Give only coins that may be used now; to prefer confirmed ones, offer those first and all of them if they do
 not do.

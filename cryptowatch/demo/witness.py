@@ -1,0 +1,54 @@
+"""The nodes' word on what happened: asked directly, not through the daemon and not through the fault proxies."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from cryptowatch.devnet import Net
+
+
+@dataclass(frozen=True)
+class Witness:
+    """One node, by default the first."""
+
+    net: Net
+    node: int = 0
+
+    async def ask(self, method: str, *parameters: Any) -> Any:
+        return await self.net.bitcoin[self.node].rpc(method, *parameters)
+
+    async def confirmations(self, tx_hash: str) -> int:
+        """0 in the mempool; -1 when neither the mempool nor the chain has it."""
+        if tx_hash in await self.ask("getrawmempool"):
+            return 0
+        try:
+            found = await self.ask("getrawtransaction", tx_hash, 1)
+        except Exception as problem:
+            if getattr(problem, "error", {}).get("code") == -5:
+                return -1
+            raise
+        # With a transaction index, a transaction of an orphaned block is still told, with 0 confirmations.
+        return int(found.get("confirmations", 0)) or -1
+
+    async def outputs(self, tx_hash: str) -> dict[str, Decimal]:
+        """address -> amount of a transaction's outputs."""
+        found = await self.ask("getrawtransaction", tx_hash, 1)
+        return {out["scriptPubKey"]["address"]: Decimal(out["value"]) for out in found["vout"]}
+
+    async def transactions_paying(self, address: str) -> set[str]:
+        """Every confirmed transaction that ever paid the address, spent or not."""
+        found: set[str] = set()
+        for height in range(await self.ask("getblockcount") + 1):
+            block = await self.ask("getblock", await self.ask("getblockhash", height), 2)
+            found |= {tx["txid"] for tx in block["tx"] for out in tx["vout"]
+                      if out["scriptPubKey"].get("address") == address}
+        return found
+
+    async def unspent(self, descriptors: list[str]) -> Decimal:
+        """What the chain holds on these descriptors."""
+        found = await self.ask("scantxoutset", "start", [{"desc": text, "range": 5000} for text in descriptors])
+        return Decimal(found["total_amount"])
+
+    async def new_address(self) -> str:
+        """Of the faucet's wallet: an outsider's."""
+        return str(await self.ask("getnewaddress", "", "bech32"))

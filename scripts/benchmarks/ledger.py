@@ -1,0 +1,273 @@
+"""`ledger`: how fast money moves, against Postgres' own benchmark on the same server.
+
+Everything is on: idempotency keys, history with balances, append-only guards, floors, a house account on the
+other side of every posting, default durability (each commit is flushed to disk).
+
+    one posting per call     one commit each, 8 connections       peer: pgbench TPC-B-like, 8 clients, scale 50
+    ... through the pool     taking a connection for each one     the same
+    batches of 500           one commit each, 3 connections       the same
+    floor                    pgbench inserts one small row and commits, 8 clients: what a commit costs at least
+
+Neighbours disturb any of these, so short samples alternate, each is compared with the TPC-B samples right before
+and after it, and the median of those ratios is told. At the end the whole ledger is verified: a finding fails.
+"""
+
+import asyncio
+import itertools
+import random
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+
+from benchmarks.reporting import Report
+from cryptowatch.db import embedded
+from cryptowatch.db.migrate import migrate
+from cryptowatch.db.pool import Connection, Pool, connection, open_pool, transaction
+from cryptowatch.ledger.accounts import ensure_players, open_house_accounts
+from cryptowatch.ledger.balances import roll_up
+from cryptowatch.ledger.postings import Posted, post, post_all, post_each
+from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, Kind, Posting, Status, customer_posting
+from cryptowatch.ledger.verify import verify
+from cryptowatch.money import BaseUnits
+
+ASSET = "USDT"
+PLAYERS = 100_000
+FUNDS = BaseUnits(10**12)
+SCALE = 50
+CLIENTS = 8
+BATCH = 500
+BATCH_CONNECTIONS = 3
+ROUNDS = 4
+SAMPLE_S = 2
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+GOAL_SINGLE = 1.0
+GOAL_BATCH = 6.0
+
+Sample = Callable[[], Awaitable[float]]
+
+
+async def run(report: Report) -> None:
+    with tempfile.TemporaryDirectory(prefix="cw-bench-") as folder:
+        Path(folder).chmod(0o711)
+        async with embedded.running(Path(folder)) as server, _bench(server) as bench:
+            await _measure(bench, report)
+
+
+async def _measure(bench: "Bench", report: Report) -> None:
+    samples: dict[str, Sample] = {
+        "one posting per call": bench.held,
+        "one posting per call, through the pool": bench.pooled,
+        f"postings in batches of {BATCH}": bench.batches,
+    }
+    goals = dict(zip(samples, (GOAL_SINGLE, None, GOAL_BATCH), strict=True))
+    figures: dict[str, list[tuple[float, float, float]]] = {name: [] for name in samples}
+    floor: list[float] = []
+    before = await bench.tpcb()
+    for _ in range(ROUNDS):
+        for name, sample in samples.items():
+            value = await sample()
+            after = await bench.tpcb()
+            peer = (before + after) / 2
+            figures[name].append((value / peer, value, peer))
+            before = after
+        floor.append(await bench.floor())
+    for name, rounds in figures.items():
+        ratio, value, peer = (statistics.median(column) for column in zip(*rounds, strict=True))
+        goal = goals[name]
+        report(
+            name,
+            value,
+            "/s",
+            "pgbench TPC-B",
+            peer,
+            ratio,
+            goal and f">= {goal:g} times",
+            goal and ratio >= goal,
+        )
+    single = statistics.median(value for _, value, _ in figures["one posting per call"])
+    lowest = statistics.median(floor)
+    report("floor: bare insert and commit, pgbench", lowest, "/s", "one posting", single, lowest / single)
+    started_s = time.perf_counter()
+    async with connection(bench.pool) as conn:
+        found = await verify(conn)
+    assert found.sound, found.findings[:5]
+    report(
+        "verification of all postings written here", found.postings / (time.perf_counter() - started_s), "/s"
+    )
+
+
+@dataclass
+class Bench:
+    server: str
+    pool: Pool
+    game: HouseAccount
+    players: list[CustomerAccount]
+    random: random.Random
+
+    async def held(self) -> float:
+        async def client(until_s: float) -> int:
+            async with connection(self.pool) as conn:
+                return await self._post_one_by_one(until_s, conn)
+
+        return await _rate(CLIENTS, client)
+
+    async def pooled(self) -> float:
+        return await _rate(CLIENTS, lambda until_s: self._post_one_by_one(until_s, None))
+
+    async def batches(self) -> float:
+        async def client(until_s: float) -> int:
+            done = 0
+            async with connection(self.pool) as conn:
+                while time.monotonic() < until_s:
+                    done += _created(
+                        await post_each(conn, [self._posting(*fact) for fact in self._facts(BATCH)], NOW)
+                    )
+            return done
+
+        return await _rate(BATCH_CONNECTIONS, client)
+
+    async def tpcb(self) -> float:
+        return await self._pgbench("bench")
+
+    async def floor(self) -> float:
+        return await self._pgbench(
+            "bench", "-f", str(_script("INSERT INTO floor VALUES (:n, 1);")), sample_s=1
+        )
+
+    async def _post_one_by_one(self, until_s: float, conn: Connection | None) -> int:
+        done = 0
+        # What a caller brings with it is made outside the measured calls, a hundred at a time.
+        while time.monotonic() < until_s:
+            for fact in self._facts(100):
+                posting = self._posting(*fact)
+                if conn is not None:
+                    answer = await post(conn, posting, NOW)
+                else:
+                    async with connection(self.pool) as taken:
+                        answer = await post(taken, posting, NOW)
+                done += _created([answer])
+        return done
+
+    def _facts(self, count: int) -> list[tuple[str, Kind, CustomerAccount, int]]:
+        """What a platform's backend would send: random keys, random players, bets and wins in turn."""
+        kinds = itertools.cycle((Kind.BET, Kind.WIN))
+        keys = (UUID(int=self.random.getrandbits(128)) for _ in range(count))
+        players = self.random.choices(self.players, k=count)
+        amounts = self.random.choices(range(1, 1000), k=count)
+        return [
+            (f"api:{key}", kind, player, amount)
+            for key, kind, player, amount in zip(keys, kinds, players, amounts, strict=False)
+        ]
+
+    def _posting(self, key: str, kind: Kind, player: CustomerAccount, amount: int) -> Posting:
+        return customer_posting(kind, key, player, self.game, BaseUnits(amount), reference="round-1234567")
+
+    async def _pgbench(self, database: str, *more: str, sample_s: int = SAMPLE_S) -> float:
+        process = await asyncio.create_subprocess_exec(
+            embedded.pgbench(),
+            "-n",
+            "-c",
+            str(CLIENTS),
+            "-j",
+            "2",
+            "-T",
+            str(sample_s),
+            "-M",
+            "prepared",
+            *more,
+            _database(self.server, database),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        output, _ = await process.communicate()
+        found = re.search(rb"tps = ([0-9.]+)", output)
+        assert found is not None, "pgbench told no rate"
+        return float(found.group(1))
+
+
+async def _rate(clients: int, client: Callable[[float], Awaitable[int]]) -> float:
+    started_s = time.monotonic()
+    counts = await asyncio.gather(*(client(started_s + SAMPLE_S) for _ in range(clients)))
+    return sum(counts) / (time.monotonic() - started_s)
+
+
+def _created(answers: list[Posted]) -> int:
+    assert all(answer.status is Status.CREATED for answer in answers)
+    return len(answers)
+
+
+@asynccontextmanager
+async def _bench(server: str) -> AsyncIterator[Bench]:
+    """Both databases filled; house deltas folded meanwhile, as the daemon does."""
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute("CREATE DATABASE bench")
+        admin.execute("CREATE DATABASE ledger")
+    filling = await asyncio.create_subprocess_exec(
+        embedded.pgbench(),
+        "-i",
+        "-q",
+        "-s",
+        str(SCALE),
+        _database(server, "bench"),
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert await filling.wait() == 0, "pgbench could not fill its database"
+    with psycopg.connect(_database(server, "bench"), autocommit=True) as admin:
+        admin.execute("CREATE TABLE floor (n int, m int)")
+    dsn = _database(server, "ledger")
+    await asyncio.to_thread(migrate, dsn)
+    async with open_pool(dsn, application_name="bench", size_min=CLIENTS, size_max=CLIENTS + 1) as pool:
+        houses = await open_house_accounts(pool, [("game", ASSET), ("custody:bench", ASSET)])
+        players = await _funded_players(pool, houses.id("custody:bench", ASSET))
+        async with connection(pool) as conn:
+            await conn.execute("VACUUM ANALYZE")
+        rolling = asyncio.create_task(_keep_rolling_up(pool))
+        try:
+            yield Bench(server, pool, houses.id("game", ASSET), players, random.Random(1))
+        finally:
+            rolling.cancel()
+
+
+async def _funded_players(pool: Pool, custody: HouseAccount) -> list[CustomerAccount]:
+    players: list[CustomerAccount] = []
+    for first in range(1, PLAYERS + 1, 10_000):
+        owners = [(UUID(int=number), ASSET) for number in range(first, first + 10_000)]
+        async with transaction(pool) as conn:
+            made = list((await ensure_players(conn, owners)).values())
+            await post_all(
+                conn,
+                [
+                    customer_posting(Kind.DEPOSIT_CREDIT_FINAL, f"funds:{player}", player, custody, FUNDS)
+                    for player in made
+                ],
+                NOW,
+            )
+        players += made
+    return players
+
+
+async def _keep_rolling_up(pool: Pool) -> None:
+    while True:
+        async with connection(pool) as conn:
+            await roll_up(conn)
+        await asyncio.sleep(1)
+
+
+def _database(server: str, name: str) -> str:
+    return server.replace("/postgres?", f"/{name}?", 1)
+
+
+def _script(statement: str) -> Path:
+    path = Path(tempfile.mkdtemp(prefix="cw-bench-")) / "script.sql"
+    path.write_text(f"\\set n random(1, 1000000)\n{statement}\n", encoding="ascii")
+    return path

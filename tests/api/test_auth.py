@@ -1,0 +1,74 @@
+"""Who may call: keys, scopes, expiry, revocation."""
+
+from datetime import timedelta
+
+import pytest
+
+from cryptowatch.api.keys import Scope, revoke_key, write_last_used
+from cryptowatch.api.routes import ROUTES
+from cryptowatch.db.pool import connection
+from tests.api.world import Caller, World, uuid_of
+
+
+@pytest.mark.parametrize("header", [
+    None, "", "Bearer", "Bearer ", "Bearer cwk_", "Bearer cwk_" + "A" * 43, "Basic dXNlcjpwYXNz", "cwk_" + "A" * 43,
+    "Bearer \u00e9" + "A" * 46, "Bearer " + "A" * 5000,
+])
+async def test_without_a_good_key_nobody_is_let_in(world: World, header: str | None) -> None:
+    nobody = Caller(world.session, world.url, None, "")
+    answer = await nobody.get("/v1/accounts", headers={} if header is None else {"Authorization": header})
+    assert (answer.status, answer.code) == (401, "unauthorized")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_a_key_that_differs_in_one_character_is_no_key(world: World, backend: Caller) -> None:
+    assert backend.key is not None
+    assert (await backend.get("/v1/accounts")).status == 200
+    other = Caller(world.session, world.url, backend.key[:-1] + ("A" if backend.key[-1] != "A" else "B"), "")
+    assert (await other.get("/v1/accounts")).status == 401
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+async def test_every_call_asks_for_its_own_scope(world: World, route: object) -> None:
+    """With all other scopes the answer is 403; with just this one it is anything but 401 and 403."""
+    others = await world.caller([scope for scope in Scope if scope != route.scope])  # type: ignore[attr-defined]
+    just = await world.caller([route.scope])  # type: ignore[attr-defined]
+    path = route.path.format(**dict.fromkeys(  # type: ignore[attr-defined]
+        ("account_id", "deposit_id", "withdrawal_id", "endpoint_id", "delivery_id"), "x"))
+    options = {"json": {}} if route.method in ("POST", "PATCH") else {}  # type: ignore[attr-defined]
+    refused = await others.call(route.method, path, **options)  # type: ignore[attr-defined]
+    assert (refused.status, refused.code) == (403, "forbidden")
+    assert (await just.call(route.method, path, **options)).status not in (401, 403)  # type: ignore[attr-defined]
+
+
+async def test_a_revoked_key_ends_with_the_next_request(world: World, backend: Caller) -> None:
+    assert (await backend.get("/v1/accounts")).status == 200
+    async with connection(world.pool) as conn:
+        revoked = await revoke_key(conn, uuid_of(backend.key_id), world.clock.now())
+        assert revoked is not None
+        again = await revoke_key(conn, uuid_of(backend.key_id), world.clock.now() + timedelta(days=1))
+    assert again == revoked
+    assert (await backend.get("/v1/accounts")).status == 401
+
+
+async def test_an_expired_key_ends_when_it_said(world: World) -> None:
+    caller = await world.caller(expires_at=world.clock.now() + timedelta(hours=1))
+    assert (await caller.get("/v1/accounts")).status == 200
+    world.clock.move(3601)
+    assert (await caller.get("/v1/accounts")).status == 401
+
+
+async def test_keys_are_stored_as_digests_only(world: World, backend: Caller) -> None:
+    assert backend.key is not None
+    async with connection(world.pool) as conn:
+        dump = await conn.fetchval("SELECT string_agg(k::text, ' ') FROM api_key k")
+        assert backend.key not in dump
+        assert backend.key[4:30] not in dump
+
+
+async def test_last_use_never_goes_back(world: World, backend: Caller) -> None:
+    now, key_id = world.clock.now(), uuid_of(backend.key_id)
+    async with connection(world.pool) as conn:
+        await write_last_used(conn, {key_id: now})
+        await write_last_used(conn, {key_id: now - timedelta(hours=1)})
+        assert await conn.fetchval("SELECT last_used_at FROM api_key WHERE id = $1", key_id) == now

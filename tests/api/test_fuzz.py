@@ -1,0 +1,118 @@
+"""Schemathesis over the whole document: no 5xx, no status or body that is not documented, whatever is sent.
+
+Two rounds over every call: with generated ids, and with ids of things that exist, so that generated requests get past
+the door too. Examples are bounded and derandomized: the same run every time, well under a minute.
+"""
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis import Case
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ignored_auth,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from cryptowatch.api.openapi import openapi_document
+from cryptowatch.api.routes import ROUTES
+from cryptowatch.db.pool import open_pool
+from tests.api.world import GOOD_ADDRESS, running_api
+from tests.api.world import settings as api_settings
+from tests.support.moving_clock import MovingClock
+
+_CONFORMS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+_STRICT = [*_CONFORMS, negative_data_rejection, ignored_auth, unsupported_method]
+_BOUNDED = settings(
+    max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
+
+schema = schemathesis.openapi.from_dict(openapi_document(ROUTES))
+
+
+@dataclass(frozen=True)
+class Target:
+    url: str
+    key: str
+    ids: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def target(postgres_server: str, migrated_template: str) -> Iterator[Target]:
+    """An API in a thread of its own, as requests are made from this one."""
+    from tests.support.devnet_fixtures import _copied
+
+    ready: threading.Event = threading.Event()
+    found: list[Target] = []
+    for dsn in _copied(postgres_server, migrated_template):
+        loop = asyncio.new_event_loop()
+        stop = asyncio.Event()
+        thread = threading.Thread(target=lambda: loop.run_until_complete(_serve(dsn, found, ready, stop)))  # noqa: B023
+        thread.start()
+        assert ready.wait(30)
+        yield found[0]
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(30)
+        loop.close()
+
+
+async def _serve(dsn: str, found: list[Target], ready: threading.Event, stop: asyncio.Event) -> None:
+    async with (
+        open_pool(dsn, application_name="fuzz", size_max=5) as pool,
+        running_api(pool, api_settings(dsn), MovingClock()) as world,
+    ):
+        backend = await world.caller()
+        account = await world.account(backend)
+        await world.give(account, 10**15)
+        await world.offer_addresses(200)
+        requested = await backend.post("/v1/withdrawals", {
+            "account_id": account, "asset": "BTC", "chain": "bitcoin", "amount": "1", "address": GOOD_ADDRESS})
+        endpoint = await backend.post("/v1/webhook-endpoints", {"url": "http://127.0.0.1:1/"})
+        assert backend.key is not None
+        found.append(Target(world.url, backend.key, {
+            "account_id": account,
+            "deposit_id": await world.deposit(account),
+            "withdrawal_id": requested.body["id"],
+            "endpoint_id": endpoint.body["endpoint"]["id"],
+            "delivery_id": "whd_" + uuid.uuid4().hex}))
+        ready.set()
+        await stop.wait()
+
+
+@schema.parametrize()
+@_BOUNDED
+def test_generated_requests_get_documented_answers(case: Case, target: Target) -> None:
+    case.call_and_validate(
+        base_url=target.url, headers={"Authorization": f"Bearer {target.key}"}, checks=_STRICT)
+
+
+@schema.exclude(method="DELETE").parametrize()
+@_BOUNDED
+def test_generated_requests_about_real_things_get_documented_answers(case: Case, target: Target) -> None:
+    for name in case.path_parameters or {}:
+        case.path_parameters[name] = target.ids[name]
+    if isinstance(case.body, dict):
+        if "account_id" in case.body:
+            case.body["account_id"] = target.ids["account_id"]
+        for name, value in (("asset", "BTC"), ("chain", "bitcoin")):
+            if name in case.body:
+                case.body[name] = value
+    headers = {"Authorization": f"Bearer {target.key}", "Idempotency-Key": uuid.uuid4().hex}
+    case.call_and_validate(base_url=target.url, headers=headers, checks=_CONFORMS)
