@@ -48,6 +48,8 @@ def decode_query(request: web.Request, wanted: type) -> Any:
         for name, value in given.items():
             name.encode()
             value.encode()
+            if value.lower() == "null":
+                raise refuse("invalid_request", f"`{name}` is left out, not null")
         return msgspec.convert(dict(given), wanted, strict=False)
     except msgspec.ValidationError as problem:
         raise refuse("invalid_request", str(problem)) from problem

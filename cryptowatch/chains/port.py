@@ -36,6 +36,8 @@ class Transfer:
     destination: bytes
     asset: str
     amount: BaseUnits
+    #: So many further blocks must follow before it can be used: 99 for a coinbase output of Bitcoin.
+    immature_blocks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,14 @@ import msgspec
 from rich.console import Console
 
 from cryptowatch import devnet
+from cryptowatch.db.pool import connection, open_pool
 from cryptowatch.demo.casino import Casino, until
 from cryptowatch.demo.story import Story
 from cryptowatch.demo.timeline import CheckFailed, Timeline
 from cryptowatch.demo.witness import Witness
 from cryptowatch.devnet import Net
 from cryptowatch.errors import OperatorError
+from cryptowatch.ledger.balances import house_balances
 from cryptowatch.settings import load_settings
 
 
@@ -70,14 +72,14 @@ async def _close_the_books(s: Story) -> dict[str, str]:
                  f"the webhook's receiver heard of all {len(events)} events, signatures checked")
     owed = sum([(await s.casino.balance(account))["total"] for account in s.accounts.values()], Decimal())
     report = await _verified_ledger(s.net)
-    s.line.check(report["sound"], f"verify-ledger: {report['postings']} postings replayed, every balance agrees")
+    s.line.check(bool(report["sound"]), f"verify-ledger: {report['postings']} postings replayed, every balance agrees")
     wallet = load_settings(s.net.settings_file).chains["bitcoin"].wallet
     branches = [f"wpkh({wallet.xpub_bip84}/{branch}/*)" for branch in (0, 1)]
     held = await s.witness.unspent(branches)
-    house = {row["role"]: Decimal(row["balance"]) / 10**8 for row in report["house"] if row["asset"] == "BTC"}
+    house = await _house(s.net)
     s.line.check(held == -house["custody:bitcoin"], f"the nodes see {held} BTC on the wallet's keys: the custody account")
-    s.line.check(held == owed + sum(balance for role, balance in house.items() if role != "custody:bitcoin"),
-                 f"that is what players own ({owed}) and what the house won, earned and paid in fees")
+    rest = sum(balance for role, balance in house.items() if role != "custody:bitcoin")
+    s.line.check(held == owed + rest, f"they are what players own ({owed}) and what the house won and paid ({rest})")
     return {"events told": str(len(events)), "players' money": f"{owed} BTC", "on the wallet's keys": f"{held} BTC",
             "network fees paid": f"{-house.get('network_fees:bitcoin', Decimal())} BTC"}
 
@@ -94,6 +96,12 @@ async def _verified_ledger(net: Net) -> dict[str, object]:
     output, _ = await process.communicate()
     found: dict[str, object] = msgspec.json.decode(output)
     return found
+
+
+async def _house(net: Net) -> dict[str, Decimal]:
+    """role -> balance in BTC of the house's accounts."""
+    async with open_pool(net.postgres_dsn, application_name="demo", size_max=1) as pool, connection(pool) as conn:
+        return {row.role: Decimal(row.base_units) / 10**8 for row in await house_balances(conn)}
 
 
 async def _keep(net: Net, console: Console) -> None:

@@ -1,8 +1,10 @@
-"""The nodes' word on what happened: asked directly, not through the daemon and not through the fault proxies."""
+"""The nodes' word on what happened, and the database's: asked directly, not through the daemon or the fault proxies."""
 
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+
+import asyncpg
 
 from cryptowatch.devnet import Net
 
@@ -48,6 +50,15 @@ class Witness:
         """What the chain holds on these descriptors."""
         found = await self.ask("scantxoutset", "start", [{"desc": text, "range": 5000} for text in descriptors])
         return Decimal(found["total_amount"])
+
+    async def signed_bytes(self, tx_hash: str) -> str | None:
+        """What the daemon wrote down of a transaction before sending it, in hex; None before it is signed."""
+        connection = await asyncpg.connect(self.net.postgres_dsn)
+        try:
+            raw = await connection.fetchval("SELECT raw FROM attempt WHERE tx_hash = $1", bytes.fromhex(tx_hash))
+        finally:
+            await connection.close()
+        return None if raw is None else str(raw.hex())
 
     async def new_address(self) -> str:
         """Of the faucet's wallet: an outsider's."""

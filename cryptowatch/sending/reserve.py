@@ -76,7 +76,7 @@ async def sending_height(conn: Connection, chain: str) -> int:
 
 async def free_coins(conn: Connection, chain: str, height: int, rules: CoinRules) -> list[Coin]:
     rows = await conn.fetch(
-        SQL["free_coins"], chain, height - rules.confirmations_min + 1, rules.considered_max)
+        SQL["free_coins"], chain, height - rules.confirmations_min + 1, rules.considered_max, height)
     return [Coin(row["resource"], row["amount"], row["destination"],
                  (row["scheme"], row["branch"], row["key_index"])) for row in rows]
 

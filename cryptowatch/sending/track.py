@@ -55,7 +55,8 @@ async def track_block(
         await conn.execute(
             SQL["record_coins"], chain, height,
             [coin.tx_hash + coin.position.to_bytes(4, "big") for coin in coins],
-            [coin.amount for coin in coins], [coin.destination for coin in coins])
+            [coin.amount for coin in coins], [coin.destination for coin in coins],
+            [coin.immature_blocks for coin in coins])
     events: list[NewEvent] = []
     if contents.spends:
         events += await _spent(conn, chain, contents, now)

@@ -1,9 +1,10 @@
 -- name: record_coins
 -- Outputs to us in a block. A coin seen before (unconfirmed, or of an orphaned block) gets its height.
-INSERT INTO coin (chain, resource, amount, destination, height)
-SELECT $1, u.resource, u.amount, u.destination, $2
-FROM unnest($3::bytea[], $4::numeric[], $5::bytea[]) AS u (resource, amount, destination)
-ON CONFLICT (chain, resource) DO UPDATE SET height = excluded.height
+INSERT INTO coin (chain, resource, amount, destination, height, mature_height)
+SELECT $1, u.resource, u.amount, u.destination, $2, $2 + u.immature_blocks
+FROM unnest($3::bytea[], $4::numeric[], $5::bytea[], $6::integer[])
+    AS u (resource, amount, destination, immature_blocks)
+ON CONFLICT (chain, resource) DO UPDATE SET height = excluded.height, mature_height = excluded.mature_height
 
 -- name: spend_coins
 -- Coins of ours that a block uses.
@@ -46,7 +47,7 @@ UPDATE coin SET reserved_by = NULL WHERE reserved_by = ANY($1::uuid[]) AND spent
 
 -- name: unconfirm_coins
 -- Coins of blocks that are being left.
-UPDATE coin SET height = NULL WHERE chain = $1 AND height > $2
+UPDATE coin SET height = NULL, mature_height = NULL WHERE chain = $1 AND height > $2
 
 -- name: unspend_coins
 -- Uses in blocks that are being left.

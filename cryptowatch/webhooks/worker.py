@@ -29,7 +29,8 @@ from cryptowatch.settings import Webhooks
 from cryptowatch.telemetry.metrics import DatabaseMetrics, WebhookMetrics
 from cryptowatch.webhooks import deliveries
 from cryptowatch.webhooks.attempt import attempt, open_session
-from cryptowatch.webhooks.deliveries import Claimed, Finished
+from cryptowatch.webhooks.deliveries import Finished
+from cryptowatch.webhooks.fair import FairQueue
 from cryptowatch.webhooks.machine import State, judge, shares
 
 log = structlog.get_logger(__name__)
@@ -53,11 +54,14 @@ class WebhookWorker:
     database_metrics: DatabaseMetrics
     jitter: Callable[[], float]
     session: aiohttp.ClientSession
-    _due: asyncio.Queue[Claimed] = field(default_factory=asyncio.Queue)
+    _due: FairQueue = field(init=False)
     _done: asyncio.Queue[Finished] = field(default_factory=asyncio.Queue)
     _known: list[Finished] = field(default_factory=list)
     _held: Counter[UUID] = field(default_factory=Counter)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._due = FairQueue(max(1, self.settings.concurrency * 3 // 4))
 
     async def run(self) -> None:
         """Until cancelled: then known outcomes are written, and what was not attempted is given back."""
@@ -125,7 +129,7 @@ class WebhookWorker:
             claimed = await deliveries.claim(conn, wanted, lease_s, now)
         for delivery in claimed:
             self._held[delivery.endpoint_id] += 1
-            self._due.put_nowait(delivery)
+            self._due.put(delivery)
         return len(claimed)
 
     async def _send(self) -> None:
@@ -141,6 +145,7 @@ class WebhookWorker:
                 body=delivery.body,
                 secrets=delivery.secrets,
             )
+            self._due.sent(delivery)
             self.metrics.attempt_seconds.observe(self.clock.monotonic_s() - started_s)
             verdict = judge(outcome, delivery.attempts, self.settings.schedule_s, self.jitter())
             self._done.put_nowait(Finished(delivery, outcome, verdict))
@@ -182,7 +187,7 @@ class WebhookWorker:
     async def _hand_back(self) -> None:
         """At the end: outcomes that are known are written, what was not attempted is given back."""
         known = [*self._known, *(self._done.get_nowait() for _ in range(self._done.qsize()))]
-        left = [self._due.get_nowait() for _ in range(self._due.qsize())]
+        left = self._due.drain()
         try:
             if known:
                 await self._write(known)

@@ -4,13 +4,14 @@ Made by `chains.bitcoin.node` from fetched bytes; asked by the watcher with its 
 P5 (everything returned was checked against the hash that it was asked by) and the identity of P2:
 (transaction hash, output index).
 
-A coinbase uses no resource: a transfer whose transaction has none is newly mined and can be spent only 100
-blocks later (consensus/consensus.h, COINBASE_MATURITY).
+A coinbase uses no resource, and what it pays can be used 100 blocks later (consensus/consensus.h,
+COINBASE_MATURITY).
 """
 
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import compress
+from operator import or_
 
 from cryptowatch.chains.bitcoin.parse import (
     AMOUNT_MAX_SAT,
@@ -24,6 +25,10 @@ from cryptowatch.chains.bitcoin.parse import (
 )
 from cryptowatch.chains.port import BlockContents, BlockRef, Interest, PendingTransaction, Spend, Transfer
 from cryptowatch.money import BaseUnits
+
+
+#: COINBASE_MATURITY counts the coinbase's own block.
+COINBASE_IMMATURE_BLOCKS = 99
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +49,16 @@ class BitcoinBlock:
         """What in it is ours."""
         columns = self.transactions
         resources = resources_of(columns.outpoints)
+        paying, transfers = _transfers(columns, interest, self.asset)
+        watched = interest.resources(resources)
+        # What this very block pays us may be used in it, too, before the watch list can know of it.
+        paid = {transfer.tx_hash + transfer.position.to_bytes(4, "big") for transfer in transfers}
         spends = tuple(
             Spend(resources[number], shown(columns.ids[bisect_right(columns.input_ends, number)]))
-            for number in compress(range(len(resources)), interest.resources(resources))
+            for number in compress(
+                range(len(resources)), map(or_, watched, map(paid.__contains__, resources)) if paid else watched
+            )
         )
-        paying, transfers = _transfers(columns, interest, self.asset)
         used = {shown(columns.ids[number]): _resources_of(columns, number) for number in sorted(paying)}
         return BlockContents(self.ref, transfers, spends, used, len(columns.ids), len(columns.raw))
 
@@ -86,6 +96,7 @@ def _transfers(
 
     An output of zero is no money, and one above all coins can be in no valid block: neither is a transfer.
     """
+    coinbase = is_coinbase(columns.outpoints[0])
     paying: set[int] = set()
     transfers: list[Transfer] = []
     for output in compress(range(len(columns.scripts)), interest.destinations(columns.scripts)):
@@ -96,7 +107,14 @@ def _transfers(
             continue
         paying.add(number)
         transfers.append(
-            Transfer(shown(columns.ids[number]), position, columns.scripts[output], asset, BaseUnits(amount))
+            Transfer(
+                shown(columns.ids[number]),
+                position,
+                columns.scripts[output],
+                asset,
+                BaseUnits(amount),
+                COINBASE_IMMATURE_BLOCKS if coinbase and number == 0 else 0,
+            )
         )
     return paying, tuple(transfers)
 

@@ -15,7 +15,8 @@ CREATE TABLE lineage (
     conflict    bytea,
     conflict_height bigint,
     reason      text,
-    version     integer NOT NULL DEFAULT 1,
+    -- Counts the lineage's events.
+    version     integer NOT NULL DEFAULT 0,
     created_at  timestamptz NOT NULL,
     updated_at  timestamptz NOT NULL,
     CHECK ((tx_hash IS NULL) = (block_height IS NULL)),
@@ -50,6 +51,8 @@ CREATE TABLE coin (
     amount      numeric(78, 0) NOT NULL CHECK (amount > 0),
     destination bytea NOT NULL,
     height      bigint,
+    -- The head height from which it may be used: later than its own where the chain asks for that (coinbase).
+    mature_height bigint,
     reserved_by uuid REFERENCES lineage,
     spent_by    bytea,
     spent_height bigint,

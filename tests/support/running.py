@@ -1,0 +1,424 @@
+"""A whole cryptowatch on the worker's devnet: its own database, wallet, signer and daemon, and a casino that uses it.
+
+`Site` is what the tests of the promises hold. The daemon runs as tasks of the test's event loop, or as processes
+that can be killed (`processes`). The chain is shared with the other tests of the worker; nothing else is: every
+site has keys of its own, so it sees no other site's coins.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import time
+import tomllib
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from cryptowatch import daemon
+from cryptowatch.api.keys import SECRET_BYTES, Scope, create_key
+from cryptowatch.chains.bitcoin.address import address_of
+from cryptowatch.clock import SystemClock
+from cryptowatch.db.pool import Pool, open_pool
+from cryptowatch.devnet.client import Net
+from cryptowatch.devnet.keys import WalletKeys, write_keys
+from cryptowatch.devnet.ports import HeldPort
+from cryptowatch.ids import derived_id
+from cryptowatch.ledger.rules import Balance
+from cryptowatch.money import format_amount, parse_amount
+from cryptowatch.settings import Settings, load_settings
+from cryptowatch.signing.configure import open_service
+from cryptowatch.signing.server import SignerServer
+from tests.api.world import Answer, Caller
+from tests.support import processes
+
+CHAIN, ASSET, DECIMALS = "bitcoin", "BTC", 8
+#: Depths in the devnet's settings: of deposits up to 1 BTC, of larger ones, and of payouts.
+SMALL, LARGE, FINAL = (1, 3), (2, 6), 6
+#: What a player pays for a withdrawal in the devnet's settings.
+WITHDRAWAL_FEE = 5_000
+DEADLINE_S = 30.0
+_POLL_S = 0.02
+
+T = TypeVar("T")
+
+
+def sat(text: str) -> int:
+    """Whole coins as base units."""
+    return int(parse_amount(text.removeprefix("-"), DECIMALS)) * (-1 if text.startswith("-") else 1)
+
+
+def btc(base_units: int) -> str:
+    return format_amount(base_units, DECIMALS)
+
+
+def strangers_address() -> str:
+    """Of nobody: what is paid there stays there, so that it can be counted."""
+    address = address_of(b"\x00\x14" + os.urandom(20), "regtest")
+    assert address is not None
+    return address
+
+
+async def until(
+    condition: Callable[[], Awaitable[T]], *, timeout_s: float = DEADLINE_S, alive: Callable[[], None] = lambda: None
+) -> T:
+    """Ask until the answer is true in Python's sense, and give it. Fails the test at the deadline."""
+    deadline_s = time.monotonic() + timeout_s
+    while not (answer := await condition()):
+        alive()
+        assert time.monotonic() < deadline_s, f"still {answer!r} after {timeout_s:g} s"
+        await asyncio.sleep(_POLL_S)
+    return answer
+
+
+@dataclass
+class Player:
+    """A player of the casino, through the API."""
+
+    site: "Site"
+    id: str
+
+    async def address(self) -> str:
+        answer = await self.site.backend.post(f"/v1/accounts/{self.id}/addresses", {"chain": CHAIN})
+        assert answer.status == 201, answer
+        return str(answer.body["address"])
+
+    async def balance(self) -> Balance:
+        """As the API shows it; what it derives is compared with the ledger's rules on the way."""
+        rows = (await self.site.backend.get(f"/v1/accounts/{self.id}/balances")).body
+        if not rows:
+            return Balance()
+        [row] = rows
+        found = Balance(sat(row["total"]), sat(row["unfinalized"]), sat(row["held"]))
+        assert (sat(row["playable"]), sat(row["withdrawable"]), sat(row["debt"])) == (
+            found.playable,
+            found.withdrawable,
+            found.debt,
+        )
+        return found
+
+    async def deposits(self) -> list[dict[str, Any]]:
+        """Oldest first."""
+        answer = await self.site.backend.get("/v1/deposits", params={"account_id": self.id})
+        return list(reversed(answer.body["data"]))
+
+    async def deposit(self) -> dict[str, Any] | None:
+        """The only one, once there is one."""
+        found = await self.deposits()
+        assert len(found) <= 1, found
+        return found[0] if found else None
+
+    async def state(self) -> str | None:
+        found = await self.deposit()
+        return None if found is None else str(found["state"])
+
+    async def story(self) -> list[str]:
+        """What happened to the only deposit: its events, without their common prefix."""
+        found = await self.deposit()
+        assert found is not None
+        return await self.site.story(found["id"])
+
+    async def bet(self, base_units: int) -> Answer:
+        return await self.transfer("bet", base_units)
+
+    async def transfer(self, kind: str, base_units: int) -> Answer:
+        body = {"account_id": self.id, "asset": ASSET, "amount": btc(base_units), "kind": kind}
+        return await self.site.backend.post("/v1/transfers", body)
+
+    async def ask_withdrawal(self, base_units: int, address: str, **options: Any) -> Answer:
+        idempotency_key = options.pop("idempotency_key", "fresh")
+        body = {"account_id": self.id, "asset": ASSET, "chain": CHAIN, "amount": btc(base_units), "address": address}
+        return await self.site.backend.post("/v1/withdrawals", {**body, **options}, idempotency_key=idempotency_key)
+
+    async def withdraw(self, base_units: int, address: str, **options: Any) -> str:
+        """An accepted withdrawal's id."""
+        answer = await self.ask_withdrawal(base_units, address, **options)
+        assert answer.status == 202, answer
+        return str(answer.body["id"])
+
+
+@dataclass
+class Site:
+    """One installation. `start` before use; `close` ends all that was started."""
+
+    net: Net
+    dsn: str
+    folder: Path
+    overrides: Mapping[str, Any]
+    pool: Pool = field(init=False)
+    backend: Caller = field(init=False)
+    approver: Caller = field(init=False)
+    keys: WalletKeys = field(init=False)
+    settings_file: Path = field(init=False)
+    start_height: int = field(init=False)
+    _session: aiohttp.ClientSession = field(init=False)
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _daemon: "asyncio.Task[None] | None" = None
+    _signer: "asyncio.Task[None] | None" = None
+    _stop_signer: asyncio.Event = field(default_factory=asyncio.Event)
+    _spawned: list[ForkServerProcess] = field(default_factory=list)
+
+    async def open(self) -> None:
+        """Everything but the processes."""
+        self.folder.mkdir(mode=0o700)
+        self.keys = write_keys(self.folder)
+        port = HeldPort()
+        self._stack.callback(port.close)
+        self.settings_file = self.write_settings("cryptowatch.toml", port.number)
+        self.pool = await self._stack.enter_async_context(
+            open_pool(self.dsn, application_name="test", size_max=4)
+        )
+        self._session = await self._stack.enter_async_context(aiohttp.ClientSession())
+        url = f"http://127.0.0.1:{port.number}"
+        backend = [Scope.READ, Scope.ACCOUNTS, Scope.LEDGER, Scope.WITHDRAWALS, Scope.ADMIN]
+        self.backend = await self._caller(url, "backend", backend)
+        self.approver = await self._caller(url, "approver", [Scope.READ, Scope.APPROVALS])
+        self.start_height = await self.net.bitcoin[0].rpc("getblockcount")
+
+    async def close(self) -> None:
+        for process in self._spawned:
+            processes.kill(process)
+        await self.stop_daemon()
+        await self.stop_signer()
+        await self._stack.aclose()
+
+    # --- settings -------------------------------------------------------------------------------------------
+
+    def write_settings(self, name: str, api_port: int, overrides: Mapping[str, Any] | None = None) -> Path:
+        """The devnet's own settings with this site's database, keys and socket, and short pauses."""
+        document = tomllib.loads(self.net.settings_file.read_text())
+        chain = document["chains"][CHAIN]
+        del chain["start_height"]
+        document["database"] = {"dsn": self.dsn, "migrate": False, "pool_size": 8}
+        document["api"] = {"host": "127.0.0.1", "port": api_port}
+        document["webhooks"] |= {"poll_interval_s": 0.1, "schedule_s": [0.2] * 20}
+        document["signer"] |= {
+            "socket": str(self.folder / "signer.sock"),
+            "keystore": str(self.keys.keystore),
+            "passphrase_file": str(self.keys.passphrase_file),
+            "log": str(self.folder / "signer-log.jsonl"),
+            "timeout_s": 5,
+        }
+        chain |= {"poll_interval_s": 0.05, "mempool_interval_s": 0.05, "request_timeout_s": 3, "quarantine_s": 1}
+        chain["wallet"] |= {
+            "xpub_bip84": self.keys.xpub_bip84,
+            "xpub_bip86": self.keys.xpub_bip86,
+            "addresses_ahead": 40,
+        }
+        chain["batching"] = {"wait_max_s": 0}
+        document = merged(merged(document, self.overrides), overrides or {})
+        path = self.folder / name
+        path.write_text("\n".join(f"{key} = {toml(value)}" for key, value in document.items()) + "\n")
+        return path
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings(self.settings_file)
+
+    async def _caller(self, url: str, name: str, scopes: Collection[Scope]) -> Caller:
+        now = SystemClock().now()
+        async with self.pool.acquire() as conn:
+            key, view = await create_key(
+                conn,
+                derived_id(now, secrets.token_bytes(16)),
+                secrets.token_bytes(SECRET_BYTES),
+                name=name,
+                scopes=scopes,
+                expires_at=None,
+                now=now,
+            )
+        return Caller(self._session, url, key, view.id)
+
+    # --- processes ------------------------------------------------------------------------------------------
+
+    async def start(self, roles: Collection[str] = daemon.ROLES) -> None:
+        await self.start_signer()
+        await self.start_daemon(roles)
+
+    async def start_daemon(self, roles: Collection[str] = daemon.ROLES) -> None:
+        """As tasks of this event loop; ready for requests, and on the chain, when this returns."""
+        assert self._daemon is None
+        self._daemon = asyncio.create_task(daemon.run(self.settings, roles))
+        if "api" in roles:
+            await self.until(self.is_ready)
+        await self.until(self.cursor)
+
+    async def stop_daemon(self) -> None:
+        task, self._daemon = self._daemon, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def start_signer(self) -> None:
+        assert self._signer is None
+        service = await asyncio.to_thread(open_service, self.settings, SystemClock())
+        server = SignerServer(service, self.settings.signer)
+        self._stop_signer = asyncio.Event()
+
+        async def serve() -> None:
+            try:
+                await server.run(self._stop_signer)
+            finally:
+                service.close()
+
+        self._signer = asyncio.create_task(serve())
+        await server.listening.wait()
+
+    async def stop_signer(self) -> None:
+        task, self._signer = self._signer, None
+        if task is not None:
+            self._stop_signer.set()
+            await task
+
+    def spawn_daemon(self, settings_file: Path | None = None, roles: str | None = None) -> ForkServerProcess:
+        """A daemon as a process; killed at the end at the latest."""
+        process = processes.start_daemon(settings_file or self.settings_file, self.folder / "daemon.log", roles)
+        self._spawned.append(process)
+        return process
+
+    def spawn_signer(self) -> ForkServerProcess:
+        process = processes.start_signer(self.settings_file, self.folder / "signer.log")
+        self._spawned.append(process)
+        return process
+
+    async def is_ready(self) -> bool:
+        try:
+            return (await self.backend.get("/health/ready")).status == 200
+        except aiohttp.ClientError:
+            return False
+
+    def alive(self) -> None:
+        """Raises what ended the daemon, when something did."""
+        for task in (self._daemon, self._signer):
+            if task is not None and task.done():
+                task.result()
+                raise AssertionError("the daemon or the signer ended without an error")
+
+    # --- waiting --------------------------------------------------------------------------------------------
+
+    async def until(self, condition: Callable[[], Awaitable[T]], *, timeout_s: float = DEADLINE_S) -> T:
+        return await until(condition, timeout_s=timeout_s, alive=self.alive)
+
+    async def cursor(self) -> tuple[int, str] | None:
+        row = await self.pool.fetchrow("SELECT height, hash FROM chain WHERE chain = $1", CHAIN)
+        return None if row is None else (row["height"], row["hash"].hex())
+
+    async def caught_up(self) -> int:
+        """Wait until the daemon has applied the nodes' best block; its height."""
+        node = self.net.bitcoin[0].rpc
+        best = await node("getbestblockhash")
+        height = int((await node("getblockheader", best))["height"])
+
+        async def there() -> bool:
+            return await self.cursor() == (height, best)
+
+        await self.until(there)
+        return height
+
+    async def mine(self, blocks: int = 1) -> None:
+        """Mine, and wait until the daemon has applied it."""
+        await self.net.mine(blocks)
+        await self.caught_up()
+
+    async def reorg(self, depth: int, drop: Collection[str] = (), include: Collection[str] = ()) -> None:
+        """`depth` blocks are replaced by one more, and the daemon has followed."""
+        await self.net.reorg(depth, list(drop), list(include))
+        await self.caught_up()
+
+    async def polled(self, rounds: int = 3, method: str = "head") -> None:
+        """Wait until every node was asked so many times more: what would have happened has happened."""
+        before = await self.metric("node_request_seconds_count", method=method, by="node")
+
+        async def enough() -> bool:
+            now = await self.metric("node_request_seconds_count", method=method, by="node")
+            return all(now.get(node, 0) >= before.get(node, 0) + rounds for node in now.keys() | before.keys())
+
+        await self.until(enough)
+
+    async def metric(self, name: str, by: str = "chain", **labels: str) -> dict[str, float]:
+        """Values of one metric's samples with these labels, summed per value of the label `by`."""
+        async with self._session.get(f"{self.backend.url}/metrics") as answer:
+            text = await answer.text()
+        found: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == f"cryptowatch_{name}" and labels.items() <= sample.labels.items():
+                    key = sample.labels.get(by, "")
+                    found[key] = found.get(key, 0) + sample.value
+        return found
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    async def story(self, entity_id: str) -> list[str]:
+        """Types of an entity's events without their prefix; versions must count 1, 2, 3 … (P8)."""
+        rows = await self.pool.fetch(
+            "SELECT type, entity_version FROM event WHERE entity_id = $1 ORDER BY entity_version", entity_id
+        )
+        assert [row["entity_version"] for row in rows] == list(range(1, len(rows) + 1))
+        return [row["type"].partition(".")[2] for row in rows]
+
+    async def withdrawal(self, withdrawal_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = (await self.backend.get(f"/v1/withdrawals/{withdrawal_id}")).body
+        return found
+
+    async def reaches(self, withdrawal_id: str, state: str) -> dict[str, Any]:
+        """Wait until a withdrawal is in a state."""
+
+        async def there() -> dict[str, Any] | None:
+            found = await self.withdrawal(withdrawal_id)
+            return found if found["state"] == state else None
+
+        return await self.until(there)
+
+    async def is_pending(self, tx_hash: str) -> bool:
+        return tx_hash in await self.net.bitcoin[0].rpc("getrawmempool")
+
+    async def pending_everywhere(self, tx_hash: str) -> None:
+        async def there() -> bool:
+            return all([tx_hash in await node.rpc("getrawmempool") for node in self.net.bitcoin])
+
+        await self.until(there)
+
+    # --- players --------------------------------------------------------------------------------------------
+
+    async def player(self) -> Player:
+        answer = await self.backend.post("/v1/accounts", {"external_id": uuid.uuid4().hex})
+        assert answer.status == 201, answer
+        return Player(self, str(answer.body["id"]))
+
+    async def rich_player(self, *coins: str) -> Player:
+        """One with these deposits, all final."""
+        player = await self.player()
+        await self.net.send_many({await player.address(): amount for amount in coins})
+        await self.mine(FINAL)
+        assert (await player.balance()).withdrawable == sum(map(sat, coins))
+        return player
+
+
+def merged(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested: tables are merged, anything else is replaced."""
+    found = dict(document)
+    for key, value in overrides.items():
+        if isinstance(value, Mapping) and isinstance(found.get(key), Mapping):
+            found[key] = merged(found[key], value)
+        else:
+            found[key] = value
+    return found
+
+
+def toml(value: object) -> str:
+    """A value as TOML: JSON's strings, numbers and booleans are TOML's."""
+    match value:
+        case Mapping():
+            return "{" + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(map(toml, value)) + "]"
+        case _:
+            return json.dumps(value)
