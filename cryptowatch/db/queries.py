@@ -6,8 +6,8 @@ A file is a list of named queries, each with a one-line purpose:
     -- The account of one owner, role and asset.
     SELECT ...
 
-Used as `SQL = load_queries(__package__, "accounts.sql")` and `SQL["account_by_owner"]`, at import: a file that
-breaks the form fails there, before any work is taken.
+Used as `SQL = load_queries(__package__, "accounts.sql")` and `SQL["account_by_owner"]`, at import: a file
+that breaks the form fails there, before any work is taken.
 """
 
 import re

@@ -49,12 +49,12 @@ class Casino:
 
     async def transfer(self, account: str, kind: str, amount: str) -> dict[str, Any]:
         body = {"account_id": account, "asset": "BTC", "amount": amount, "kind": kind, "reference": "round 1"}
-        return await self._call("POST", "/v1/transfers", body)
+        return {**await self._call("POST", "/v1/transfers", body)}
 
     async def withdraw(self, account: str, amount: str, address: str, priority: str = "normal") -> dict[str, Any]:
         body = {"account_id": account, "asset": "BTC", "chain": "bitcoin", "amount": amount, "address": address,
                 "priority": priority}
-        return await self._call("POST", "/v1/withdrawals", body)
+        return {**await self._call("POST", "/v1/withdrawals", body)}
 
     async def refused(self, account: str, amount: str, address: str) -> str:
         """The code with which a withdrawal is refused. Raises OperatorError when it is not."""
@@ -93,18 +93,21 @@ class Casino:
         async def reached() -> dict[str, Any] | None:
             found = await self.deposit(account, tx_hash)
             return found if found and found["state"] == state else None
-        return await until(reached, f"deposit {state}")
+        return {**await until(reached, f"deposit {state}")}
 
     async def until_withdrawal(self, withdrawal_id: str, state: str) -> dict[str, Any]:
         async def reached() -> dict[str, Any] | None:
             found = await self.withdrawal(withdrawal_id)
             return found if found["state"] == state else None
-        return await until(reached, f"withdrawal {state}")
+        return {**await until(reached, f"withdrawal {state}")}
 
     async def _call(self, verb: str, path: str, body: dict[str, Any] | None = None) -> Any:
         headers = {"Idempotency-Key": f"demo-{next(self._keys)}"} if verb == "POST" else {}
-        async with self.session.request(verb, path, json=body, headers=headers) as answer:
-            found = await answer.json()
+        try:
+            async with self.session.request(verb, path, json=body, headers=headers) as answer:
+                found = await answer.json()
+        except aiohttp.ClientError as problem:
+            raise OperatorError(f"the daemon does not answer: {problem}") from problem
         if answer.status >= 400:
             raise OperatorError(found["code"])
         return found

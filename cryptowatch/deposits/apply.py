@@ -18,12 +18,12 @@ from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.bookkeeping import post_effects
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.deposits.machine import (
-    Deposit, Event, HeadMoved, Included, Lost, Orphaned, Quarantine, State, advance,
+    Deposit, Event, HeadMoved, Included, Lost, Orphaned, Quarantine, Seen, State,
 )
 from cryptowatch.deposits.policy import AssetPolicy, asset_policies, quarantine_reason
-from cryptowatch.deposits.records import Change, Record, change, new_record, read_record, write_changes
+from cryptowatch.deposits.records import Change, Record, moved_by, new_record, read_record, write_changes
 from cryptowatch.errors import ConcurrentUpdate
-from cryptowatch.sending.track import track_block, track_rewind
+from cryptowatch.sending.track import note_lost_parents, track_block, track_rewind
 from cryptowatch.settings import ChainSettings
 
 SQL = load_queries(__package__, "apply.sql")
@@ -78,7 +78,7 @@ async def apply_block(
     changes = [
         *await _found(conn, rules, contents, now),
         *await _due(conn, rules, ref.height, {transfer.tx_hash for transfer in contents.transfers}),
-        *await _losers(conn, rules, contents.spends),
+        *await _losers(conn, rules, contents.spends, ref.height, now),
     ]
     await _write(conn, rules, changes, ref.height, now)
     return Applied(ref.height, ref.time, changes)
@@ -112,7 +112,7 @@ async def rewind(
     for row in await conn.fetch(SQL["lock_orphaned_deposits"], rules.chain, fork.height):
         record = _read(row, rules)
         assert record.deposit.block is not None
-        changes.append(_steps(record, [Orphaned(record.deposit.block, accepted)]))
+        changes.append(moved_by(record, [Orphaned(record.deposit.block, accepted)]))
     await _write(conn, rules, changes, fork.height, now)
     return Applied(fork.height, fork.time, changes, head.height - fork.height)
 
@@ -152,10 +152,11 @@ async def _found(
         if owner is None:
             continue  # our own change, or an address that nobody was given: the coin is recorded, no deposit
         record = known.get((transfer.tx_hash, transfer.position))
-        first: list[Event] = []
         if record is None:
             record, first = first_sight(rules, transfer, owner, now)
-        changes.append(_steps(record, [*first, Included(block), HeadMoved(head_height or block.height)]))
+        else:
+            first = seen_again(rules, record, owner)
+        changes.append(moved_by(record, [*first, Included(block), HeadMoved(head_height or block.height)]))
     await remember_resources(conn, rules.chain, {c.record.tx_hash for c in changes}, contents.resources)
     return changes
 
@@ -181,6 +182,14 @@ def first_sight(
     return record, [] if reason is None else [Quarantine(reason)]
 
 
+def seen_again(rules: ChainRules, record: Record, owner: asyncpg.Record) -> list[Event]:
+    """What comes first when a deposit that was replaced returns: policy looks at it anew, as at any other."""
+    if record.deposit.state is not State.REPLACED:
+        return []
+    reason = quarantine_reason(record.amount, rules.assets[record.asset], owner["status"])
+    return [] if reason is None else [Seen(), Quarantine(reason)]
+
+
 async def remember_resources(
     conn: Connection, chain: str, tx_hashes: Iterable[bytes], resources: Mapping[bytes, tuple[bytes, ...]],
 ) -> None:
@@ -192,17 +201,24 @@ async def remember_resources(
 async def _due(conn: Connection, rules: ChainRules, height: int, in_this_block: set[bytes]) -> list[Change]:
     """Deposits of earlier blocks that reach a threshold with this one."""
     rows = await conn.fetch(SQL["lock_due_deposits"], rules.chain, height)
-    return [_steps(_read(row, rules), [HeadMoved(height)]) for row in rows if row["tx_hash"] not in in_this_block]
+    return [moved_by(_read(row, rules), [HeadMoved(height)]) for row in rows if row["tx_hash"] not in in_this_block]
 
 
-async def _losers(conn: Connection, rules: ChainRules, spends: Sequence[Spend]) -> list[Change]:
+async def _losers(
+    conn: Connection, rules: ChainRules, spends: Sequence[Spend], height: int, now: datetime,
+) -> list[Change]:
     """Unconfirmed deposits whose input this block gave to another transaction: a double spend came true."""
     if not spends:
         return []
-    hashes = [row["tx_hash"] for row in await conn.fetch(
-        SQL["losers_of_resources"], rules.chain, [s.resource for s in spends], [s.tx_hash for s in spends])]
-    rows = await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes) if hashes else []
-    return [_steps(_read(row, rules), [Lost()]) for row in rows if row["block_height"] is None]
+    losers = await conn.fetch(
+        SQL["losers_of_resources"], rules.chain, [s.resource for s in spends], [s.tx_hash for s in spends])
+    if not losers:
+        return []
+    hashes, winners = [row["tx_hash"] for row in losers], [row["winner"] for row in losers]
+    await conn.execute(SQL["name_winners"], rules.chain, hashes, winners)
+    await note_lost_parents(conn, rules.chain, height, list(zip(hashes, winners, strict=True)), now)
+    rows = await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes)
+    return [moved_by(_read(row, rules), [Lost()]) for row in rows if row["block_height"] is None]
 
 
 async def _write(
@@ -217,12 +233,3 @@ async def _write(
 
 def _read(row: asyncpg.Record, rules: ChainRules) -> Record:
     return read_record(row, rules.assets[row["asset"]].decimals)
-
-
-def _steps(record: Record, events: Sequence[Event]) -> Change:
-    steps, deposit = [], record.deposit
-    for event in events:
-        step = advance(deposit, event)
-        steps.append(step)
-        deposit = step.deposit
-    return change(record, steps)

@@ -42,9 +42,15 @@ SELECT EXISTS (SELECT FROM deposit WHERE chain = $1 AND block_height > $2 AND st
 
 -- name: losers_of_resources
 -- Unconfirmed deposits of another transaction than the one that now used their input in a block.
-SELECT DISTINCT r.tx_hash
+SELECT DISTINCT ON (r.tx_hash) r.tx_hash, used.tx_hash AS winner
 FROM unnest($2::bytea[], $3::bytea[]) AS used (resource, tx_hash)
 JOIN deposit_resource r ON r.chain = $1 AND r.resource = used.resource AND r.tx_hash <> used.tx_hash
+
+-- name: name_winners
+-- Which transaction was mined instead.
+UPDATE deposit d SET conflict = u.winner
+FROM unnest($2::bytea[], $3::bytea[]) AS u (tx_hash, winner)
+WHERE d.chain = $1 AND d.tx_hash = u.tx_hash AND d.block_height IS NULL
 
 -- name: remember_resources
 -- What deposits' transactions use.

@@ -152,7 +152,7 @@ def advance(deposit: Deposit, event: Event) -> Step:
             return _head_moved(deposit, height)
         case Lost():
             if deposit.block is None and (deposit.state, State.REPLACED) in EDGES:
-                return _to(deposit, State.REPLACED)
+                return _to(replace(deposit, quarantine=None), State.REPLACED)
         case Quarantine(reason):
             if (deposit.state, State.QUARANTINED) in EDGES:
                 return _to(replace(deposit, quarantine=reason), State.QUARANTINED)

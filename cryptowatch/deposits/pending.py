@@ -18,9 +18,11 @@ from cryptowatch.chains.port import PendingTransaction, Transfer
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
-from cryptowatch.deposits.apply import ChainRules, first_sight, owned_destinations, remember_resources
-from cryptowatch.deposits.machine import Lost, Seen, State, advance
-from cryptowatch.deposits.records import Change, change, read_record, write_changes
+from cryptowatch.deposits.apply import (
+    ChainRules, first_sight, owned_destinations, remember_resources, seen_again,
+)
+from cryptowatch.deposits.machine import Lost, Seen, State
+from cryptowatch.deposits.records import Change, Record, moved_by, read_record, write_changes
 from cryptowatch.deposits.watchlist import ChainWatchList
 
 SQL = load_queries(__package__, "pending.sql")
@@ -57,9 +59,10 @@ class PendingObserver:
             if found is not None and len(self._unwritten) < _UNWRITTEN_MAX:
                 self._unwritten[found.tx_hash] = found
         changed = await self._write_seen() if self._unwritten else 0
+        # First, so that what replaced a deposit is named with its loss.
+        await self._warn()
         if seen.gone:
             changed += await self._write_gone(seen.gone)
-        await self._warn()
         return changed
 
     async def _write_seen(self) -> int:
@@ -72,10 +75,10 @@ class PendingObserver:
                 return 0
             again = [read_record(row, self.rules.assets[row["asset"]].decimals)
                      for row in await conn.fetch(SQL["lock_unconfirmed"], self.rules.chain, hashes)]
-            changes = [change(record, [advance(record.deposit, Seen())]) for record in again]
+            owners = await owned_destinations(conn, self.rules.chain, transfers)
+            changes = [self._again(record, owners) for record in again]
             known = {(row["tx_hash"], row["position"])
                      for row in await conn.fetch(SQL["known_positions"], self.rules.chain, hashes)}
-            owners = await owned_destinations(conn, self.rules.chain, transfers)
             changes += [self._first(transfer, owners) for transfer in transfers
                         if transfer.destination in owners and (transfer.tx_hash, transfer.position) not in known]
             await write_changes(conn, changes, head["height"], now)
@@ -88,8 +91,11 @@ class PendingObserver:
 
     def _first(self, transfer: Transfer, owners: Mapping[bytes, asyncpg.Record]) -> Change:
         record, quarantine = first_sight(self.rules, transfer, owners[transfer.destination], self.clock.now())
-        c = change(record, [advance(record.deposit, event) for event in quarantine])
+        c = moved_by(record, quarantine)
         return c if c.passed else Change(record, record.deposit, (), (State.DETECTED,))
+
+    def _again(self, record: Record, owners: Mapping[bytes, asyncpg.Record]) -> Change:
+        return moved_by(record, seen_again(self.rules, record, owners[record.destination]) or [Seen()])
 
     async def _write_gone(self, gone: frozenset[bytes]) -> int:
         """A mined transaction is gone from the mempools too: only at the quorum's head does gone mean lost."""
@@ -103,7 +109,7 @@ class PendingObserver:
                 return 0
             rows = await conn.fetch(SQL["lock_unconfirmed"], self.rules.chain, list(gone))
             records = [read_record(row, self.rules.assets[row["asset"]].decimals) for row in rows]
-            changes = [change(record, [advance(record.deposit, Lost())]) for record in records]
+            changes = [moved_by(record, [Lost()]) for record in records]
             await write_changes(conn, changes, head.height, now)
         return sum(1 for c in changes if c.passed)
 

@@ -16,7 +16,7 @@ from cryptowatch.chains.port import Transfer
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.chains.agreement import BlockPoint
-from cryptowatch.deposits.machine import Deposit, Effect, State, Step
+from cryptowatch.deposits.machine import Deposit, Effect, Event, State, advance
 from cryptowatch.deposits.view import deposit_view
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ids import Kind, derived_id
@@ -79,12 +79,13 @@ class Change:
     passed: tuple[State, ...]
 
 
-def change(record: Record, steps: Iterable[Step]) -> Change:
-    """Joins the steps of one record; effects carry the inclusion that held when they arose."""
+def moved_by(record: Record, events: Iterable[Event]) -> Change:
+    """Takes one record through events in a row; effects carry the inclusion that held when they arose."""
     effects: list[tuple[Effect, int]] = []
     passed: list[State] = []
     deposit = record.deposit
-    for step in steps:
+    for event in events:
+        step = advance(deposit, event)
         deposit = step.deposit
         effects += [(effect, deposit.inclusion) for effect in step.effects]
         passed += step.passed
@@ -151,7 +152,7 @@ def _events(c: Change, head_height: int, now: datetime) -> list[NewEvent]:
         view = deposit_view(
             deposit_id=r.id, account_id=r.account_id, chain=r.chain, asset=r.asset, amount=r.amount,
             decimals=r.decimals, tx_hash=r.tx_hash, position=r.position, address=r.address, deposit=shown,
-            head_height=head_height, conflict=r.conflict, created_at=r.created_at, updated_at=now)
+            head_height=head_height, conflict=r.conflict if shown.block is None else None, created_at=r.created_at, updated_at=now)
         released = offset == 1 and r.deposit.state is State.QUARANTINED and state is not State.REPLACED
         events.append(NewEvent(
             type="deposit.released" if released else f"deposit.{state}", entity_kind="deposit",

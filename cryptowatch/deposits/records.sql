@@ -9,8 +9,9 @@ FROM unnest($2::uuid[], $3::text[], $4::bytea[], $5::bigint[], $6::uuid[], $7::t
     $17::text[], $18::integer[]) AS u
 
 -- name: update_deposits
--- Compare-and-set on each row's version.
+-- Compare-and-set on each row's version. What a block holds has no conflict any more.
 UPDATE deposit d SET state = u.state, block_height = u.block_height, block_hash = u.block_hash,
+    conflict = CASE WHEN u.block_height IS NULL THEN d.conflict END,
     inclusion = u.inclusion, due_height = u.due_height, quarantine = u.quarantine,
     version = u.version, updated_at = $1
 FROM unnest($2::uuid[], $3::integer[], $4::text[], $5::bigint[], $6::bytea[], $7::integer[], $8::bigint[],

@@ -7,8 +7,8 @@ from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.apply import ChainRules
 from cryptowatch.deposits.bookkeeping import post_effects
-from cryptowatch.deposits.machine import HeadMoved, Release, State, advance
-from cryptowatch.deposits.records import change, read_record, write_changes
+from cryptowatch.deposits.machine import HeadMoved, Release, State
+from cryptowatch.deposits.records import moved_by, read_record, write_changes
 
 SQL = load_queries(__package__, "release.sql")
 
@@ -25,8 +25,7 @@ async def release_deposit(
     if height is None or row is None or row["state"] != State.QUARANTINED:
         return None
     record = read_record(row, rules.assets[row["asset"]].decimals)
-    released = advance(record.deposit, Release())
-    moved = change(record, [released, advance(released.deposit, HeadMoved(height))])
+    moved = moved_by(record, [Release(), HeadMoved(height)])
     await write_changes(conn, [moved], height, now)
     await post_effects(conn, rules.chain, [moved], now)
     return moved.deposit.state

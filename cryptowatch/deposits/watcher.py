@@ -43,31 +43,26 @@ class Watcher:
     reorg_depth_max: int
     fetch_ahead: int
     observe: Observer
-    _loaded: bool = False
+    #: The block up to which the watch list knows all coins.
+    _matched: BlockPoint | None = None
 
     async def follow(self) -> int:
         """Go to the quorum's head as it is now; the blocks applied. Raises NoQuorum, NodeUnavailable and such.
 
         Safe to call again after any error: the database's cursor is the only memory that matters.
         """
-        if not self._loaded:
-            async with connection(self.pool) as conn:
-                await self.watchlist.reload(conn)
-            self._loaded = True
         await self._tell_nodes()
         head = await self.nodes.agreed_head()
         if head is None:
             raise NoQuorum(f"{self.rules.chain}: no head is agreed by the quorum")
         at = await self._cursor(head)
-        try:
-            branch = await self._on_agreed_branch(at, head)
-            if not branch:
-                return 0
-            return await self._append(branch, head)
-        except ConcurrentUpdate:
-            # Another daemon was first: what is in memory may be behind the database.
-            self._loaded = False
-            raise
+        if at != self._matched:
+            # The first call, or another process moved the cursor: its blocks' coins are not in memory yet.
+            async with connection(self.pool) as conn:
+                await self.watchlist.reload(conn)
+            self._matched = at
+        branch = await self._on_agreed_branch(at, head)
+        return 0 if branch is None else await self._append(branch, head)
 
     async def _cursor(self, head: BlockPoint) -> BlockPoint:
         async with connection(self.pool) as conn:
@@ -102,7 +97,8 @@ class Watcher:
             return await self._agreed(at.height) == at.hash
         async with connection(self.pool) as conn:
             ours = await chain_cursor.block_at(conn, self.rules.chain, head.height)
-        return ours is not None and ours.hash == head.hash
+        # Below the blocks that are kept, nodes are being set up anew: they are behind, no reorg goes so deep.
+        return ours is None or ours.hash == head.hash
 
     async def _fork(self, at: BlockPoint, head: BlockPoint) -> BlockRef | None:
         """The last block that both branches share, or None when it is deeper than may be followed."""
@@ -133,8 +129,9 @@ class Watcher:
         log.warning("reorg", chain=self.rules.chain, depth=at.height - fork.height, fork_height=fork.height)
         self.observe(applied, 0)
         async with connection(self.pool) as conn:
-            await self.watchlist.reload(conn)
-        return BlockPoint(fork.height, fork.hash)
+            await self.watchlist.watch_resources(conn)
+        self._matched = BlockPoint(fork.height, fork.hash)
+        return self._matched
 
     async def _halt(self, reason: str) -> None:
         async with transaction(self.pool) as conn:
@@ -154,7 +151,7 @@ class Watcher:
                 async with transaction(self.pool) as conn:
                     applied = await apply_block(conn, self.rules, at, contents, self.clock.now())
                 self.watchlist.applied(contents)
-                at = BlockPoint(raw.ref.height, raw.ref.hash)
+                at = self._matched = BlockPoint(raw.ref.height, raw.ref.hash)
                 applied_blocks += 1
                 self.observe(applied, head.height - at.height)
         return applied_blocks

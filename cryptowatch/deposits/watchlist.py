@@ -22,10 +22,12 @@ class ChainWatchList:
         self.interest = WatchList()
 
     async def reload(self, conn: Connection) -> None:
-        """Start anew: after a start, a rewind, or when another daemon moved the cursor."""
-        self._next_index = {}
-        self.interest = WatchList()
+        """All that the database knows: after a start, or when another process moved the cursor."""
         await self.refresh(conn)
+        await self.watch_resources(conn)
+
+    async def watch_resources(self, conn: Connection) -> None:
+        """Our coins and the inputs of unconfirmed deposits; after a rewind there are more of both."""
         for query in ("unspent_resources", "unconfirmed_resources"):
             async with conn.transaction():
                 cursor = await conn.cursor(SQL[query], self._chain)

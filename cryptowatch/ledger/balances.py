@@ -57,7 +57,7 @@ async def account_balance(connection: Connection, account: CustomerAccount) -> B
 
 
 async def house_balances(connection: Connection) -> list[HouseBalance]:
-    """Every house account, rolled up or not, in one snapshot. Negative is normal: custody is minus holdings."""
+    """Every house account's exact balance, in one snapshot. Negative is normal: custody is minus holdings."""
     return [HouseBalance(*row) for row in await connection.fetch(SQL["house_balances"])]
 
 
@@ -69,7 +69,7 @@ async def customer_totals(connection: Connection) -> list[CustomerTotals]:
 async def roll_up(connection: Connection) -> int:
     """Fold what postings left for the house accounts into their rows; how many deltas.
 
-    Needed only to keep reads of house balances fast; run it every second or so. Safe to run anywhere, at once.
+    Needed only to keep reads of house balances fast: run it every second or so. Safe to run anywhere.
     """
     folded: int = await connection.fetchval(SQL["roll_up"])
     return folded

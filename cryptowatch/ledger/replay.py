@@ -74,8 +74,8 @@ class AccountReplay:
         self._open: dict[int, tuple[Kind, int]] = {}
 
     def add(self, entry: Entry) -> Iterator[Finding]:
-        """Take the next posting; what is wrong with it. Goes on from what the posting itself recorded, so that
-        one fault is told once."""
+        """Take the next posting; what is wrong with it. Goes on from what the posting itself recorded, so
+        that one fault is told once."""
         try:
             kind = Kind(entry.kind)
         except ValueError:
@@ -88,11 +88,8 @@ class AccountReplay:
         recorded = Balance(entry.total_after or 0, entry.unfinalized_after or 0, entry.held_after or 0)
         expected = self._balance.after(kind, entry.amount)
         if recorded != expected or entry.version != self._version + 1:
-            yield Finding(
-                Invariant.HISTORY,
-                _name(entry),
-                f"version {entry.version} with {recorded} follows version {self._version} with {self._balance}",
-            )
+            detail = f"version {entry.version}, {recorded} follows {self._version}, {self._balance}"
+            yield Finding(Invariant.HISTORY, _name(entry), detail)
         self._balance = recorded
         self._version = entry.version or self._version + 1
 

@@ -209,7 +209,7 @@ def house_transfer(
     *,
     reference: str | None = None,
 ) -> Posting:
-    """Value moves between two house accounts: a withdrawal's fee from custody to fee income, a network fee."""
+    """Value moves between two house accounts: a withdrawal's fee into fee income, a network fee."""
     if from_account == to_account:
         raise ValueError(f"posting {key}: both sides are account {from_account}")
     return Posting(

@@ -5,6 +5,7 @@ when a foreign transaction that used one of its inputs is final (P3): then its p
 """
 
 from collections.abc import Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -87,12 +88,16 @@ async def _spent(conn: Connection, chain: str, contents: BlockContents, now: dat
     attempts = {
         row["tx_hash"]: row["lineage_id"]
         for row in await conn.fetch(SQL["attempts_of"], chain, [spend.tx_hash for spend in contents.spends])}
-    events = []
+    events, winners = [], {}
     for tx_hash, lineage_id in attempts.items():
         version = await conn.fetchval(SQL["confirm_lineage"], lineage_id, tx_hash, height, now)
         if version is not None:
             view = TransactionView(show_id(Kind.TRANSACTION, lineage_id), chain, "confirmed", tx_hash.hex(), height)
             events.append(transaction_event("confirmed", lineage_id, version, view, now))
+            winners[lineage_id] = tx_hash
+    if winners:
+        losers = await conn.fetch(SQL["siblings_of"], list(winners), list(winners.values()))
+        await note_lost_parents(conn, chain, height, [(row["tx_hash"], row["winner"]) for row in losers], now)
     for row in rows:
         if row["tx_hash"] in attempts:
             continue
@@ -102,6 +107,18 @@ async def _spent(conn: Connection, chain: str, contents: BlockContents, now: dat
         if row["reserved_by"] is not None:
             await conn.execute(SQL["note_conflict"], row["reserved_by"], row["tx_hash"], height, now)
     return events
+
+
+async def note_lost_parents(
+    conn: Connection, chain: str, height: int, losers: Sequence[tuple[bytes, bytes]], now: datetime,
+) -> None:
+    """(loser, winner): the loser's outputs will not exist while the winner's block stands.
+
+    A lineage that uses one of them can then never confirm, which is a conflict like any other: final when it is deep.
+    """
+    if losers:
+        await conn.execute(
+            SQL["note_lost_parents"], chain, height, now, [pair[0] for pair in losers], [pair[1] for pair in losers])
 
 
 async def track_rewind(conn: Connection, chain: str, fork_height: int, now: datetime) -> None:

@@ -1,9 +1,11 @@
 -- name: record_coins
 -- Outputs to us in a block. A coin seen before (unconfirmed, or of an orphaned block) gets its height.
 INSERT INTO coin (chain, resource, amount, destination, height, mature_height)
-SELECT $1, u.resource, u.amount, u.destination, $2, $2 + u.immature_blocks
+SELECT $1, u.resource, u.amount, u.destination, $2::bigint, $2::bigint + u.immature_blocks
 FROM unnest($3::bytea[], $4::numeric[], $5::bytea[], $6::integer[])
     AS u (resource, amount, destination, immature_blocks)
+-- The watch list may name a stranger's output (a collision of hashes); the table does not.
+JOIN address a ON a.chain = $1 AND a.destination = u.destination
 ON CONFLICT (chain, resource) DO UPDATE SET height = excluded.height, mature_height = excluded.mature_height
 
 -- name: spend_coins
@@ -27,6 +29,18 @@ RETURNING version
 -- A block holds a foreign use of one of its inputs.
 UPDATE lineage SET conflict = $2, conflict_height = $3, updated_at = $4
 WHERE id = $1 AND state = 'open' AND conflict IS NULL
+
+-- name: siblings_of
+-- The other attempts of these lineages: a block's choice of one is the end of what the others paid.
+SELECT a.tx_hash, w.winner FROM unnest($1::uuid[], $2::bytea[]) AS w (lineage_id, winner)
+JOIN attempt a ON a.lineage_id = w.lineage_id AND a.tx_hash <> w.winner
+
+-- name: note_lost_parents
+-- Lineages that use an output of a transaction which lost one of its own inputs to another one in this block.
+UPDATE lineage l SET conflict = u.winner, conflict_height = $2, updated_at = $3
+FROM unnest($4::bytea[], $5::bytea[]) AS u (loser, winner)
+JOIN coin c ON c.chain = $1 AND c.resource BETWEEN u.loser || '\x00000000'::bytea AND u.loser || '\xffffffff'::bytea
+WHERE l.id = c.reserved_by AND l.state = 'open' AND l.conflict IS NULL
 
 -- name: finalize_lineages
 -- Deep enough to be final.

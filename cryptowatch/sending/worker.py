@@ -20,7 +20,7 @@ from cryptowatch.chains.port import BroadcastAnswer, BroadcastOutcome, Insuffici
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Connection, Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
-from cryptowatch.errors import SignerRefused, SignerWaits
+from cryptowatch.errors import SignerRefused, SignerUnavailable, SignerWaits
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import append_events
 from cryptowatch.sending.fees import SAT_KVB, beyond_cap, bump_sat_kvb
@@ -71,15 +71,21 @@ class Sender:
             state = await conn.fetchrow(SQL["chain_state"], self.chain)
         if state is None or state["halted"] is not None:
             return 0
-        done = await self._sign_all()
+        done, away = 0, None
+        try:
+            done = await self._sign_all()
+        except SignerUnavailable as problem:
+            away = problem  # what is signed already is sent all the same
         async with connection(self.pool) as conn:
             open_signed = await conn.fetch(SQL["open_signed"], self.chain)
         self._forget({row["tx_hash"] for row in open_signed})
         for row in open_signed:
             done += await self._send(row)
         stuck = [row for row in open_signed if state["height"] - row["planned_height"] >= self.rules.bump_after_blocks]
-        if stuck:
+        if stuck and away is None:
             done += await self._bump_all(stuck)
+        if away is not None:
+            raise away
         return done
 
     async def _sign_all(self) -> int:

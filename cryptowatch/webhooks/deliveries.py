@@ -41,6 +41,7 @@ class Claimed:
     message_id: str
     body: bytes
     secrets: Sequence[str]
+    leased_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +134,10 @@ async def claim(
     """Take due deliveries, for each endpoint at most as many as it has places. One statement."""
     until = now + timedelta(seconds=lease_s)
     rows = await conn.fetch(SQL["claim"], list(places), list(places.values()), now, until)
-    return [_claimed(row) for row in rows]
+    return [_claimed(row, until) for row in rows]
 
 
-def _claimed(row: asyncpg.Record) -> Claimed:
+def _claimed(row: asyncpg.Record, until: datetime) -> Claimed:
     event = Event(
         row["position"],
         row["id"],
@@ -157,6 +158,7 @@ def _claimed(row: asyncpg.Record) -> Claimed:
         message_id=event_id(event.id),
         body=msgspec.json.encode(event_view(event)),
         secrets=secrets,
+        leased_until=until,
     )
 
 

@@ -1,7 +1,10 @@
-"""Who is served next: a queue that gives each endpoint's deliveries a fair share of the senders. Used by `worker`.
+"""Who is served next: a queue that gives each endpoint's deliveries a fair share of the senders.
 
-Keeps P10: of one endpoint at most `each_max` are being sent at a time, so that however slow it is, places are left
-for the others. In memory only: what is in here is leased in the database, and comes back when this process dies.
+Used by `worker`.
+
+Keeps P10: of one endpoint at most `each_max` are being sent at a time, so that however slow it is, places are
+left for the others. In memory only: what is in here is leased in the database, and comes back when this
+process dies.
 """
 
 import asyncio

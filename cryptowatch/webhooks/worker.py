@@ -29,15 +29,19 @@ from cryptowatch.settings import Webhooks
 from cryptowatch.telemetry.metrics import DatabaseMetrics, WebhookMetrics
 from cryptowatch.webhooks import deliveries
 from cryptowatch.webhooks.attempt import attempt, open_session
-from cryptowatch.webhooks.deliveries import Finished
+from cryptowatch.webhooks.deliveries import Claimed, Finished
 from cryptowatch.webhooks.fair import FairQueue
 from cryptowatch.webhooks.machine import State, judge, shares
 
 log = structlog.get_logger(__name__)
 
-#: Claimed deliveries per request under way: what waits in memory so that no sender runs dry.
-CLAIMED_PER_PLACE = 2
+#: Claimed deliveries per sender: what waits in memory, so that claiming is one round trip for many.
+CLAIMED_PER_SENDER = 16
+#: A lease, in timeouts of an attempt. What cannot be attempted within its lease is given back instead.
+LEASE_TIMEOUTS = 4
 FINISH_BATCH = 500
+#: How long the first outcome waits for others to be written with it.
+FINISH_LINGER_S = 0.01
 #: How often the backlog is measured and old rows are removed.
 CARE_INTERVAL_S = 10.0
 DELIVERED_KEPT = timedelta(days=30)
@@ -55,8 +59,8 @@ class WebhookWorker:
     jitter: Callable[[], float]
     session: aiohttp.ClientSession
     _due: FairQueue = field(init=False)
-    _done: asyncio.Queue[Finished] = field(default_factory=asyncio.Queue)
-    _known: list[Finished] = field(default_factory=list)
+    _done: asyncio.Queue[Finished | Claimed] = field(default_factory=asyncio.Queue)
+    _known: list[Finished | Claimed] = field(default_factory=list)
     _held: Counter[UUID] = field(default_factory=Counter)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -109,23 +113,18 @@ class WebhookWorker:
         return 1
 
     async def _take(self) -> int:
-        """Fill the free places; how many deliveries were claimed."""
-        places = self.settings.concurrency * CLAIMED_PER_PLACE
+        """Fill the free places, when there are enough of them to be worth it; how many were claimed."""
+        places = self.settings.concurrency * CLAIMED_PER_SENDER
         free, now = places - self._held.total(), self.clock.now()
-        if free <= 0:
+        if free * 2 < places:
             return 0
         async with connection(self.pool) as conn:
             ready = await deliveries.ready_endpoints(conn, now)
-            running = [self._held[endpoint_id] for endpoint_id in ready]
-            each_max = max(1, places * 3 // 4)
-            wanted = {
-                endpoint_id: share
-                for endpoint_id, share in zip(ready, shares(free, running, each_max), strict=True)
-                if share
-            }
+            given = shares(free, [self._held[endpoint_id] for endpoint_id in ready], places * 3 // 4)
+            wanted = {endpoint_id: share for endpoint_id, share in zip(ready, given, strict=True) if share}
             if not wanted:
                 return 0
-            lease_s = self.settings.timeout_s * (CLAIMED_PER_PLACE + 2)
+            lease_s = self.settings.timeout_s * LEASE_TIMEOUTS
             claimed = await deliveries.claim(conn, wanted, lease_s, now)
         for delivery in claimed:
             self._held[delivery.endpoint_id] += 1
@@ -135,6 +134,10 @@ class WebhookWorker:
     async def _send(self) -> None:
         while True:
             delivery = await self._due.get()
+            if delivery.leased_until < self.clock.now() + timedelta(seconds=self.settings.timeout_s):
+                self._due.sent(delivery)
+                self._done.put_nowait(delivery)
+                continue
             started_s = self.clock.monotonic_s()
             outcome = await attempt(
                 self.session,
@@ -154,21 +157,30 @@ class WebhookWorker:
         """Write the outcomes that are there, in one transaction. Kept in `_known` until that worked."""
         if not self._known:
             self._known.append(await self._done.get())
+            await self.clock.sleep(FINISH_LINGER_S)
         while len(self._known) < FINISH_BATCH and not self._done.empty():
             self._known.append(self._done.get_nowait())
         await self._write(self._known)
         for item in self._known:
-            self._held[item.delivery.endpoint_id] -= 1
-            self.metrics.attempts.labels(_outcome(item)).inc()
+            delivery = item.delivery if isinstance(item, Finished) else item
+            self._held[delivery.endpoint_id] -= 1
+            if isinstance(item, Finished):
+                self.metrics.attempts.labels(_outcome(item)).inc()
         count = len(self._known)
         self._known.clear()
         self._held += Counter()
         self._wake.set()
         return count
 
-    async def _write(self, batch: Sequence[Finished]) -> None:
+    async def _write(self, batch: Sequence[Finished | Claimed]) -> None:
+        """Outcomes of attempts; and deliveries that were not attempted, which are given back."""
+        finished = [item for item in batch if isinstance(item, Finished)]
+        returned = [item for item in batch if isinstance(item, Claimed)]
         async with transaction(self.pool) as conn:
-            await deliveries.finish(conn, batch, self.clock.now())
+            if finished:
+                await deliveries.finish(conn, finished, self.clock.now())
+            if returned:
+                await deliveries.release(conn, returned)
 
     async def _look_after(self) -> int:
         """Remove what is old, and show the backlog."""
@@ -186,14 +198,14 @@ class WebhookWorker:
 
     async def _hand_back(self) -> None:
         """At the end: outcomes that are known are written, what was not attempted is given back."""
-        known = [*self._known, *(self._done.get_nowait() for _ in range(self._done.qsize()))]
-        left = self._due.drain()
+        left = [
+            *self._known,
+            *(self._done.get_nowait() for _ in range(self._done.qsize())),
+            *self._due.drain(),
+        ]
         try:
-            if known:
-                await self._write(known)
             if left:
-                async with connection(self.pool) as conn:
-                    await deliveries.release(conn, left)
+                await self._write(left)
         except (DatabaseUnavailable, ConcurrentUpdate) as problem:
             log.warning("claimed deliveries wait for their lease", problem=str(problem))
 

@@ -11,8 +11,8 @@ Peer: pgbench's TPC-B-like, 8 clients, scale 50. Floor: pgbench inserts one smal
 which is what a commit costs at least.
 
 Neighbours disturb any of these, so short samples alternate, each is compared with the TPC-B samples right
-before and after it, and the median of those ratios is told. At the end the whole ledger is verified: a finding
-fails.
+before and after it, and the median of those ratios is told. At the end the whole ledger is verified: a
+finding fails.
 """
 
 import asyncio
@@ -49,8 +49,8 @@ SCALE = 50
 CLIENTS = 8
 BATCH = 500
 BATCH_CONNECTIONS = 3
-ROUNDS = 4
-SAMPLE_S = 2
+ROUNDS = 5
+SAMPLE_S = 1
 FLOOR = "floor.sql"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -59,10 +59,13 @@ async def test_p8_an_event_is_told_exactly_as_written(pool: Pool) -> None:
 
 
 async def test_p8_an_event_is_gone_with_its_transaction(pool: Pool) -> None:
-    with pytest.raises(LookupError):
+    async def fail() -> None:
         async with transaction(pool) as conn:
             await append_events(conn, [event("a", 1)])
             raise LookupError
+
+    with pytest.raises(LookupError):
+        await fail()
     await append(pool, event("b", 1))
     assert await told(pool) == [(1, "b", 1)]
 

@@ -17,7 +17,7 @@ from cryptowatch.db.pool import Pool, connection, open_pool, transaction
 from cryptowatch.errors import ConcurrentUpdate, DatabaseUnavailable
 from cryptowatch.ledger.balances import roll_up
 from cryptowatch.ledger.postings import PostingRefused, post, post_all, post_each
-from cryptowatch.ledger.rules import DONE, CustomerAccount, HouseAccount, Kind, Posting, Status
+from cryptowatch.ledger.rules import DONE, CustomerAccount, Kind, Posting, Status
 from cryptowatch.ledger.rules import house_transfer as transfer_between
 from cryptowatch.money import BaseUnits
 from tests.database.world import NOW, World, create_world

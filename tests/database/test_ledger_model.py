@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from uuid import UUID
-
-import asyncpg
 
 from cryptowatch.db.pool import prepare_connection
 from cryptowatch.ledger.accounts import ensure_accounts, ensure_players, house
@@ -41,7 +40,7 @@ class Model:
     """What the ledger should do, one posting at a time."""
 
     def __init__(self) -> None:
-        self.balances: dict[int, Balance] = {}
+        self.balances: dict[CustomerAccount, Balance] = {}
         self.houses: dict[int, int] = {}
         self.postings: dict[str, tuple[Posting, Balance | None]] = {}
         self.resolved: set[str] = set()
@@ -104,7 +103,8 @@ class LedgerMachine(RuleBasedStateMachine):
         key = data.draw(st.sampled_from(earlier)) if taken else f"{self.example}:{next(self.keys)}"
         amount = BaseUnits(data.draw(AMOUNTS))
         if choice == "house":
-            return house_transfer(key, *data.draw(st.permutations(self.houses)), amount)
+            from_account, to_account = data.draw(st.permutations(self.houses))
+            return house_transfer(key, from_account, to_account, amount)
         if choice == "resolve":
             used = frozenset(kind for effect in EFFECTS.values() for kind in effect.resolves)
             opened = [p for p, _ in self.model.postings.values() if p.kind in used and p.key != key]
@@ -179,7 +179,7 @@ def test_p1_p2_every_history_of_postings_ends_where_the_model_says(database: str
             "players": count(),
         }
         machine = type("Machine", (LedgerMachine,), attributes)
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(
             machine,
             settings=settings(
                 max_examples=60,

@@ -15,8 +15,9 @@ from cryptowatch.money import AMOUNT_MAX
 @pytest.mark.parametrize("amount", [0, 1, -1, AMOUNT_MAX, -AMOUNT_MAX, 10**30])
 async def test_amounts_come_back_as_the_same_integer_alone_and_in_arrays(pool: Pool, amount: int) -> None:
     async with connection(pool) as conn:
-        single, many = await conn.fetchrow("SELECT $1::numeric(78, 0), $2::numeric[]", amount, [amount, None])
-    assert (single, type(single), many) == (amount, int, [amount, None])
+        row = await conn.fetchrow("SELECT $1::numeric(78, 0), $2::numeric[]", amount, [amount, None])
+    assert row is not None
+    assert (row[0], type(row[0]), row[1]) == (amount, int, [amount, None])
 
 
 @pytest.mark.parametrize("amount", [1.0, Decimal(1), True, "1"])
@@ -44,10 +45,14 @@ async def test_a_transaction_commits_when_its_block_ends_and_tells_its_seconds(p
 
 async def test_a_transaction_rolls_back_when_its_block_raises_and_passes_the_error_on(pool: Pool) -> None:
     seen: list[float] = []
-    with pytest.raises(LookupError):
+
+    async def fail() -> None:
         async with transaction(pool, observe_seconds=seen.append) as conn:
             await conn.execute("CREATE TABLE t (n int)")
             raise LookupError
+
+    with pytest.raises(LookupError):
+        await fail()
     async with connection(pool) as conn:
         assert await conn.fetchval("SELECT to_regclass('t')") is None
     assert len(seen) == 1
@@ -73,19 +78,31 @@ async def test_a_serialization_failure_is_a_concurrent_update(pool: Pool) -> Non
 
 
 async def test_a_backend_that_dies_leaves_the_outcome_unknown(pool: Pool) -> None:
-    async with connection(pool) as killer:
-        with pytest.raises(DatabaseUnavailable):
-            async with transaction(pool) as conn:
-                pid = await conn.fetchval("SELECT pg_backend_pid()")
-                await killer.execute("SELECT pg_terminate_backend($1)", pid)
-                await conn.fetchval("SELECT pg_sleep(5)")
+    async def die() -> None:
+        async with connection(pool) as killer, transaction(pool) as conn:
+            pid = await conn.fetchval("SELECT pg_backend_pid()")
+            await killer.execute("SELECT pg_terminate_backend($1)", pid)
+            await conn.fetchval("SELECT pg_sleep(5)")
+
+    with pytest.raises(DatabaseUnavailable):
+        await die()
 
 
 async def test_a_connection_closed_under_us_leaves_the_outcome_unknown(pool: Pool) -> None:
-    with pytest.raises(DatabaseUnavailable):
+    async def lose() -> None:
         async with transaction(pool) as conn:
             conn.terminate()
             await conn.fetchval("SELECT 1")
+
+    with pytest.raises(DatabaseUnavailable):
+        await lose()
+
+
+async def test_a_wrong_argument_is_a_mistake_not_an_unavailable_database(pool: Pool) -> None:
+    async with connection(pool) as conn:
+        with pytest.raises(asyncpg.DataError):
+            await conn.fetchval("SELECT $1::bigint", "one")
+        assert await conn.fetchval("SELECT $1::bigint", 1) == 1
 
 
 async def test_a_query_beyond_the_statement_timeout_leaves_the_outcome_unknown(database: str) -> None:

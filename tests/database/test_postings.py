@@ -268,10 +268,14 @@ async def test_all_or_nothing_names_the_refused_posting_and_undoes_the_callers_t
 ) -> None:
     player = await world.player(final=10)
     bet, too_much = world.posting(Kind.BET, player, 6), world.posting(Kind.BET, player, 6)
-    with pytest.raises(PostingRefused) as refusal:
+
+    async def win_then_bet() -> None:
         async with transaction(world.pool) as conn:
             await post_all(conn, [world.posting(Kind.WIN, player, 1)], NOW)
             await post_all(conn, [bet, too_much], NOW)
+
+    with pytest.raises(PostingRefused) as refusal:
+        await win_then_bet()
     assert (refusal.value.posting, refusal.value.status) == (too_much, Status.INSUFFICIENT_FUNDS)
     assert (await world.balance(player)).total == 10
     await world.assert_sound()

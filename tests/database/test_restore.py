@@ -1,6 +1,7 @@
 """A dump, restored elsewhere, goes on where it stopped: keys, balances, positions."""
 
 import subprocess
+
 import pytest
 
 from cryptowatch.db.embedded import programs_dir

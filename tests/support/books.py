@@ -5,7 +5,7 @@ the daemon remembers.
 """
 
 from cryptowatch.ledger.verify import verify
-from tests.support.running import CHAIN, Site, sat
+from tests.support.running import CHAIN, Site, node_sat
 
 #: Indexes of each branch that are searched.
 _RANGE = 400
@@ -26,7 +26,7 @@ async def on_chain(site: Site) -> int:
         for branch in (0, 1)
     ]
     found = await site.net.bitcoin[0].rpc("scantxoutset", "start", descriptors)
-    return sat(str(found["total_amount"]))
+    return node_sat(found["total_amount"])
 
 
 async def in_custody(site: Site) -> int:
@@ -53,4 +53,4 @@ async def assert_balanced(site: Site, *, uncredited: int = 0) -> None:
 async def paid_to(site: Site, address: str) -> list[int]:
     """Every output that the chain holds for a stranger's address, in satoshi."""
     found = await site.net.bitcoin[0].rpc("scantxoutset", "start", [f"addr({address})"])
-    return sorted(sat(str(coin["amount"])) for coin in found["unspents"])
+    return sorted(node_sat(coin["amount"]) for coin in found["unspents"])

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from decimal import Decimal
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,6 +56,11 @@ def sat(text: str) -> int:
     return int(parse_amount(text.removeprefix("-"), DECIMALS)) * (-1 if text.startswith("-") else 1)
 
 
+def node_sat(amount: Decimal | int) -> int:
+    """An amount as a node gives it."""
+    return int(Decimal(amount) * 10**DECIMALS)
+
+
 def btc(base_units: int) -> str:
     return format_amount(base_units, DECIMALS)
 
@@ -71,11 +77,16 @@ async def until(
 ) -> T:
     """Ask until the answer is true in Python's sense, and give it. Fails the test at the deadline."""
     deadline_s = time.monotonic() + timeout_s
-    while not (answer := await condition()):
+    while True:
+        try:
+            if answer := await condition():
+                return answer
+        except aiohttp.ClientError:
+            alive()
+            raise
         alive()
         assert time.monotonic() < deadline_s, f"still {answer!r} after {timeout_s:g} s"
         await asyncio.sleep(_POLL_S)
-    return answer
 
 
 @dataclass
@@ -114,6 +125,21 @@ class Player:
         found = await self.deposits()
         assert len(found) <= 1, found
         return found[0] if found else None
+
+    async def has_deposit(self) -> dict[str, Any]:
+        """Wait for the only one."""
+        found = await self.site.until(self.deposit)
+        assert found is not None
+        return found
+
+    async def reaches(self, state: str) -> dict[str, Any]:
+        """Wait until the only deposit is in a state."""
+
+        async def there() -> bool:
+            return await self.state() == state
+
+        await self.site.until(there)
+        return await self.has_deposit()
 
     async def state(self) -> str | None:
         found = await self.deposit()
