@@ -88,12 +88,12 @@ class Casino:
                 return [event for event in found if event["entity"]["kind"] != "webhook_endpoint"]
             found += page
 
-    async def until_deposit(self, account: str, tx_hash: str, state: str) -> dict[str, Any]:
-        """Wait until the deposit is in this state. Raises OperatorError when it takes too long."""
+    async def until_deposit(self, account: str, tx_hash: str, *states: str) -> dict[str, Any]:
+        """Wait until the deposit is in one of these states. Raises OperatorError when it takes too long."""
         async def reached() -> dict[str, Any] | None:
             found = await self.deposit(account, tx_hash)
-            return found if found and found["state"] == state else None
-        return {**await until(reached, f"deposit {state}")}
+            return found if found and found["state"] in states else None
+        return {**await until(reached, f"deposit {' or '.join(states)}")}
 
     async def until_withdrawal(self, withdrawal_id: str, state: str) -> dict[str, Any]:
         async def reached() -> dict[str, Any] | None:

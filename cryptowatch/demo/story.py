@@ -83,9 +83,12 @@ async def reorg(s: Story) -> None:
     s.line.tell("dave's 0.4 is credited, and he loses 0.3 of it")
     left = await s.witness.ask("getbestblockhash")
     await s.net.reorg(1, drop=[tx_hash])
-    await s.casino.until_deposit(dave, tx_hash, "reversed")
+    # Reversed at once; replaced a moment later, when no mempool holds the transaction any more.
+    gone = await s.casino.until_deposit(dave, tx_hash, "reversed", "replaced")
     header = await s.witness.ask("getblockheader", left)
     s.line.check(header["confirmations"] == -1, "the nodes left the block that held his deposit")
+    told = [event["type"] for event in await s.casino.events() if event["entity"]["id"] == gone["id"]]
+    s.line.check("deposit.reversed" in told, f"and so were told: {', '.join(told)}")
     balance = await s.casino.balance(dave)
     s.line.check(balance["debt"] == BTC("0.3") and balance["playable"] == 0, "the credit is reversed, and dave owes 0.3")
     _, again = await s.pay_in("dave", "0.5")
