@@ -63,6 +63,11 @@ async def resume(conn: Connection, chain: str, accept_reorg: bool, now: datetime
     return True
 
 
+async def forget_acceptance(conn: Connection, chain: str) -> None:
+    """The nodes are on our branch again: a person's word was about that reorg and no later one (P6)."""
+    await conn.execute(SQL["forget_acceptance"], chain)
+
+
 async def tell_reorg(conn: Connection, chain: str, head: BlockPoint, fork_height: int, now: datetime) -> None:
     """Inside the rewind's transaction. Uses up a person's acceptance."""
     version = await conn.fetchval(SQL["reorged"], chain)

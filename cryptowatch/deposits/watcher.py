@@ -21,6 +21,7 @@ from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool, connection, transaction
 from cryptowatch.deposits import cursor as chain_cursor
 from cryptowatch.deposits.apply import Applied, ChainRules, apply_block, finalized_above, rewind
+from cryptowatch.deposits.cursor import Cursor
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.errors import ConcurrentUpdate, NoQuorum
 
@@ -55,20 +56,21 @@ class Watcher:
         head = await self.nodes.agreed_head()
         if head is None:
             raise NoQuorum(f"{self.rules.chain}: no head is agreed by the quorum")
-        at = await self._cursor(head)
+        cursor = await self._cursor(head)
+        at = cursor.block
         if at != self._matched:
             # The first call, or another process moved the cursor: its blocks' coins are not in memory yet.
             async with connection(self.pool) as conn:
                 await self.watchlist.reload(conn)
             self._matched = at
-        branch = await self._on_agreed_branch(at, head)
+        branch = await self._on_agreed_branch(cursor, head)
         return 0 if branch is None else await self._append(branch, head)
 
-    async def _cursor(self, head: BlockPoint) -> BlockPoint:
+    async def _cursor(self, head: BlockPoint) -> Cursor:
         async with connection(self.pool) as conn:
             cursor = await chain_cursor.read_cursor(conn, self.rules.chain)
         if cursor is not None:
-            return cursor.block
+            return cursor
         height = head.height if self.start_height is None else min(self.start_height, head.height)
         start = await self._agreed(height)
         raw = await self.nodes.block(start, height)
@@ -76,7 +78,7 @@ class Watcher:
             await chain_cursor.start_cursor(
                 conn, self.rules.chain, self.rules.asset, raw.ref, self.clock.now())
         log.info("chain started", chain=self.rules.chain, height=height)
-        return BlockPoint(height, start)
+        return Cursor(BlockPoint(height, start), None, reorg_accepted=False)
 
     async def _agreed(self, height: int) -> bytes:
         found = await self.nodes.agreed_hash(height)
@@ -84,9 +86,13 @@ class Watcher:
             raise NoQuorum(f"{self.rules.chain}: no hash is agreed at height {height}")
         return found
 
-    async def _on_agreed_branch(self, at: BlockPoint, head: BlockPoint) -> BlockPoint | None:
-        """The cursor once it stands on the quorum's branch; rewinds when it did not. None: halted, wait."""
+    async def _on_agreed_branch(self, cursor: Cursor, head: BlockPoint) -> BlockPoint | None:
+        """The cursor's block once it is on the quorum's branch; rewinds when it is not. None: halted, wait."""
+        at = cursor.block
         if await self._shares(at, head):
+            if cursor.reorg_accepted:
+                async with transaction(self.pool) as conn:
+                    await chain_cursor.forget_acceptance(conn, self.rules.chain)
             return at
         fork = await self._fork(at, head)
         return None if fork is None else await self._leave(at, fork)

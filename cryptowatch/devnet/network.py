@@ -9,7 +9,7 @@ import asyncio
 import random
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -142,12 +142,14 @@ async def up(
     block_time_s: float = 0,
     seed: int | None = None,
     fast_unsafe_postgres: bool = False,
+    node_options: Mapping[str, str] | None = None,
     progress: Callable[[str], None] = _silent,
 ) -> AsyncIterator[Net]:
     """The network for as long as the block lasts. Raises OperatorError when a part does not start.
 
     Call it on the main thread's event loop, or on a thread that stays (`cryptowatch.leash` says why). A
     folder that was used before is taken up where it was left. `seed` makes the faults' chances repeatable.
+    `node_options` are settings of bitcoin.conf that differ from the devnet's.
     """
     folder = _made(folder)
     async with AsyncExitStack() as stack:
@@ -155,7 +157,7 @@ async def up(
         progress("finding bitcoind (fetched once per machine: 27 MB)")
         node_program = await asyncio.to_thread(bitcoind.find_or_fetch)
         supervisor = await stack.enter_async_context(Supervisor())
-        bitcoin = [BitcoinNode(n, folder / "bitcoin" / str(n)) for n in range(bitcoin_nodes)]
+        bitcoin = [BitcoinNode(n, folder / "bitcoin" / str(n), options=node_options or {}) for n in range(bitcoin_nodes)]
         for node in bitcoin:
             stack.callback(node.close)
         devnet = Devnet(supervisor, bitcoin, secrets.randbits(32) if seed is None else seed)

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import secrets
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +61,8 @@ class BitcoinNode:
     rpc_port: HeldPort = field(default_factory=HeldPort)
     p2p_port: HeldPort = field(default_factory=HeldPort)
     user: str = "devnet"
+    #: Settings of bitcoin.conf that differ from the devnet's, such as `unsafesqlitesync` for a durable wallet.
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.rpc = BitcoinRpc(self.url)
@@ -96,7 +98,9 @@ def program(node: BitcoinNode, bitcoind: Bitcoind, peers: Sequence[BitcoinNode])
     lines = [f"rpcauth={node.user}:{salt}${proof}", f"rpcport={node.rpc_port.number}"]
     lines += [f"bind=127.0.0.1:{node.p2p_port.number}"]
     lines += [f"connect=127.0.0.1:{peer.p2p_port.number}" for peer in peers if peer is not node]
-    write_private(node.folder / "bitcoin.conf", _COMMON + "\n".join(lines) + "\n")
+    common = [line for line in _COMMON.splitlines() if line.partition("=")[0] not in node.options]
+    lines = [*common, *(f"{key}={value}" for key, value in node.options.items()), *lines]
+    write_private(node.folder / "bitcoin.conf", "\n".join(lines) + "\n")
     argv = leashed([*bitcoind.argv, f"-datadir={node.folder}"], death_signal=signal.SIGKILL)
 
     async def ready() -> bool:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from embit import bip32, bip39
+from embit.networks import NETWORKS
+
 from cryptowatch.chains.bitcoin.address import address_of
 from cryptowatch.chains.bitcoin.derive import Scheme, derive_scripts, parse_extended_key
 from cryptowatch.chains.bitcoin.transaction import TxInput, TxOutput, UnsignedTransaction
@@ -31,14 +34,15 @@ class FullBlock:
     height: int
     hash: bytes
     parent: BlockRef
-    xpub: str
+    mnemonic: str
     scripts: list[bytes]
     texts: list[str]
 
 
 async def build_full_block(net: Net) -> FullBlock:
     """Mined on every node of the devnet."""
-    accounts = accounts_from_mnemonic(new_mnemonic(bytes(16)), "regtest")
+    mnemonic = new_mnemonic(bytes(16))
+    accounts = accounts_from_mnemonic(mnemonic, "regtest")
     xpub = accounts.xpubs("regtest")["bip84"]
     key = parse_extended_key(xpub, "regtest", Scheme.BIP84)
     scripts = [d.script for d in await asyncio.to_thread(derive_scripts, key, Scheme.BIP84, 0, range(ADDRESSES))]
@@ -51,7 +55,7 @@ async def build_full_block(net: Net) -> FullBlock:
     header = await rpc("getblockheader", block_hash)
     parent = await rpc("getblockheader", header["previousblockhash"])
     return FullBlock(
-        height=header["height"], hash=bytes.fromhex(block_hash), xpub=xpub, scripts=scripts,
+        height=header["height"], hash=bytes.fromhex(block_hash), mnemonic=mnemonic, scripts=scripts,
         texts=[address_of(script, "regtest") or "" for script in scripts],
         parent=BlockRef(parent["height"], bytes.fromhex(parent["hash"]), bytes.fromhex(parent["previousblockhash"]),
                         datetime.fromtimestamp(parent["time"], UTC)))
@@ -92,10 +96,17 @@ def _payments(accounts: AccountKeys, coins: list[TxInput], scripts: list[bytes])
     return raws
 
 
-async def wallet_that_watches(rpc: BitcoinRpc, block: FullBlock) -> None:
-    """A descriptor wallet without private keys that watches all the addresses the block pays, and loads no history."""
-    await rpc("createwallet", "watching", True, True)
-    descriptor = (await rpc("getdescriptorinfo", f"wpkh({block.xpub}/0/*)"))["descriptor"]
-    request: list[dict[str, Any]] = [{"desc": descriptor, "range": [0, ADDRESSES - 1], "timestamp": "now"}]
-    (imported,) = await rpc("importdescriptors", request)
-    assert imported["success"], imported
+async def hot_wallet(rpc: BitcoinRpc, name: str, mnemonic: str, addresses: int) -> None:
+    """bitcoind's own descriptor wallet with our keys, as if it had given out so many addresses itself."""
+    root = bip32.HDKey.from_seed(bip39.mnemonic_to_seed(mnemonic), version=NETWORKS["regtest"]["xprv"])
+    account = root.derive("m/84h/1h/0h").to_base58()
+    await rpc("createwallet", name, False, True)
+    requests: list[dict[str, Any]] = []
+    for branch, given_out in ((0, addresses), (1, 100)):
+        descriptor = f"wpkh({account}/{branch}/*)"
+        checksum = (await rpc("getdescriptorinfo", descriptor))["checksum"]
+        requests.append({
+            "desc": f"{descriptor}#{checksum}", "range": [0, given_out], "next_index": given_out, "timestamp": "now",
+            "active": True, "internal": branch == 1})
+    answers = await rpc("importdescriptors", requests)
+    assert all(answer["success"] for answer in answers), answers

@@ -12,9 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks._full_block import hot_wallet
 from benchmarks.reporting import Report
-from embit import bip32, bip39
-from embit.networks import NETWORKS
 
 from cryptowatch import devnet
 from cryptowatch.chains.bitcoin.address import address_of
@@ -121,26 +120,11 @@ async def _fill_wallet(net: Net) -> tuple[AccountKeys, list[Coin]]:
         await rpc("sendrawtransaction", sign(fan_out, [funding]).hex(), 0)
         coins += [Coin(fan_out.txid + n.to_bytes(4, "big"), BaseUnits(amount), scripts[first + n], (84, 0, first + n))
                   for n, amount in enumerate(part)]
-    await _own_by_bitcoind(net, mnemonic)
+    # In exchange for the faucet's wallet, so that plain calls mean this one.
+    await hot_wallet(rpc, "peer", mnemonic, COINS)
+    await rpc("unloadwallet", "faucet")
     await net.mine(1)
     return accounts, coins
-
-
-async def _own_by_bitcoind(net: Net, mnemonic: str) -> None:
-    """Exchange the faucet's wallet for one that holds the same keys, so that plain calls mean it."""
-    rpc = net.bitcoin[0].rpc
-    root = bip32.HDKey.from_seed(bip39.mnemonic_to_seed(mnemonic), version=NETWORKS["regtest"]["xprv"])
-    account = root.derive("m/84h/1h/0h").to_base58()
-    await rpc("createwallet", "peer", False, True)
-    await rpc("unloadwallet", "faucet")
-    requests = []
-    for branch, upto in ((0, COINS - 1), (1, 100)):
-        descriptor = f"wpkh({account}/{branch}/*)"
-        checksum = (await rpc("getdescriptorinfo", descriptor))["checksum"]
-        requests.append({"desc": f"{descriptor}#{checksum}", "range": [0, upto], "timestamp": "now",
-                         "active": True, "internal": branch == 1})
-    answers = await rpc("importdescriptors", requests)
-    assert all(answer["success"] for answer in answers), answers
 
 
 def _foreign(randomness: random.Random) -> bytes:

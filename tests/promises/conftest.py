@@ -1,4 +1,6 @@
-"""Every test here gets a whole cryptowatch of its own, on the worker's real nodes; at the end its books must be sound."""
+"""Every test here gets a whole cryptowatch of its own on the worker's real nodes; its books must be sound at
+the end.
+"""
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,6 +22,7 @@ MakeSite = Callable[..., Awaitable[Site]]
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(daemon, "_SENDING_INTERVAL_S", processes.INTERVAL_S)
+    monkeypatch.setattr(daemon, "_GAUGES_INTERVAL_S", processes.INTERVAL_S)
     monkeypatch.setattr(loops, "_BACKOFF_MAX_S", processes.BACKOFF_MAX_S)
 
 

@@ -1,11 +1,11 @@
-"""A deposit's way from the mempool to finality on real nodes, and the deposits that a person must look at first."""
+"""A deposit's way from the mempool to finality, and the deposits that a person must look at first."""
 
 import pytest
 
 from cryptowatch.ledger.rules import Balance
 from tests.promises.conftest import MakeSite
 from tests.support.books import assert_balanced
-from tests.support.running import LARGE, SMALL, Site, sat
+from tests.support.running import LARGE, SMALL, Site, sat, strangers_address
 from tests.support.spending import script, signed, strangers_coin
 
 MINIMUM = {"chains": {"bitcoin": {"assets": {"BTC": {"deposit_min": "0.001"}}}}}
@@ -45,7 +45,14 @@ async def test_a_large_deposit_is_playable_at_two_blocks_and_withdrawable_at_six
         balances.append(await player.balance())
     assert states == ["confirming", "credited", "credited", "credited", "credited", "finalized"]
     playable_only = Balance(total=amount, unfinalized=amount)
-    assert balances == [Balance(), playable_only, playable_only, playable_only, playable_only, Balance(total=amount)]
+    assert balances == [
+        Balance(),
+        playable_only,
+        playable_only,
+        playable_only,
+        playable_only,
+        Balance(total=amount),
+    ]
     assert await player.story() == ["detected", "confirming", "credited", "finalized"]
     await assert_balanced(site)
 
@@ -102,7 +109,10 @@ async def test_only_a_frozen_players_deposit_waits_for_a_person(site: Site, stat
     await site.mine()
     found = await player.deposit()
     assert found is not None
-    assert (found["state"], found["quarantine_reason"]) == (state, "account_frozen" if status == "frozen" else None)
+    assert (found["state"], found["quarantine_reason"]) == (
+        state,
+        "account_frozen" if status == "frozen" else None,
+    )
 
 
 async def test_a_released_deposit_that_is_not_mined_yet_goes_the_usual_way(make_site: MakeSite) -> None:
@@ -121,16 +131,15 @@ async def test_a_released_deposit_that_is_not_mined_yet_goes_the_usual_way(make_
 
 async def test_one_transaction_pays_several_players_and_one_of_them_twice(site: Site) -> None:
     first, second = await site.player(), await site.player()
-    address, other, again = await first.address(), await second.address(), await first.address()
+    twice, once, other = [script(await player.address()) for player in (first, first, second)]
     keys, coin = await strangers_coin(site.net, "2")
-    outputs = [(script(address), 11), (script(other), 22_000), (script(address), 33_000), (script(again), 44_000)]
-    unknown = [(b"\x6a\x04memo", 0), (b"\x00\x20" + bytes(32), 5_000), (b"\x51", 6_000)]
-    tx_hash, raw = signed(keys, [coin], [(outputs[0][0], 11_000), unknown[0], *outputs[1:], *unknown[1:]])
-    await site.net.mine()
-    await site.net.bitcoin[0].rpc("generateblock", await site.net.bitcoin[0].rpc("getnewaddress"), [raw])
+    strange = [(b"\x6a\x04memo", 0), (b"\x00\x20" + bytes(32), 5_000), (b"\x51", 6_000)]
+    outputs = [(twice, 11_000), strange[0], (other, 22_000), (twice, 33_000), (once, 44_000), *strange[1:]]
+    tx_hash, raw = signed(keys, [coin], outputs)
+    await site.net.bitcoin[0].rpc("generateblock", strangers_address(), [raw])
     await site.caught_up()
 
-    found = [(deposit["tx_hash"], deposit["position"], sat(deposit["amount"])) for deposit in await first.deposits()]
+    found = [(one["tx_hash"], one["position"], sat(one["amount"])) for one in await first.deposits()]
     assert sorted(found) == [(tx_hash, 0, 11_000), (tx_hash, 3, 33_000), (tx_hash, 4, 44_000)]
     assert await first.balance() == Balance(total=88_000, unfinalized=88_000)
     assert await second.balance() == Balance(total=22_000, unfinalized=22_000)
@@ -143,7 +152,9 @@ async def test_one_transaction_pays_several_players_and_one_of_them_twice(site: 
 async def test_an_address_that_nobody_was_given_makes_no_deposit_and_nobody_richer(site: Site) -> None:
     player = await site.player()
     own = await player.address()
-    free = await site.pool.fetchval("SELECT address FROM address WHERE assigned_at IS NULL AND branch = 0 LIMIT 1")
+    free = await site.pool.fetchval(
+        "SELECT address FROM address WHERE assigned_at IS NULL AND branch = 0 LIMIT 1"
+    )
     change = await site.pool.fetchval("SELECT address FROM address WHERE branch = 1 LIMIT 1")
     await site.net.send_many({own: "0.1", free: "0.2", change: "0.3"})
     await site.mine(3)

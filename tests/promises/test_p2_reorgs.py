@@ -1,7 +1,7 @@
 """P2 under reorgs: whatever branch the chain takes, a deposit's money is there once, or not at all.
 
-A deposit of c confirmations is touched by a reorg of depth c or more. Depths go from 1 to 6, around the thresholds
-of both tiers; what is final is in test_p6_finality.
+A deposit of c confirmations is touched by a reorg of depth c or more. Depths go from 1 to 5, around the
+thresholds of both tiers; what is final is in test_p6_finality.
 """
 
 import random
@@ -19,15 +19,6 @@ AMOUNTS = {SMALL: "0.4", LARGE: "1.5"}
 def not_final(depth: int) -> list[tuple[int, int]]:
     """The tiers whose deposits of so many confirmations are not final."""
     return [tier for tier in (SMALL, LARGE) if depth < tier[1]]
-
-
-async def deposited(site: Site, amount: str, confirmations: int) -> tuple[Player, str]:
-    """A player whose only deposit was seen in the mempool and has so many confirmations; its transaction."""
-    player = await site.player()
-    tx_hash = await site.net.send(await player.address(), amount)
-    await player.reaches("detected")
-    await site.mine(confirmations)
-    return player, tx_hash
 
 
 def story_until(tier: tuple[int, int], confirmations: int) -> list[str]:
@@ -55,7 +46,12 @@ async def test_a_reorged_and_re_mined_deposit_is_credited_once(site: Site, depth
     after = depth + 1
     for tier, (player, _) in found.items():
         undone = ["reversed"] if depth >= tier[0] else ["detected"]
-        assert await player.story() == ["detected", *story_until(tier, depth), *undone, *story_until(tier, after)]
+        assert await player.story() == [
+            "detected",
+            *story_until(tier, depth),
+            *undone,
+            *story_until(tier, after),
+        ]
         amount = sat(AMOUNTS[tier])
         assert await player.balance() == Balance(total=amount, unfinalized=0 if after >= tier[1] else amount)
     await site.mine(FINAL)
@@ -91,15 +87,17 @@ async def test_a_deposit_that_a_reorg_drops_is_reversed_and_credited_again_when_
 
 @pytest.mark.parametrize("tier", [SMALL, LARGE])
 async def test_a_reorg_above_a_deposit_leaves_it_alone(site: Site, tier: tuple[int, int]) -> None:
-    player, _ = await deposited(site, AMOUNTS[tier], tier[1])
+    player, _ = await site.deposited(AMOUNTS[tier], tier[1])
     before = await player.balance()
     await site.reorg(tier[1] - 1)
     assert await player.balance() == before
     assert await player.story() == ["detected", "confirming", "credited", "finalized"]
 
 
-async def test_a_reversal_of_money_that_was_bet_leaves_a_debt_and_the_re_mined_deposit_pays_it(site: Site) -> None:
-    player, tx_hash = await deposited(site, "0.5", 1)
+async def test_a_reversal_of_money_that_was_bet_leaves_a_debt_and_the_re_mined_deposit_pays_it(
+    site: Site,
+) -> None:
+    player, tx_hash = await site.deposited("0.5", 1)
     raw = await site.net.bitcoin[0].rpc("getrawtransaction", tx_hash)
     assert (await player.bet(sat("0.3"))).status == 201
     await site.reorg(1, drop=[tx_hash])
@@ -127,7 +125,7 @@ async def test_a_deposit_beside_a_dropped_one_is_not_touched(site: Site) -> None
 
 
 async def test_a_reorg_while_the_daemon_was_down_is_followed_at_the_next_start(site: Site) -> None:
-    kept, tx_kept = await deposited(site, "0.5", 1)
+    kept, tx_kept = await site.deposited("0.5", 1)
     lost = await site.player()
     tx_lost = await site.net.send(await lost.address(), "0.5")
     await site.mine()
@@ -144,7 +142,9 @@ async def test_a_reorg_while_the_daemon_was_down_is_followed_at_the_next_start(s
 async def test_each_reorg_is_told_once_and_measured(site: Site) -> None:
     await site.mine(3)
     await site.reorg(2)
-    rows = await site.pool.fetch("SELECT data::json->>'depth' AS depth FROM event WHERE type = 'chain.reorged'")
+    rows = await site.pool.fetch(
+        "SELECT data::json->>'depth' AS depth FROM event WHERE type = 'chain.reorged'"
+    )
     assert [row["depth"] for row in rows] == ["2"]
     assert await site.metric("reorg_depth_blocks_count") == {"bitcoin": 1}
 

@@ -34,9 +34,11 @@ async def in_custody(site: Site) -> int:
     async with site.pool.acquire() as conn:
         balance = await conn.fetchval(
             "SELECT coalesce(sum(amount), 0)::text FROM ("
-            "  SELECT -amount AS amount FROM posting JOIN ledger_account a ON a.id = from_account WHERE a.role = $1"
+            "  SELECT -amount AS amount FROM posting JOIN ledger_account a ON a.id = from_account"
+            "  WHERE a.role = $1"
             "  UNION ALL"
-            "  SELECT amount FROM posting JOIN ledger_account a ON a.id = to_account WHERE a.role = $1) AS moved",
+            "  SELECT amount FROM posting JOIN ledger_account a ON a.id = to_account WHERE a.role = $1"
+            ") AS moved",
             f"custody:{CHAIN}",
         )
     return -int(balance)

@@ -1,8 +1,8 @@
-"""A whole cryptowatch on the worker's devnet: its own database, wallet, signer and daemon, and a casino that uses it.
+"""A whole cryptowatch on the worker's devnet: its own database, wallet, signer and daemon, and a casino.
 
-`Site` is what the tests of the promises hold. The daemon runs as tasks of the test's event loop, or as processes
-that can be killed (`processes`). The chain is shared with the other tests of the worker; nothing else is: every
-site has keys of its own, so it sees no other site's coins.
+`Site` is what the tests of the promises hold. The daemon runs as tasks of the test's event loop, or as
+processes that can be killed (`processes`). The chain is shared with the other tests of the worker; nothing
+else is: every site has keys of its own, so it sees no other site's coins.
 """
 
 import asyncio
@@ -27,7 +27,8 @@ from cryptowatch import daemon
 from cryptowatch.api.keys import SECRET_BYTES, Scope, create_key
 from cryptowatch.chains.bitcoin.address import address_of
 from cryptowatch.clock import SystemClock
-from cryptowatch.db.pool import Pool, open_pool
+from cryptowatch.db.pool import Pool, open_pool, transaction
+from cryptowatch.deposits.cursor import resume
 from cryptowatch.devnet.client import Net
 from cryptowatch.devnet.keys import WalletKeys, write_keys
 from cryptowatch.devnet.ports import HeldPort
@@ -73,7 +74,10 @@ def strangers_address() -> str:
 
 
 async def until(
-    condition: Callable[[], Awaitable[T]], *, timeout_s: float = DEADLINE_S, alive: Callable[[], None] = lambda: None
+    condition: Callable[[], Awaitable[T | None]],
+    *,
+    timeout_s: float = DEADLINE_S,
+    alive: Callable[[], None] = lambda: None,
 ) -> T:
     """Ask until the answer is true in Python's sense, and give it. Fails the test at the deadline."""
     deadline_s = time.monotonic() + timeout_s
@@ -160,8 +164,16 @@ class Player:
 
     async def ask_withdrawal(self, base_units: int, address: str, **options: Any) -> Answer:
         idempotency_key = options.pop("idempotency_key", "fresh")
-        body = {"account_id": self.id, "asset": ASSET, "chain": CHAIN, "amount": btc(base_units), "address": address}
-        return await self.site.backend.post("/v1/withdrawals", {**body, **options}, idempotency_key=idempotency_key)
+        body = {
+            "account_id": self.id,
+            "asset": ASSET,
+            "chain": CHAIN,
+            "amount": btc(base_units),
+            "address": address,
+        }
+        return await self.site.backend.post(
+            "/v1/withdrawals", {**body, **options}, idempotency_key=idempotency_key
+        )
 
     async def withdraw(self, base_units: int, address: str, **options: Any) -> str:
         """An accepted withdrawal's id."""
@@ -232,7 +244,12 @@ class Site:
             "log": str(self.folder / "signer-log.jsonl"),
             "timeout_s": 5,
         }
-        chain |= {"poll_interval_s": 0.05, "mempool_interval_s": 0.05, "request_timeout_s": 3, "quarantine_s": 1}
+        chain |= {
+            "poll_interval_s": 0.05,
+            "mempool_interval_s": 0.05,
+            "request_timeout_s": 3,
+            "quarantine_s": 1,
+        }
         chain["wallet"] |= {
             "xpub_bip84": self.keys.xpub_bip84,
             "xpub_bip86": self.keys.xpub_bip86,
@@ -305,7 +322,9 @@ class Site:
 
     def spawn_daemon(self, settings_file: Path | None = None, roles: str | None = None) -> ForkServerProcess:
         """A daemon as a process; killed at the end at the latest."""
-        process = processes.start_daemon(settings_file or self.settings_file, self.folder / "daemon.log", roles)
+        process = processes.start_daemon(
+            settings_file or self.settings_file, self.folder / "daemon.log", roles
+        )
         self._spawned.append(process)
         return process
 
@@ -329,7 +348,9 @@ class Site:
 
     # --- waiting --------------------------------------------------------------------------------------------
 
-    async def until(self, condition: Callable[[], Awaitable[T]], *, timeout_s: float = DEADLINE_S) -> T:
+    async def until(
+        self, condition: Callable[[], Awaitable[T | None]], *, timeout_s: float = DEADLINE_S
+    ) -> T:
         return await until(condition, timeout_s=timeout_s, alive=self.alive)
 
     async def cursor(self) -> tuple[int, str] | None:
@@ -364,7 +385,9 @@ class Site:
 
         async def enough() -> bool:
             now = await self.metric("node_request_seconds_count", method=method, by="node")
-            return all(now.get(node, 0) >= before.get(node, 0) + rounds for node in now.keys() | before.keys())
+            return all(
+                now.get(node, 0) >= before.get(node, 0) + rounds for node in now.keys() | before.keys()
+            )
 
         await self.until(enough)
 
@@ -389,6 +412,11 @@ class Site:
         )
         assert [row["entity_version"] for row in rows] == list(range(1, len(rows) + 1))
         return [row["type"].partition(".")[2] for row in rows]
+
+    async def resume(self, *, accept_reorg: bool = False) -> None:
+        """What `cryptowatch resume` does: a person's word."""
+        async with transaction(self.pool) as conn:
+            assert await resume(conn, CHAIN, accept_reorg, SystemClock().now())
 
     async def withdrawal(self, withdrawal_id: str) -> dict[str, Any]:
         found: dict[str, Any] = (await self.backend.get(f"/v1/withdrawals/{withdrawal_id}")).body
@@ -418,6 +446,15 @@ class Site:
         answer = await self.backend.post("/v1/accounts", {"external_id": uuid.uuid4().hex})
         assert answer.status == 201, answer
         return Player(self, str(answer.body["id"]))
+
+    async def deposited(self, amount: str, confirmations: int) -> tuple[Player, str]:
+        """A player whose only deposit was seen in the mempool and has so many confirmations; its hash."""
+        player = await self.player()
+        tx_hash = await self.net.send(await player.address(), amount)
+        await player.reaches("detected")
+        if confirmations:
+            await self.mine(confirmations)
+        return player, tx_hash
 
     async def rich_player(self, *coins: str) -> Player:
         """One with these deposits, all final."""

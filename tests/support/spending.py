@@ -1,4 +1,4 @@
-"""Signed transactions that no wallet would make: several outputs to one address, and spends of the site's own coins.
+"""Signed transactions that no wallet would make: two outputs to one address, spends of the site's own coins.
 
 The daemon holds no key; tests that play a thief, or a second holder of the wallet's key, do.
 """
@@ -76,7 +76,8 @@ async def wallet_coins(site: Site, where: str = "spent_by IS NULL") -> list[Owne
     """The site's coins as its database knows them."""
     rows = await site.pool.fetch(
         "SELECT c.resource, c.amount, c.destination, a.scheme, a.branch, a.key_index "
-        f"FROM coin c JOIN address a USING (chain, destination) WHERE c.chain = $1 AND {where} ORDER BY c.resource",
+        "FROM coin c JOIN address a USING (chain, destination) "
+        f"WHERE c.chain = $1 AND {where} ORDER BY c.resource",
         CHAIN,
     )
     return [
