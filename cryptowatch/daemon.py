@@ -31,7 +31,7 @@ from cryptowatch.deposits.pending import PendingObserver
 from cryptowatch.deposits.watcher import Watcher
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.ids import derived_id
-from cryptowatch.instruments import ChainInstruments, DatabaseInstruments
+from cryptowatch.instruments import ChainInstruments, DatabaseInstruments, chain_instruments
 from cryptowatch.ledger.balances import roll_up
 from cryptowatch.ledger.events import sequence_events
 from cryptowatch.loops import run_forever
@@ -65,7 +65,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
         pool = await stack.enter_async_context(open_database(settings))
         chains = {name: connect(name, chain) for name, chain in settings.chains.items()}
         nodes = {
-            name: node_pool(chain, clock, ChainInstruments(name, metrics, clock)) for name, chain in chains.items()}
+            name: node_pool(chain, clock, chain_instruments(name, metrics, clock)) for name, chain in chains.items()}
         for opened in nodes.values():
             stack.push_async_callback(opened.close)
         async with asyncio.TaskGroup() as tasks:
@@ -120,7 +120,7 @@ def node_pool(chain: ConnectedChain, clock: Clock, instruments: ChainInstruments
 async def _watch(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> None:
     """Addresses ahead (there are some before anybody can ask), blocks, mempools."""
     name, settings = chain.chain, chain.settings
-    instruments = ChainInstruments(name, plant.metrics, plant.clock)
+    instruments = chain_instruments(name, plant.metrics, plant.clock)
     rules, watchlist = chain_rules(name, settings), ChainWatchList(name)
     watcher = Watcher(
         rules, nodes, plant.pool, plant.clock, watchlist, start_height=settings.start_height,
@@ -150,12 +150,12 @@ async def _watch(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> None:
 def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodePool) -> None:
     """Queue and batches, then signing, broadcasting and bumping."""
     name, own = chain.chain, chain.settings
-    instruments = ChainInstruments(name, plant.metrics, plant.clock)
+    instruments = chain_instruments(name, plant.metrics, plant.clock)
     coins = CoinRules(own.wallet.coin_confirmations_min, chain.scheme)
     decimals = {asset: asset_settings.decimals for asset, asset_settings in own.assets.items()}
     payouts = PayoutWorker(
         name, nodes, plant.pool, plant.clock, chain.planner,
-        PayoutRules(coins, own.fees, own.batching, decimals), _entropy, instruments.on_batch)
+        PayoutRules(coins, own.fees, own.batching, decimals), _entropy, instruments)
     sign = signing_for(own.family, SignerClient(settings.signer.socket, settings.signer.timeout_s), name)
     sender = Sender(
         name, nodes, plant.pool, plant.clock, chain.planner, sign,

@@ -12,6 +12,7 @@ from cryptowatch.deposits.apply import Applied
 from cryptowatch.deposits.machine import State
 from cryptowatch.ledger.events import unsequenced_events
 from cryptowatch.telemetry.metrics import Metrics
+from cryptowatch.telemetry.progress import CatchUp
 
 SQL = load_queries(__package__, "instruments.sql")
 
@@ -23,6 +24,7 @@ class ChainInstruments:
     chain: str
     metrics: Metrics
     clock: Clock
+    catch_up: CatchUp
 
     def on_request(self, node: str, method: str, seconds: float, error: str | None) -> None:
         self.metrics.nodes.request_seconds.labels(self.chain, node, method).observe(seconds)
@@ -37,6 +39,7 @@ class ChainInstruments:
         else:
             chains.blocks_applied.labels(self.chain).inc()
         chains.agreed_head_height.labels(self.chain).set(applied.height + blocks_to_go)
+        self.catch_up.applied(blocks_to_go)
         chains.scan_lag_blocks.labels(self.chain).set(blocks_to_go)
         chains.scan_lag_seconds.labels(self.chain).set(
             0 if blocks_to_go == 0 else _age_s(applied.block_time, now))
@@ -49,9 +52,19 @@ class ChainInstruments:
             if State.FINALIZED in c.passed:
                 self.metrics.deposits.finality_seconds.labels(self.chain, c.record.asset).observe(seconds)
 
-    def on_batch(self, payouts: int, fee_rate: int) -> None:
+    def on_batch(self, payouts: int, fee_rate: int, market_rate: int) -> None:
         self.metrics.payouts.payouts_per_transaction.labels(self.chain).observe(payouts)
         self.metrics.payouts.fee_rate_bid.labels(self.chain).set(fee_rate)
+        self.metrics.payouts.fee_rate_market.labels(self.chain).set(market_rate)
+
+    def on_withdrawal(self, asset: str, state: str, requested_at: datetime, broadcast_at: datetime | None) -> None:
+        """A withdrawal entered a state that a block gave it."""
+        payouts = self.metrics.payouts
+        payouts.entered.labels(self.chain, asset, state).inc()
+        if state == "confirmed" and broadcast_at is not None:
+            payouts.broadcast_seconds.labels(self.chain, asset).observe(_age_s(requested_at, broadcast_at))
+        if state == "finalized":
+            payouts.finality_seconds.labels(self.chain, asset).observe(_age_s(requested_at, self.clock.now()))
 
     def on_bump(self) -> None:
         self.metrics.payouts.bumps.labels(self.chain).inc()
@@ -71,6 +84,10 @@ class ChainInstruments:
                 shown.head_height.labels(self.chain, status.name).set(status.height)
             if status.lag_blocks is not None:
                 shown.lag_blocks.labels(self.chain, status.name).set(status.lag_blocks)
+
+
+def chain_instruments(chain: str, metrics: Metrics, clock: Clock) -> ChainInstruments:
+    return ChainInstruments(chain, metrics, clock, CatchUp(chain, clock))
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,13 @@ async def create_address(call: Call[NoQuery, AddressRequest], conn: Connection) 
     player = await _player(call, conn)
     scheme = call.services.schemes[call.body.chain]
     address = await assign_address(
-        conn, call.body.chain, scheme, player.id, reuse=call.body.reuse, now=call.now
+        conn,
+        call.body.chain,
+        scheme,
+        player.id,
+        sorted(chain.assets),
+        reuse=call.body.reuse,
+        now=call.now,
     )
     if address is None:
         raise refuse("no_address_free", "all addresses derived ahead are taken; more are on their way")

@@ -154,7 +154,8 @@ class Pipeline:
             try:
                 response = await handler(request)
             except Exception as problem:
-                response = _problem_response(request, problem)
+                closing = self.services.pool.is_closing()
+                response = _problem_response(request, problem, closing)
             response.headers[REQUEST_ID_HEADER] = request[_ID]
             response.headers.setdefault("Cache-Control", "no-store")
             response.headers["X-Content-Type-Options"] = "nosniff"
@@ -184,15 +185,16 @@ def _response(status: int, body: bytes, headers: Mapping[str, str] | None = None
     return web.Response(status=status, body=body, content_type=content_type, headers=headers)
 
 
-def _problem_response(request: web.Request, failure: Exception) -> web.Response:
+def _problem_response(request: web.Request, failure: Exception, closing: bool) -> web.Response:
     """An expected refusal, the database's absence, aiohttp's own refusals, or a mistake of ours."""
     headers: dict[str, str] = {}
     match failure:
         case Refused():
             problem = failure.problem
-        case DatabaseUnavailable() | asyncpg.InterfaceError():
-            log.warning("database away", request_id=request[_ID], problem=str(failure))
-            problem = Problem("database_unavailable", "if this was a write, send it again with the same key")
+        case DatabaseUnavailable():
+            problem = _away(request, failure)
+        case asyncpg.InterfaceError() if closing:
+            problem = _away(request, failure)
         case web.HTTPMethodNotAllowed():
             headers["Allow"] = failure.headers["Allow"]
             problem = Problem("method_not_allowed", f"it takes {headers['Allow']}")
@@ -207,9 +209,12 @@ def _problem_response(request: web.Request, failure: Exception) -> web.Response:
         headers["Retry-After"] = str(RETRY_AFTER_S[problem.code])
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return _response(
-        problem.status, msgspec.json.encode(problem_view(problem, request[_ID])), headers
-    )
+    return _response(problem.status, msgspec.json.encode(problem_view(problem, request[_ID])), headers)
+
+
+def _away(request: web.Request, failure: Exception) -> Problem:
+    log.warning("database away", request_id=request[_ID], problem=str(failure))
+    return Problem("database_unavailable", "if this was a write, send it again with the same key")
 
 
 async def meet_expectation(request: web.Request) -> web.StreamResponse | None:

@@ -5,6 +5,7 @@ before anybody can be told of it (P2). No private key is near (P9).
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -13,6 +14,7 @@ from cryptowatch.chains.connect import Derive
 from cryptowatch.db.pool import Connection, Pool, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import SettingsError
+from cryptowatch.ledger.accounts import ensure_players
 
 SQL = load_queries(__package__, "addresses.sql")
 
@@ -59,12 +61,17 @@ async def derive_ahead(pool: Pool, source: AddressSource, branch: int, ahead: in
 
 
 async def assign_address(
-    conn: Connection, chain: str, scheme: int, account_id: UUID, *, reuse: bool, now: datetime,
+    conn: Connection, chain: str, scheme: int, account_id: UUID, assets: Sequence[str], *, reuse: bool, now: datetime,
 ) -> str | None:
-    """A fresh address for the account, or with `reuse` its latest. None: all that were derived ahead are taken."""
+    """A fresh address for the account, or with `reuse` its latest. None: all that were derived ahead are taken.
+
+    Opens the account's balances of `assets` (what the address can receive), so that no block has to.
+    """
     if reuse:
         latest: str | None = await conn.fetchval(SQL["latest_of_account"], chain, account_id)
         if latest is not None:
             return latest
     assigned: str | None = await conn.fetchval(SQL["assign"], chain, scheme, account_id, now)
+    if assigned is not None:
+        await ensure_players(conn, [(account_id, asset) for asset in assets])
     return assigned

@@ -6,8 +6,9 @@ machine, and writes rows, postings and events together. So a crash, a replay or 
 a block or none of it (P2, P8). Nothing here talks to a node (P4).
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import asyncpg
@@ -15,13 +16,14 @@ import asyncpg
 from cryptowatch.chains.port import BlockContents, BlockRef, Spend, Transfer
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.deposits.bookkeeping import post_effects
+from cryptowatch.deposits.addresses import CHANGE_BRANCH
+from cryptowatch.deposits.bookkeeping import write_changes
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.deposits.machine import (
     Deposit, Event, HeadMoved, Included, Lost, Orphaned, Quarantine, Seen, State,
 )
 from cryptowatch.deposits.policy import AssetPolicy, asset_policies, quarantine_reason
-from cryptowatch.deposits.records import Change, Record, moved_by, new_record, read_record, write_changes
+from cryptowatch.deposits.records import Change, Record, moved_by, new_record, read_record
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.sending.track import note_lost_parents, track_block, track_rewind
 from cryptowatch.settings import ChainSettings
@@ -74,9 +76,8 @@ async def apply_block(
     await _move_cursor(conn, SQL["advance_cursor"], rules.chain, parent, BlockPoint(ref.height, ref.hash), now)
     await conn.execute(SQL["insert_block"], rules.chain, ref.height, ref.hash, ref.prev_hash, ref.time)
     await conn.execute(SQL["forget_old_blocks"], rules.chain, ref.height - rules.blocks_kept)
-    await track_block(conn, rules.chain, rules.asset, contents, rules.finality, now)
     changes = [
-        *await _found(conn, rules, contents, now),
+        *await _track_and_find(conn, rules, contents, ref.height, now),
         *await _due(conn, rules, ref.height, {transfer.tx_hash for transfer in contents.transfers}),
         *await _losers(conn, rules, contents.spends, ref.height, now),
     ]
@@ -91,8 +92,7 @@ async def apply_again(
 
     The caller holds the chain's row. Deposits found late go as far as the head allows. Idempotent (P2).
     """
-    await track_block(conn, rules.chain, rules.asset, contents, rules.finality, now, head_height=head_height)
-    changes = await _found(conn, rules, contents, now, head_height=head_height)
+    changes = await _track_and_find(conn, rules, contents, head_height, now)
     await _write(conn, rules, changes, head_height, now)
     return Applied(contents.ref.height, contents.ref.time, changes)
 
@@ -130,43 +130,71 @@ async def _move_cursor(
         raise ConcurrentUpdate(f"the cursor of {chain} is no longer at {at.height}")
 
 
-async def _found(
-    conn: Connection, rules: ChainRules, contents: BlockContents, now: datetime, head_height: int | None = None,
+async def _track_and_find(
+    conn: Connection, rules: ChainRules, contents: BlockContents, head_height: int, now: datetime,
 ) -> list[Change]:
-    """Deposits in this block: new ones, and those that the mempool or an orphaned block showed before.
+    """Coins and our own transactions, then deposits: new ones, and those seen before in a mempool or another block.
 
-    `head_height` None: this block is the head.
+    The deposits go through the machine while Postgres records the coins: a full block has tens of thousands.
     """
-    transfers = contents.transfers
-    if not transfers:
-        return []
-    hashes = list({transfer.tx_hash for transfer in transfers})
+    ours = await our_destinations(conn, rules.chain, contents.transfers)
+    # The watch list may name a stranger's output (a collision of hashes); the table does not.
+    contents = replace(contents, transfers=tuple(t for t in contents.transfers if t.destination in ours))
+    hashes = list({transfer.tx_hash for transfer in contents.transfers})
     known = {
         (row["tx_hash"], row["position"]): _read(row, rules)
-        for row in await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes)}
-    owners = await owned_destinations(conn, rules.chain, transfers)
+        for row in (await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes) if hashes else ())}
+    changes, _ = await asyncio.gather(
+        asyncio.to_thread(_found, rules, contents, ours, known, head_height, now),
+        track_block(
+            conn, rules.chain, rules.asset, contents, _blocks_to_mature(rules, contents.transfers, ours),
+            rules.finality, head_height, now))
+    await remember_resources(conn, rules.chain, {c.record.tx_hash for c in changes}, contents.resources)
+    return changes
+
+
+def _blocks_to_mature(
+    rules: ChainRules, transfers: Sequence[Transfer], ours: Mapping[bytes, asyncpg.Record],
+) -> list[int]:
+    """After how many further blocks each coin may be used.
+
+    Our own change comes from us. What others paid waits until a deposit of its size is final: its payer could still
+    take it back, and a payout of it could then neither confirm nor soon be proven dead.
+    """
+    return [
+        transfer.immature_blocks if ours[transfer.destination]["branch"] == CHANGE_BRANCH else
+        max(transfer.immature_blocks, rules.assets[transfer.asset].required(transfer.amount).finalize - 1)
+        for transfer in transfers]
+
+
+def _found(
+    rules: ChainRules, contents: BlockContents, ours: Mapping[bytes, asyncpg.Record],
+    known: Mapping[tuple[bytes, int], Record], head_height: int, now: datetime,
+) -> list[Change]:
+    """Pure: what this block does to the deposits that are in it."""
     block = BlockPoint(contents.ref.height, contents.ref.hash)
     changes = []
-    for transfer in transfers:
-        owner = owners.get(transfer.destination)
-        if owner is None:
+    for transfer in contents.transfers:
+        owner = ours[transfer.destination]
+        if owner["account_id"] is None:
             continue  # our own change, or an address that nobody was given: the coin is recorded, no deposit
         record = known.get((transfer.tx_hash, transfer.position))
         if record is None:
             record, first = first_sight(rules, transfer, owner, now)
         else:
             first = seen_again(rules, record, owner)
-        changes.append(moved_by(record, [*first, Included(block), HeadMoved(head_height or block.height)]))
-    await remember_resources(conn, rules.chain, {c.record.tx_hash for c in changes}, contents.resources)
+        changes.append(moved_by(record, [*first, Included(block), HeadMoved(head_height)]))
     return changes
 
 
-async def owned_destinations(
+async def our_destinations(
     conn: Connection, chain: str, transfers: Sequence[Transfer],
 ) -> Mapping[bytes, asyncpg.Record]:
-    """destination -> address, account and its status, for those that belong to an account."""
+    """destination -> address, and account and its status where it belongs to one; without those that are not ours."""
+    if not transfers:
+        return {}
     destinations = list({transfer.destination for transfer in transfers})
-    return {row["destination"]: row for row in await conn.fetch(SQL["owned_destinations"], chain, destinations)}
+    return {row["destination"]: row for row in await conn.fetch(SQL["our_destinations"], chain, destinations)}
 
 
 def first_sight(
@@ -224,8 +252,7 @@ async def _losers(
 async def _write(
     conn: Connection, rules: ChainRules, changes: Sequence[Change], head_height: int, now: datetime,
 ) -> None:
-    await write_changes(conn, changes, head_height, now)
-    await post_effects(conn, rules.chain, changes, now)
+    await write_changes(conn, rules.chain, changes, head_height, now)
     final = {c.record.tx_hash for c in changes if State.FINALIZED in c.passed}
     if final:
         await conn.execute(SQL["forget_finalized_resources"], rules.chain, list(final))

@@ -11,10 +11,10 @@ INSERT INTO block (chain, height, hash, prev_hash, time) VALUES ($1, $2, $3, $4,
 -- Blocks too deep for any reorg that is followed.
 DELETE FROM block WHERE chain = $1 AND height < $2
 
--- name: owned_destinations
--- Which accounts these destinations belong to, with what decides about a new deposit.
-SELECT a.destination, a.address, a.account_id, account.status
-FROM address a JOIN account ON account.id = a.account_id
+-- name: our_destinations
+-- Which of these are ours, and whose, with what decides about a new deposit.
+SELECT a.destination, a.address, a.branch, a.account_id, account.status
+FROM address a LEFT JOIN account ON account.id = a.account_id
 WHERE a.chain = $1 AND a.destination = ANY($2::bytea[])
 
 -- name: lock_deposits_of_transactions

@@ -1,20 +1,38 @@
-"""The ledger's side of deposits: what the machine's effects post, each key carrying deposit and inclusion (P2).
+"""Writes what the machine decided: rows, the ledger's postings and events, in the caller's one transaction.
 
-Called by `apply` and `release`, inside their transaction. Money comes from the chain's custody account, whose balance
-is minus what we hold there.
+Called by `apply`, `pending` and `release`. Each posting's key carries deposit and inclusion (P2). Money comes from the
+chain's custody account, whose balance is minus what we hold there.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 from cryptowatch.db.pool import Connection
 from cryptowatch.deposits.machine import Effect, State
-from cryptowatch.deposits.records import Change
+from cryptowatch.deposits.records import Change, events_of, write_rows
 from cryptowatch.ledger.accounts import ensure_accounts, ensure_players, house
+from cryptowatch.ledger.events import append_events
 from cryptowatch.ledger.postings import post_all
 from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, Kind, Posting, customer_posting
 from cryptowatch.money import BaseUnits
+
+
+async def write_changes(
+    conn: Connection, chain: str, changes: Sequence[Change], head_height: int, now: datetime,
+) -> None:
+    """Rows, postings and events of all changes. Raises ConcurrentUpdate when another writer was first.
+
+    The events are put into words while Postgres works on the rest: a full block has tens of thousands.
+    """
+    async def write_rows_and_post() -> None:
+        await write_rows(conn, changes, now)
+        await post_effects(conn, chain, changes, now)
+
+    events, _ = await asyncio.gather(
+        asyncio.to_thread(events_of, changes, head_height, now), write_rows_and_post())
+    await append_events(conn, events)
 
 
 async def post_effects(conn: Connection, chain: str, changes: Sequence[Change], now: datetime) -> None:

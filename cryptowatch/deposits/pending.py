@@ -19,10 +19,11 @@ from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.apply import (
-    ChainRules, first_sight, owned_destinations, remember_resources, seen_again,
+    ChainRules, first_sight, our_destinations, remember_resources, seen_again,
 )
+from cryptowatch.deposits.bookkeeping import write_changes
 from cryptowatch.deposits.machine import Lost, Seen, State
-from cryptowatch.deposits.records import Change, Record, moved_by, read_record, write_changes
+from cryptowatch.deposits.records import Change, Record, moved_by, read_record
 from cryptowatch.deposits.watchlist import ChainWatchList
 
 SQL = load_queries(__package__, "pending.sql")
@@ -75,13 +76,14 @@ class PendingObserver:
                 return 0
             again = [read_record(row, self.rules.assets[row["asset"]].decimals)
                      for row in await conn.fetch(SQL["lock_unconfirmed"], self.rules.chain, hashes)]
-            owners = await owned_destinations(conn, self.rules.chain, transfers)
+            owners = {destination: owner for destination, owner in (
+                await our_destinations(conn, self.rules.chain, transfers)).items() if owner["account_id"] is not None}
             changes = [self._again(record, owners) for record in again]
             known = {(row["tx_hash"], row["position"])
                      for row in await conn.fetch(SQL["known_positions"], self.rules.chain, hashes)}
             changes += [self._first(transfer, owners) for transfer in transfers
                         if transfer.destination in owners and (transfer.tx_hash, transfer.position) not in known]
-            await write_changes(conn, changes, head["height"], now)
+            await write_changes(conn, self.rules.chain, changes, head["height"], now)
             resources = {pending.tx_hash: pending.resources for pending in found}
             await remember_resources(conn, self.rules.chain, {c.record.tx_hash for c in changes}, resources)
         for c in changes:
@@ -110,7 +112,7 @@ class PendingObserver:
             rows = await conn.fetch(SQL["lock_unconfirmed"], self.rules.chain, list(gone))
             records = [read_record(row, self.rules.assets[row["asset"]].decimals) for row in rows]
             changes = [moved_by(record, [Lost()]) for record in records]
-            await write_changes(conn, changes, head.height, now)
+            await write_changes(conn, self.rules.chain, changes, head.height, now)
         return sum(1 for c in changes if c.passed)
 
     async def _warn(self) -> None:

@@ -20,7 +20,7 @@ from cryptowatch.deposits.machine import Deposit, Effect, Event, State, advance
 from cryptowatch.deposits.view import deposit_view
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ids import Kind, derived_id
-from cryptowatch.ledger.events import NewEvent, append_events
+from cryptowatch.ledger.events import NewEvent
 
 SQL = load_queries(__package__, "records.sql")
 
@@ -92,20 +92,19 @@ def moved_by(record: Record, events: Iterable[Event]) -> Change:
     return Change(record, deposit, tuple(effects), tuple(passed))
 
 
-async def write_changes(conn: Connection, changes: Sequence[Change], head_height: int, now: datetime) -> None:
-    """Rows and events of all changes, inside the caller's transaction; the ledger's part is `bookkeeping`.
-
-    Raises ConcurrentUpdate when another writer moved one of the rows since it was read.
-    """
+async def write_rows(conn: Connection, changes: Sequence[Change], now: datetime) -> None:
+    """The deposits' own rows. Raises ConcurrentUpdate when another writer moved one of them since it was read."""
     created = [c for c in changes if c.record.version == 0]
     moved = [c for c in changes if c.record.version > 0 and c.deposit != c.record.deposit]
     if created:
         await _insert(conn, created, now)
     if moved:
         await _update(conn, moved, now)
-    events = [event for c in changes for event in _events(c, head_height, now)]
-    if events:
-        await append_events(conn, events)
+
+
+def events_of(changes: Sequence[Change], head_height: int, now: datetime) -> list[NewEvent]:
+    """One event for each state passed through (P8). CPU-bound: in bulk, call in a thread."""
+    return [event for c in changes for event in _events(c, head_height, now)]
 
 
 async def _insert(conn: Connection, created: Sequence[Change], now: datetime) -> None:

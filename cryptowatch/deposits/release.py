@@ -6,9 +6,9 @@ from uuid import UUID
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.apply import ChainRules
-from cryptowatch.deposits.bookkeeping import post_effects
+from cryptowatch.deposits.bookkeeping import write_changes
 from cryptowatch.deposits.machine import HeadMoved, Release, State
-from cryptowatch.deposits.records import moved_by, read_record, write_changes
+from cryptowatch.deposits.records import moved_by, read_record
 
 SQL = load_queries(__package__, "release.sql")
 
@@ -26,6 +26,5 @@ async def release_deposit(
         return None
     record = read_record(row, rules.assets[row["asset"]].decimals)
     moved = moved_by(record, [Release(), HeadMoved(height)])
-    await write_changes(conn, [moved], height, now)
-    await post_effects(conn, rules.chain, [moved], now)
+    await write_changes(conn, rules.chain, [moved], height, now)
     return moved.deposit.state

@@ -63,8 +63,6 @@ _TRANSITIONS: dict[tuple[State, Event], tuple[State, Effect | None]] = {
     (State.CONFIRMED, Event.FINALIZE): (State.FINALIZED, Effect.SETTLE),
 }
 
-#: States in which nothing more happens.
-ENDED = frozenset({State.FINALIZED, State.REJECTED, State.CANCELED, State.FAILED})
 EDGES = frozenset((before, after) for (before, _), (after, _) in _TRANSITIONS.items())
 
 

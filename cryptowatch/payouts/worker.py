@@ -9,6 +9,7 @@ twice (P3). Policy on how many are in flight and how many wait is bounded by set
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
 import asyncpg
@@ -27,7 +28,7 @@ from cryptowatch.payouts.batching import Queued, due_batch
 from cryptowatch.payouts.bookkeeping import Settlement, settle
 from cryptowatch.payouts.machine import Event, State, advance
 from cryptowatch.payouts.view import withdrawal_view
-from cryptowatch.sending.fees import beyond_cap, bid_sat_kvb
+from cryptowatch.sending.fees import beyond_cap, bid_sat_kvb, market_sat_kvb
 from cryptowatch.sending.reserve import CoinRules, Halted, NoChangeAddress, reserve
 from cryptowatch.settings import Batching, Fees
 
@@ -46,6 +47,16 @@ class PayoutRules:
     decimals: dict[str, int]
 
 
+class PayoutObserver(Protocol):
+    """Told for metrics. Rates in the family's unit."""
+
+    def on_batch(self, payouts: int, fee_rate: int, market_rate: int) -> None: ...
+
+    def on_withdrawal(
+        self, asset: str, state: str, requested_at: datetime, broadcast_at: datetime | None,
+    ) -> None: ...
+
+
 class _NotCovered(Exception):
     """The free coins do not cover the batch; raised to roll its transaction back."""
 
@@ -61,7 +72,7 @@ class PayoutWorker:
     planner: Planner
     rules: PayoutRules
     entropy: Callable[[datetime], tuple[UUID, int]]
-    observe_batch: Callable[[int, int], None]
+    observer: PayoutObserver
 
     async def step(self) -> int:
         """Follow what is on its way, then send at most one batch; how many withdrawals moved."""
@@ -91,6 +102,8 @@ class PayoutWorker:
             await settle(conn, self.chain, [
                 Settlement(row["id"], row["account_id"], row["asset"], row["amount"], row["fee"]) for row in rows], now)
         await self._tell(conn, rows, now)
+        for row in rows:
+            self.observer.on_withdrawal(row["asset"], row["state"], row["created_at"], row["broadcast_at"])
         return len(rows)
 
     async def _unbind(self, conn: Connection, event: Event) -> int:
@@ -150,7 +163,7 @@ class PayoutWorker:
             list(reserved.plan.positions))
         assert len(rows) == len(claimed), "claimed rows are locked"
         await self._tell(conn, rows, now)
-        self.observe_batch(len(rows), rate)
+        self.observer.on_batch(len(rows), rate, market_sat_kvb(market, self.rules.fees, [priority]))
         return len(rows)
 
     async def _tell(self, conn: Connection, rows: Sequence[asyncpg.Record], now: datetime) -> None:

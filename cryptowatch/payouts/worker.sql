@@ -31,7 +31,7 @@ UPDATE withdrawal w SET state = $3, version = w.version + 1, updated_at = $5,
     tx_hash = coalesce(l.tx_hash, w.tx_hash)
 FROM picked, lineage l
 WHERE w.id = picked.id AND l.id = w.lineage_id AND w.state = $2 AND l.state = ANY($4::text[])
-RETURNING w.*
+RETURNING w.*, (SELECT min(a.broadcast_at) FROM attempt a WHERE a.lineage_id = w.lineage_id) AS broadcast_at
 
 -- name: unbind_dead
 -- Payouts of dead lineages go back to the queue, or to a person when the signer refused.

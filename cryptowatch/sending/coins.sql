@@ -20,8 +20,11 @@ WHERE (chain, destination) = (
 RETURNING destination, scheme, branch, key_index
 
 -- name: chain_for_sending
--- Shared lock: a halt waits for what is being planned, and nothing is planned after it (P6).
-SELECT height, halted FROM chain WHERE chain = $1 FOR SHARE
+-- Shared lock: a halt waits for what is being planned, and nothing is planned after it (P6). A reorg that a person
+-- accepted and the watcher has not followed yet halts as well: coins may be about to go.
+SELECT height, coalesce(halted, CASE WHEN reorg_accepted_at IS NOT NULL THEN 'an accepted reorg is to be followed' END)
+    AS halted
+FROM chain WHERE chain = $1 FOR SHARE
 
 -- name: insert_lineage
 -- A new transaction's life begins.

@@ -18,10 +18,15 @@ def bid_sat_kvb(market: FeeMarket, fees: Fees, priorities: Iterable[str]) -> int
     Nodes that know no estimate (young chains) leave the setting's fallback. The nodes' own floor never wins over
     the cap: a market beyond the cap is waited out, and told by `beyond_cap`.
     """
+    wanted = max(market_sat_kvb(market, fees, priorities), market.floor, fees.floor_sat_vb * SAT_KVB)
+    return min(wanted, fees.cap_sat_vb * SAT_KVB)
+
+
+def market_sat_kvb(market: FeeMarket, fees: Fees, priorities: Iterable[str]) -> int:
+    """The nodes' estimate for the most urgent target, or the setting's fallback."""
     target = min(fees.target_blocks[priority] for priority in priorities)  # type: ignore[index]
     known = [rate for blocks, rate in sorted(market.estimates.items()) if blocks <= target]
-    estimate = known[-1] if known else fees.fallback_sat_vb * SAT_KVB
-    return min(max(estimate, market.floor, fees.floor_sat_vb * SAT_KVB), fees.cap_sat_vb * SAT_KVB)
+    return known[-1] if known else fees.fallback_sat_vb * SAT_KVB
 
 
 def beyond_cap(market: FeeMarket, fees: Fees) -> bool:

@@ -45,5 +45,5 @@ UPDATE lineage SET version = version + 1, updated_at = $2 WHERE id = $1 RETURNIN
 UPDATE lineage SET attempts = attempts + 1, version = version + 1, updated_at = $2 WHERE id = $1 RETURNING version
 
 -- name: chain_state
--- The height, and whether payouts are halted.
-SELECT height, halted FROM chain WHERE chain = $1
+-- The height, and whether payouts are halted (see chain_for_sending).
+SELECT height, halted IS NOT NULL OR reorg_accepted_at IS NOT NULL AS halted FROM chain WHERE chain = $1

@@ -43,12 +43,14 @@ def transaction_event(
 
 
 async def track_block(
-    conn: Connection, chain: str, asset: str, contents: BlockContents, finality: int, now: datetime,
-    head_height: int | None = None,
+    conn: Connection, chain: str, asset: str, contents: BlockContents, blocks_to_mature: Sequence[int],
+    finality: int, head_height: int, now: datetime,
 ) -> None:
     """Coins created and used by this block, and what that does to our lineages; one event per change (P8).
 
-    `asset` pays the network. `head_height` None: this block is the head; else an earlier one is looked at again.
+    `asset` pays the network. Every transfer in `contents` is to a destination of ours; `blocks_to_mature` says after
+    how many further blocks each one's coin may be used. `head_height` is above the block's when an earlier one is
+    looked at again.
     """
     height = contents.ref.height
     if contents.transfers:
@@ -57,11 +59,11 @@ async def track_block(
             SQL["record_coins"], chain, height,
             [coin.tx_hash + coin.position.to_bytes(4, "big") for coin in coins],
             [coin.amount for coin in coins], [coin.destination for coin in coins],
-            [coin.immature_blocks for coin in coins])
+            list(blocks_to_mature))
     events: list[NewEvent] = []
     if contents.spends:
         events += await _spent(conn, chain, contents, now)
-    final_height = (head_height or height) - finality + 1
+    final_height = head_height - finality + 1
     finalized = await conn.fetch(SQL["finalize_lineages"], chain, final_height, now)
     await post_network_fees(conn, chain, asset, [(row["tx_hash"], row["fee"]) for row in finalized], now)
     for row in finalized:

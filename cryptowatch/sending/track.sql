@@ -1,11 +1,9 @@
 -- name: record_coins
 -- Outputs to us in a block. A coin seen before (unconfirmed, or of an orphaned block) gets its height.
 INSERT INTO coin (chain, resource, amount, destination, height, mature_height)
-SELECT $1, u.resource, u.amount, u.destination, $2::bigint, $2::bigint + u.immature_blocks
+SELECT $1, u.resource, u.amount, u.destination, $2::bigint, $2::bigint + u.blocks_to_mature
 FROM unnest($3::bytea[], $4::numeric[], $5::bytea[], $6::integer[])
-    AS u (resource, amount, destination, immature_blocks)
--- The watch list may name a stranger's output (a collision of hashes); the table does not.
-JOIN address a ON a.chain = $1 AND a.destination = u.destination
+    AS u (resource, amount, destination, blocks_to_mature)
 ON CONFLICT (chain, resource) DO UPDATE SET height = excluded.height, mature_height = excluded.mature_height
 
 -- name: spend_coins

@@ -69,7 +69,7 @@ class Sender:
         """One round over all open lineages; how many things were done. Safe to repeat after any error."""
         async with connection(self.pool) as conn:
             state = await conn.fetchrow(SQL["chain_state"], self.chain)
-        if state is None or state["halted"] is not None:
+        if state is None or state["halted"]:
             return 0
         done, away = 0, None
         try:

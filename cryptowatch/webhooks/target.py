@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from aiohttp.connector import AddrInfoType
 from yarl import URL
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 URL_LENGTH_MAX = 2000
 #: Addresses of IPv6 that carry one of IPv4 inside: a gateway would take us there.
 _CARRIERS = (

@@ -24,6 +24,7 @@ from cryptowatch.deposits import cursor as chain_cursor
 from cryptowatch.deposits.apply import apply_block, chain_rules
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.devnet import Net
+from cryptowatch.ledger.accounts import ensure_players
 from cryptowatch.settings import load_settings
 
 WATCHED = 1_000_000
@@ -65,7 +66,7 @@ async def _ours(net: Net, pool: Pool, block: FullBlock) -> tuple[float, dict[str
             await chain_cursor.start_cursor(conn, "bitcoin", "BTC", block.parent, clock.now())
         watchlist = ChainWatchList("bitcoin")
         async with connection(pool) as conn:
-            await conn.execute("ANALYZE address")
+            await conn.execute("VACUUM ANALYZE")
             await watchlist.reload(conn)
         await nodes.agreed_head()
         fetched_s = time.perf_counter()
@@ -100,6 +101,8 @@ async def _accounts_and_addresses(conn: object, block: FullBlock) -> None:
         "SELECT 'bitcoin', u.d, u.t, 84, 0, u.n - 1, a.id, $3 "
         "FROM unnest($1::bytea[], $2::text[]) WITH ORDINALITY u (d, t, n) "
         "JOIN account a ON a.external_id = 'player-' || u.n", block.scripts, block.texts, now)
+    players = [(row["id"], "BTC") for row in await conn.fetch("SELECT id FROM account")]  # type: ignore[attr-defined]
+    await ensure_players(conn, players)  # type: ignore[arg-type] # as the API does when it gives out an address
     await conn.execute(  # type: ignore[attr-defined]
         "INSERT INTO address (chain, destination, address, scheme, branch, key_index) "
         "SELECT 'bitcoin', '\\x0014'::bytea || substr(sha256(n::text::bytea), 1, 20), 'filler-' || n, 84, 0, n "

@@ -1,19 +1,33 @@
 """Who may call: keys, scopes, expiry, revocation."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from cryptowatch.api.calls import Route
 from cryptowatch.api.keys import Scope, revoke_key, write_last_used
 from cryptowatch.api.routes import ROUTES
-from cryptowatch.db.pool import connection
-from tests.api.world import Caller, World, uuid_of
+from cryptowatch.db.pool import Pool, connection
+from tests.api.world import Caller, World, running_api, settings, uuid_of
+from tests.support.moving_clock import MovingClock
 
 
-@pytest.mark.parametrize("header", [
-    None, "", "Bearer", "Bearer ", "Bearer cwk_", "Bearer cwk_" + "A" * 43, "Basic dXNlcjpwYXNz", "cwk_" + "A" * 43,
-    "Bearer \u00e9" + "A" * 46, "Bearer " + "A" * 5000,
-])
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer cwk_",
+        "Bearer cwk_" + "A" * 43,
+        "Basic dXNlcjpwYXNz",
+        "cwk_" + "A" * 43,
+        "Bearer \u00e9" + "A" * 46,
+        "Bearer " + "A" * 5000,
+    ],
+)
 async def test_without_a_good_key_nobody_is_let_in(world: World, header: str | None) -> None:
     nobody = Caller(world.session, world.url, None, "")
     answer = await nobody.get("/v1/accounts", headers={} if header is None else {"Authorization": header})
@@ -29,16 +43,17 @@ async def test_a_key_that_differs_in_one_character_is_no_key(world: World, backe
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-async def test_every_call_asks_for_its_own_scope(world: World, route: object) -> None:
+async def test_every_call_asks_for_its_own_scope(world: World, route: Route) -> None:
     """With all other scopes the answer is 403; with just this one it is anything but 401 and 403."""
-    others = await world.caller([scope for scope in Scope if scope != route.scope])  # type: ignore[attr-defined]
-    just = await world.caller([route.scope])  # type: ignore[attr-defined]
-    path = route.path.format(**dict.fromkeys(  # type: ignore[attr-defined]
-        ("account_id", "deposit_id", "withdrawal_id", "endpoint_id", "delivery_id"), "x"))
-    options = {"json": {}} if route.method in ("POST", "PATCH") else {}  # type: ignore[attr-defined]
-    refused = await others.call(route.method, path, **options)  # type: ignore[attr-defined]
+    others = await world.caller([scope for scope in Scope if scope != route.scope])
+    just = await world.caller([route.scope])
+    path = route.path.format(
+        **dict.fromkeys(("account_id", "deposit_id", "withdrawal_id", "endpoint_id", "delivery_id"), "x")
+    )
+    options: dict[str, Any] = {"json": {}} if route.method in ("POST", "PATCH") else {}
+    refused = await others.call(route.method, path, **options)
     assert (refused.status, refused.code) == (403, "forbidden")
-    assert (await just.call(route.method, path, **options)).status not in (401, 403)  # type: ignore[attr-defined]
+    assert (await just.call(route.method, path, **options)).status not in (401, 403)
 
 
 async def test_a_revoked_key_ends_with_the_next_request(world: World, backend: Caller) -> None:
@@ -72,3 +87,12 @@ async def test_last_use_never_goes_back(world: World, backend: Caller) -> None:
         await write_last_used(conn, {key_id: now})
         await write_last_used(conn, {key_id: now - timedelta(hours=1)})
         assert await conn.fetchval("SELECT last_used_at FROM api_key WHERE id = $1", key_id) == now
+
+
+async def test_uses_are_written_when_the_api_ends_not_with_each_request(pool: Pool, database: str) -> None:
+    async with running_api(pool, settings(database), MovingClock()) as world:
+        backend = await world.caller()
+        await backend.get("/v1/accounts")
+        before = await pool.fetchval("SELECT last_used_at FROM api_key")
+    assert before is None
+    assert await pool.fetchval("SELECT last_used_at FROM api_key") is not None

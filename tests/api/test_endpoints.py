@@ -18,8 +18,12 @@ async def test_the_secret_is_shown_once(backend: Caller) -> None:
     created = await made(backend, description="casino", event_types=["deposit.*"])
     assert str(created["secret"]).startswith("whsec_")
     path = f"/v1/webhook-endpoints/{created['endpoint']['id']}"  # type: ignore[index]
-    for answer in (await backend.get(path), await backend.get("/v1/webhook-endpoints"),
-                   await backend.get("/v1/events"), await backend.patch(path, {"description": "x"})):
+    for answer in (
+        await backend.get(path),
+        await backend.get("/v1/webhook-endpoints"),
+        await backend.get("/v1/events"),
+        await backend.patch(path, {"description": "x"}),
+    ):
         assert answer.status == 200
         assert str(created["secret"]) not in str(answer.body)
 
@@ -33,7 +37,9 @@ async def test_a_url_that_may_not_be_called_is_refused(backend: Caller, url: str
     assert (patched.status, patched.code) == (422, "invalid_url")
 
 
-@pytest.mark.parametrize("types", [["*"], ["deposit"], ["Deposit.credited"], ["deposit.credited "], "deposit.credited"])
+@pytest.mark.parametrize(
+    "types", [["*"], ["deposit"], ["Deposit.credited"], ["deposit.credited "], "deposit.credited"]
+)
 async def test_an_event_type_has_its_form(backend: Caller, types: object) -> None:
     refused = await backend.post("/v1/webhook-endpoints", {"url": URL, "event_types": types})
     assert (refused.status, refused.code) == (400, "invalid_request")
@@ -52,9 +58,13 @@ async def test_a_deleted_endpoint_is_gone(backend: Caller) -> None:
     path = f"/v1/webhook-endpoints/{(await made(backend))['endpoint']['id']}"  # type: ignore[index]
     await backend.call("DELETE", path)
     for answer in (
-        await backend.get(path), await backend.patch(path, {}), await backend.call("DELETE", path),
-        await backend.post(path + "/rotate-secret"), await backend.post(path + "/test"),
-        await backend.post(path + "/replay", {"after": 0}), await backend.get(path + "/deliveries"),
+        await backend.get(path),
+        await backend.patch(path, {}),
+        await backend.call("DELETE", path),
+        await backend.post(path + "/rotate-secret"),
+        await backend.post(path + "/test"),
+        await backend.post(path + "/replay", {"after": 0}),
+        await backend.get(path + "/deliveries"),
     ):
         assert (answer.status, answer.code) == (404, "not_found")
     assert (await backend.get("/v1/webhook-endpoints")).body["data"] == []
@@ -90,7 +100,8 @@ async def test_deliveries_are_listed_by_state_and_started_anew(world: World, bac
             "INSERT INTO webhook_delivery (endpoint_id, position, event_id, entity_kind, entity_id, state, "
             "next_attempt_at, created_at, updated_at, last_status, attempts) "
             "SELECT e.id, p.position, p.event_id, 'account', 'x', 'dead', now(), now(), now(), 500, 3 "
-            "FROM webhook_endpoint e, event_position p WHERE p.position > e.position")
+            "FROM webhook_endpoint e, event_position p WHERE p.position > e.position"
+        )
     listed = (await backend.get(path + "/deliveries?limit=2")).body
     rest = (await backend.get(f"{path}/deliveries?limit=2&cursor={listed['next_cursor']}")).body
     shown = listed["data"] + rest["data"]
@@ -99,7 +110,9 @@ async def test_deliveries_are_listed_by_state_and_started_anew(world: World, bac
     assert {item["state"] for item in shown} == {"dead"}
     again = await backend.post(f"{path}/deliveries/{shown[0]['id']}/retry")
     assert (again.status, again.body["state"], again.body["attempts"]) == (202, "pending", 0)
-    assert [d["id"] for d in (await backend.get(path + "/deliveries?state=pending")).body["data"]] == [shown[0]["id"]]
+    assert [d["id"] for d in (await backend.get(path + "/deliveries?state=pending")).body["data"]] == [
+        shown[0]["id"]
+    ]
     assert len((await backend.get(path + "/deliveries?state=dead")).body["data"]) == len(shown) - 1
     assert (await backend.get(path + "/deliveries?state=delivered")).body["data"] == []
     assert (await backend.post(path + "/deliveries/whd_" + "0" * 32 + "/retry")).code == "not_found"
@@ -113,6 +126,8 @@ async def test_events_are_read_on_from_any_sequence(world: World, backend: Calle
     by_cursor = (await backend.get(f"/v1/events?cursor={first['next_cursor']}")).body["data"]
     assert by_after == by_cursor
     assert [event["entity"]["id"] for event in first["data"] + by_after] == made_accounts
-    one = (await backend.get(f"/v1/events?account_id={made_accounts[3]}&type=account.created,x.y")).body["data"]
+    one = (await backend.get(f"/v1/events?account_id={made_accounts[3]}&type=account.created,x.y")).body[
+        "data"
+    ]
     assert [event["entity"]["id"] for event in one] == [made_accounts[3]]
     assert (await backend.get("/v1/events?type=account.updated")).body["data"] == []

@@ -1,7 +1,7 @@
 """Schemathesis over the whole document: no 5xx, no status or body that is not documented, whatever is sent.
 
-Two rounds over every call: with generated ids, and with ids of things that exist, so that generated requests get past
-the door too. Examples are bounded and derandomized: the same run every time, well under a minute.
+Two rounds over every call: with generated ids, and with ids of things that exist, so that generated requests
+get past the door too. Examples are bounded and derandomized: the same run every time, well under a minute.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import schemathesis
@@ -82,30 +83,46 @@ async def _serve(dsn: str, found: list[Target], ready: threading.Event, stop: as
         account = await world.account(backend)
         await world.give(account, 10**15)
         await world.offer_addresses(200)
-        requested = await backend.post("/v1/withdrawals", {
-            "account_id": account, "asset": "BTC", "chain": "bitcoin", "amount": "1", "address": GOOD_ADDRESS})
+        requested = await backend.post(
+            "/v1/withdrawals",
+            {
+                "account_id": account,
+                "asset": "BTC",
+                "chain": "bitcoin",
+                "amount": "1",
+                "address": GOOD_ADDRESS,
+            },
+        )
         endpoint = await backend.post("/v1/webhook-endpoints", {"url": "http://127.0.0.1:1/"})
         assert backend.key is not None
-        found.append(Target(world.url, backend.key, {
-            "account_id": account,
-            "deposit_id": await world.deposit(account),
-            "withdrawal_id": requested.body["id"],
-            "endpoint_id": endpoint.body["endpoint"]["id"],
-            "delivery_id": "whd_" + uuid.uuid4().hex}))
+        found.append(
+            Target(
+                world.url,
+                backend.key,
+                {
+                    "account_id": account,
+                    "deposit_id": await world.deposit(account),
+                    "withdrawal_id": requested.body["id"],
+                    "endpoint_id": endpoint.body["endpoint"]["id"],
+                    "delivery_id": "whd_" + uuid.uuid4().hex,
+                },
+            )
+        )
         ready.set()
         await stop.wait()
 
 
 @schema.parametrize()
 @_BOUNDED
-def test_generated_requests_get_documented_answers(case: Case, target: Target) -> None:
+def test_generated_requests_get_documented_answers(case: Case[Any], target: Target) -> None:
     case.call_and_validate(
-        base_url=target.url, headers={"Authorization": f"Bearer {target.key}"}, checks=_STRICT)
+        base_url=target.url, headers={"Authorization": f"Bearer {target.key}"}, checks=_STRICT
+    )
 
 
 @schema.exclude(method="DELETE").parametrize()
 @_BOUNDED
-def test_generated_requests_about_real_things_get_documented_answers(case: Case, target: Target) -> None:
+def test_generated_requests_about_real_things_get_documented_answers(case: Case[Any], target: Target) -> None:
     for name in case.path_parameters or {}:
         case.path_parameters[name] = target.ids[name]
     if isinstance(case.body, dict):

@@ -2,8 +2,12 @@
 
 import asyncio
 import os
+import signal
+import sys
 
+import aiohttp
 import asyncpg
+import pytest
 
 from tests.api.test_money import total, transfer, withdrawal
 from tests.api.world import Caller, World, running_api, settings
@@ -28,7 +32,9 @@ async def test_another_key_is_another_request(world: World, backend: Caller) -> 
     assert await total(backend, account) == "2.00000000"
 
 
-async def test_how_the_body_is_written_does_not_matter_what_it_says_does(world: World, backend: Caller) -> None:
+async def test_how_the_body_is_written_does_not_matter_what_it_says_does(
+    world: World, backend: Caller
+) -> None:
     account = await world.account(backend)
     body = transfer(account, "win", "1")
     await backend.post("/v1/transfers", body, idempotency_key="k1")
@@ -69,12 +75,16 @@ async def test_a_final_refusal_is_kept_even_when_it_would_pass_now(world: World,
 
 async def test_what_never_began_is_not_kept(world: World, backend: Caller) -> None:
     account = await world.account(backend)
-    malformed = await backend.post("/v1/transfers", {**transfer(account), "asset": "DOGE"}, idempotency_key="k1")
+    malformed = await backend.post(
+        "/v1/transfers", {**transfer(account), "asset": "DOGE"}, idempotency_key="k1"
+    )
     assert malformed.code == "unknown_asset"
     assert (await backend.post("/v1/transfers", transfer(account, "win"), idempotency_key="k1")).status == 201
 
 
-async def test_while_the_first_is_under_way_the_second_is_told_so(world: World, backend: Caller, database: str) -> None:
+async def test_while_the_first_is_under_way_the_second_is_told_so(
+    world: World, backend: Caller, database: str
+) -> None:
     """Two processes on one database; the first stands still inside its transaction."""
     account = await world.account(backend)
     await world.give(account, 100_000_000)
@@ -84,7 +94,8 @@ async def test_while_the_first_is_under_way_the_second_is_told_so(world: World, 
         async with own_row.transaction():
             await own_row.execute("SELECT FROM customer_balance FOR UPDATE")
             first = asyncio.create_task(
-                backend.post("/v1/transfers", transfer(account), idempotency_key="k1"))
+                backend.post("/v1/transfers", transfer(account), idempotency_key="k1")
+            )
             await asyncio.sleep(0.3)
             assert not first.done()
             early = await there.post("/v1/transfers", transfer(account), idempotency_key="k1")
@@ -99,8 +110,12 @@ async def test_while_the_first_is_under_way_the_second_is_told_so(world: World, 
 
 async def test_many_at_once_with_one_key_have_one_effect(world: World, backend: Caller) -> None:
     account = await world.account(backend)
-    answers = await asyncio.gather(*(
-        backend.post("/v1/transfers", transfer(account, "win", "1"), idempotency_key="k1") for _ in range(20)))
+    answers = await asyncio.gather(
+        *(
+            backend.post("/v1/transfers", transfer(account, "win", "1"), idempotency_key="k1")
+            for _ in range(20)
+        )
+    )
     done = [answer for answer in answers if answer.status == 201]
     assert done
     assert {answer.code for answer in answers if answer.status != 201} <= {"in_progress"}
@@ -111,7 +126,10 @@ async def test_many_at_once_with_one_key_have_one_effect(world: World, backend: 
 async def test_a_process_killed_before_commit_leaves_nothing_and_after_commit_the_answer(
     world: World, backend: Caller, database: str
 ) -> None:
-    """The server ends the backend in the middle, as a SIGKILL of either side would; then the same key again."""
+    """The server ends the backend in the middle, as a SIGKILL of either side would.
+
+    Then the same key again.
+    """
     account = await world.account(backend)
     await world.give(account, 100_000_000)
     blocker = await asyncpg.connect(database)
@@ -121,7 +139,9 @@ async def test_a_process_killed_before_commit_leaves_nothing_and_after_commit_th
     first = asyncio.create_task(backend.post("/v1/withdrawals", withdrawal(account), idempotency_key="k1"))
     await asyncio.sleep(0.3)
     await blocker.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'test'")
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND application_name = 'test'"
+    )
     lost = await first
     assert (lost.status, lost.code) == (503, "database_unavailable")
     await transaction.rollback()
@@ -132,7 +152,30 @@ async def test_a_process_killed_before_commit_leaves_nothing_and_after_commit_th
     assert len((await backend.get("/v1/withdrawals")).body["data"]) == 1
 
 
-async def test_the_ledger_still_knows_a_transfer_whose_answer_was_forgotten(world: World, backend: Caller) -> None:
+async def test_p2_a_process_killed_after_commit_and_before_its_answer_has_had_its_one_effect(
+    world: World, backend: Caller, database: str
+) -> None:
+    account = await world.account(backend)
+    await world.give(account, 100_000_000)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.api.dying_api", database, stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    url = (await asyncio.wait_for(child.stdout.readline(), 30)).decode().strip()
+    doomed = Caller(world.session, url, backend.key, backend.key_id)
+    with pytest.raises(aiohttp.ClientError):
+        await doomed.post("/v1/withdrawals", withdrawal(account), idempotency_key="k1")
+    assert await child.wait() == -signal.SIGKILL
+    again = await backend.post("/v1/withdrawals", withdrawal(account), idempotency_key="k1")
+    assert (again.status, again.headers["Idempotent-Replayed"]) == (202, "true")
+    [only] = (await backend.get("/v1/withdrawals")).body["data"]
+    assert only == again.body
+    assert (await backend.get(f"/v1/accounts/{account}/balances")).body[0]["held"] == "0.50010000"
+
+
+async def test_the_ledger_still_knows_a_transfer_whose_answer_was_forgotten(
+    world: World, backend: Caller
+) -> None:
     account = await world.account(backend)
     key = os.urandom(8).hex()
     first = await backend.post("/v1/transfers", transfer(account, "win", "1"), idempotency_key=key)

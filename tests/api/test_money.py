@@ -12,7 +12,13 @@ def transfer(account: str, kind: str = "bet", amount: str = "0.5", **more: objec
 
 def withdrawal(account: str, amount: str = "0.5", **more: object) -> dict[str, object]:
     return {
-        "account_id": account, "asset": "BTC", "chain": "bitcoin", "amount": amount, "address": GOOD_ADDRESS, **more}
+        "account_id": account,
+        "asset": "BTC",
+        "chain": "bitcoin",
+        "amount": amount,
+        "address": GOOD_ADDRESS,
+        **more,
+    }
 
 
 async def total(backend: Caller, account: str) -> str:
@@ -30,7 +36,9 @@ async def test_a_bet_takes_and_a_win_gives(world: World, backend: Caller) -> Non
         assert answer.body["balance"]["total"] == after
 
 
-async def test_a_bet_beyond_the_playable_balance_is_refused_and_takes_nothing(world: World, backend: Caller) -> None:
+async def test_a_bet_beyond_the_playable_balance_is_refused_and_takes_nothing(
+    world: World, backend: Caller
+) -> None:
     account = await world.account(backend)
     await world.give(account, 50_000_000)
     refused = await backend.post("/v1/transfers", transfer(account, "bet", "0.50000001"))
@@ -50,12 +58,23 @@ async def test_only_an_adjustment_may_be_negative(world: World, backend: Caller)
     assert (refused.status, refused.code) == (422, "invalid_amount")
 
 
-@pytest.mark.parametrize(("amount", "status", "code"), [
-    ("0", 422, "invalid_amount"), ("0.000000001", 422, "invalid_amount"), ("1" * 78, 422, "invalid_amount"),
-    ("1e3", 400, "invalid_request"), ("01", 400, "invalid_request"), (".5", 400, "invalid_request"),
-    ("+1", 400, "invalid_request"), ("NaN", 400, "invalid_request"), (0.5, 400, "invalid_request"),
-    ("1" * 200, 400, "invalid_request"), ("٣", 400, "invalid_request"), ("1\n", 422, "invalid_amount"),
-])
+@pytest.mark.parametrize(
+    ("amount", "status", "code"),
+    [
+        ("0", 422, "invalid_amount"),
+        ("0.000000001", 422, "invalid_amount"),
+        ("1" * 78, 422, "invalid_amount"),
+        ("1e3", 400, "invalid_request"),
+        ("01", 400, "invalid_request"),
+        (".5", 400, "invalid_request"),
+        ("+1", 400, "invalid_request"),
+        ("NaN", 400, "invalid_request"),
+        (0.5, 400, "invalid_request"),
+        ("1" * 200, 400, "invalid_request"),
+        ("٣", 400, "invalid_request"),
+        ("1\n", 422, "invalid_amount"),
+    ],
+)
 async def test_an_amount_that_is_not_exact_and_positive_is_refused(
     world: World, backend: Caller, amount: object, status: int, code: str
 ) -> None:
@@ -64,10 +83,14 @@ async def test_an_amount_that_is_not_exact_and_positive_is_refused(
     assert (refused.status, refused.code) == (status, code)
 
 
-@pytest.mark.parametrize(("change", "code"), [
-    ({"asset": "DOGE"}, "unknown_asset"), ({"account_id": "acc_" + "0" * 32}, "unknown_account"),
-    ({"account_id": "nonsense"}, "unknown_account"),
-])
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"asset": "DOGE"}, "unknown_asset"),
+        ({"account_id": "acc_" + "0" * 32}, "unknown_account"),
+        ({"account_id": "nonsense"}, "unknown_account"),
+    ],
+)
 async def test_what_a_transfer_names_must_exist(
     world: World, backend: Caller, change: dict[str, str], code: str
 ) -> None:
@@ -88,7 +111,9 @@ async def test_who_is_not_active_cannot_bet_but_still_wins_what_was_bet(
     assert (await backend.post("/v1/transfers", transfer(account, "win"))).status == 201
 
 
-async def test_a_withdrawal_is_accepted_queued_and_holds_amount_and_fee(world: World, backend: Caller) -> None:
+async def test_a_withdrawal_is_accepted_queued_and_holds_amount_and_fee(
+    world: World, backend: Caller
+) -> None:
     account = await world.account(backend)
     await world.give(account, 100_000_000)
     answer = await backend.post("/v1/withdrawals", withdrawal(account, memo="m", priority="urgent"))
@@ -99,11 +124,18 @@ async def test_a_withdrawal_is_accepted_queued_and_holds_amount_and_fee(world: W
     assert (await backend.get(f"/v1/withdrawals/{answer.body['id']}")).body == answer.body
 
 
-@pytest.mark.parametrize(("change", "code"), [
-    ({"amount": "0.99990001"}, "insufficient_withdrawable"), ({"amount": "0.0001"}, "amount_below_minimum"),
-    ({"amount": "5.1"}, "limit_exceeded"), ({"address": "bc1qother"}, "invalid_address"),
-    ({"chain": "dogecoin"}, "unknown_chain"), ({"asset": "DOGE"}, "unknown_asset"), ({"amount": "0"}, "invalid_amount"),
-])
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"amount": "0.99990001"}, "insufficient_withdrawable"),
+        ({"amount": "0.0001"}, "amount_below_minimum"),
+        ({"amount": "5.1"}, "limit_exceeded"),
+        ({"address": "bc1qother"}, "invalid_address"),
+        ({"chain": "dogecoin"}, "unknown_chain"),
+        ({"asset": "DOGE"}, "unknown_asset"),
+        ({"amount": "0"}, "invalid_amount"),
+    ],
+)
 async def test_a_withdrawal_that_may_not_be_is_refused_and_holds_nothing(
     world: World, backend: Caller, change: dict[str, str], code: str
 ) -> None:
@@ -123,7 +155,9 @@ async def test_unfinalized_money_cannot_be_withdrawn(world: World, backend: Call
     assert (refused.status, refused.code) == (422, "insufficient_withdrawable")
 
 
-async def test_a_frozen_account_cannot_withdraw_and_a_self_excluded_one_can(world: World, backend: Caller) -> None:
+async def test_a_frozen_account_cannot_withdraw_and_a_self_excluded_one_can(
+    world: World, backend: Caller
+) -> None:
     account = await world.account(backend)
     await world.give(account, 100_000_000)
     await backend.patch(f"/v1/accounts/{account}", {"status": "frozen"})
@@ -138,7 +172,11 @@ async def test_canceling_gives_the_held_money_back_once(world: World, backend: C
     requested = (await backend.post("/v1/withdrawals", withdrawal(account))).body
     path = f"/v1/withdrawals/{requested['id']}/cancel"
     canceled = await backend.post(path, {"reason": "changed their mind"})
-    assert (canceled.status, canceled.body["state"], canceled.body["reason"]) == (200, "canceled", "changed their mind")
+    assert (canceled.status, canceled.body["state"], canceled.body["reason"]) == (
+        200,
+        "canceled",
+        "changed their mind",
+    )
     again = await backend.post(path)
     assert (again.status, again.code) == (409, "wrong_state")
     [balance] = (await backend.get(f"/v1/accounts/{account}/balances")).body
@@ -147,7 +185,9 @@ async def test_canceling_gives_the_held_money_back_once(world: World, backend: C
 
 async def in_review(world: World, requested: dict[str, str]) -> None:
     async with world.pool.acquire() as conn:
-        await conn.execute("UPDATE withdrawal SET state = 'in_review' WHERE id = $1", uuid_of(requested["id"]))
+        await conn.execute(
+            "UPDATE withdrawal SET state = 'in_review' WHERE id = $1", uuid_of(requested["id"])
+        )
 
 
 async def test_approval_needs_another_key_than_the_requesters(world: World, backend: Caller) -> None:
@@ -199,11 +239,17 @@ async def test_deposits_are_listed_and_shown(world: World, backend: Caller) -> N
     made = [await world.deposit(mine) for _ in range(3)]
     odd = await world.deposit(other, state="replaced")
     assert [d["id"] for d in (await backend.get("/v1/deposits")).body["data"]] == [odd, *made[::-1]]
-    assert [d["id"] for d in (await backend.get(f"/v1/deposits?account_id={mine}")).body["data"]] == made[::-1]
+    assert [d["id"] for d in (await backend.get(f"/v1/deposits?account_id={mine}")).body["data"]] == made[
+        ::-1
+    ]
     assert [d["id"] for d in (await backend.get("/v1/deposits?state=replaced")).body["data"]] == [odd]
     one = (await backend.get(f"/v1/deposits/{odd}")).body
     assert (one["amount"], one["state"], one["confirmations"], one["required"]) == (
-        "0.01000000", "replaced", 0, {"credit": 1, "finalize": 3})
+        "0.01000000",
+        "replaced",
+        0,
+        {"credit": 1, "finalize": 3},
+    )
     assert (await backend.get("/v1/deposits/dep_" + "0" * 32)).code == "not_found"
 
 
@@ -211,9 +257,18 @@ async def test_a_quarantined_deposit_is_released_by_an_approver_once(world: Worl
     account = await world.account(backend)
     async with world.pool.acquire() as conn:
         await conn.execute(
-            "INSERT INTO chain (chain, asset, height, hash, updated_at) VALUES ('bitcoin', 'BTC', 100, $1, now())", b"\1" * 32)
+            "INSERT INTO chain (chain, asset, height, hash, updated_at) "
+            "VALUES ('bitcoin', 'BTC', 100, $1, now())",
+            b"\1" * 32,
+        )
     held = await world.deposit(
-        account, state="quarantined", quarantine="below_minimum", block_height=99, block_hash=b"\2" * 32, inclusion=1)
+        account,
+        state="quarantined",
+        quarantine="below_minimum",
+        block_height=99,
+        block_hash=b"\2" * 32,
+        inclusion=1,
+    )
     path = f"/v1/deposits/{held}/release"
     clerk = await world.caller([Scope.READ, Scope.WITHDRAWALS])
     assert (await clerk.post(path)).code == "forbidden"

@@ -12,16 +12,31 @@ from tests.support.moving_clock import MovingClock
 
 async def test_chains_show_height_finality_halt_and_live_nodes(world: World, backend: Caller) -> None:
     [fresh] = (await backend.get("/v1/chains")).body
-    assert (fresh["chain"], fresh["height"], fresh["halted"], fresh["agreed_height"]) == ("bitcoin", None, None, 105)
+    assert (fresh["chain"], fresh["height"], fresh["halted"], fresh["agreed_height"]) == (
+        "bitcoin",
+        None,
+        None,
+        105,
+    )
     async with world.pool.acquire() as conn:
         await conn.execute(
             "INSERT INTO chain (chain, asset, height, hash, halted, halted_at, updated_at) "
-            "VALUES ('bitcoin', 'BTC', 100, $1, 'deep reorg', now(), now())", b"\1" * 32)
+            "VALUES ('bitcoin', 'BTC', 100, $1, 'deep reorg', now(), now())",
+            b"\1" * 32,
+        )
     [chain] = (await backend.get("/v1/chains")).body
     assert (chain["height"], chain["finalized_height"], chain["hash"]) == (100, 98, "01" * 32)
     assert chain["halted"]["reason"] == "deep reorg"
     assert chain["nodes"] == [
-        {"name": "one", "state": "healthy", "height": 104, "lag_blocks": 1, "latency_s": 0.01, "problem": None}]
+        {
+            "name": "one",
+            "state": "healthy",
+            "height": 104,
+            "lag_blocks": 1,
+            "latency_s": 0.01,
+            "problem": None,
+        }
+    ]
 
 
 async def test_a_process_that_does_not_watch_shows_what_the_tables_tell(pool: Pool, database: str) -> None:

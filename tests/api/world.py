@@ -113,7 +113,9 @@ class Caller:
     key_id: str
     headers: dict[str, str] = field(default_factory=dict)
 
-    async def call(self, method: str, path: str, *, idempotency_key: str | None = "fresh", **options: Any) -> Answer:
+    async def call(
+        self, method: str, path: str, *, idempotency_key: str | None = "fresh", **options: Any
+    ) -> Answer:
         headers = {**self.headers, **options.pop("headers", {})}
         if self.key is not None:
             headers.setdefault("Authorization", f"Bearer {self.key}")
@@ -122,8 +124,11 @@ class Caller:
         async with self.session.request(method, self.url + path, headers=headers, **options) as response:
             raw = await response.read()
             is_json = "json" in response.headers.get("Content-Type", "")
-            return Answer(response.status, await response.json(content_type=None) if is_json and raw else None,
-                          response.headers)
+            return Answer(
+                response.status,
+                await response.json(content_type=None) if is_json and raw else None,
+                response.headers,
+            )
 
     async def get(self, path: str, **options: Any) -> Answer:
         return await self.call("GET", path, **options)
@@ -148,8 +153,14 @@ class World:
         key_id = derived_id(self.clock.now(), os.urandom(16))
         async with transaction(self.pool) as conn:
             key, view = await create_key(
-                conn, key_id, os.urandom(32), name="test", scopes=scopes,
-                expires_at=options.get("expires_at"), now=self.clock.now())
+                conn,
+                key_id,
+                os.urandom(32),
+                name="test",
+                scopes=scopes,
+                expires_at=options.get("expires_at"),
+                now=self.clock.now(),
+            )
         return Caller(self.session, self.url, key, view.id)
 
     async def account(self, caller: Caller, name: str | None = None) -> str:
@@ -165,7 +176,12 @@ class World:
         async with transaction(self.pool) as conn:
             own, other = await ensure_accounts(conn, [player(own_id, "BTC"), house("custody:bitcoin", "BTC")])
             posting = customer_posting(
-                kind, f"test:{uuid.uuid4()}", CustomerAccount(own), HouseAccount(other), BaseUnits(amount_base_units))
+                kind,
+                f"test:{uuid.uuid4()}",
+                CustomerAccount(own),
+                HouseAccount(other),
+                BaseUnits(amount_base_units),
+            )
             assert (await post(conn, posting, self.clock.now())).done
 
     async def offer_addresses(self, count: int) -> None:
@@ -174,7 +190,10 @@ class World:
                 await conn.execute(
                     "INSERT INTO address (chain, destination, address, scheme, branch, key_index) "
                     "VALUES ('bitcoin', $1, $2, 84, 0, $3)",
-                    bytes([index]) * 22, f"bcrt1q{index:04}", index)
+                    bytes([index]) * 22,
+                    f"bcrt1q{index:04}",
+                    index,
+                )
 
     async def deposit(self, account_id: str, amount: int = 1_000_000, **columns: Any) -> str:
         """A row as the watcher writes it, without the money."""
@@ -182,22 +201,42 @@ class World:
         deposit_id = derived_id(now, os.urandom(16))
         script = os.urandom(22)
         row = {
-            "id": deposit_id, "chain": "bitcoin", "tx_hash": os.urandom(32), "position": 0, "account_id": own_id,
-            "asset": "BTC", "amount": amount, "destination": script, "state": "detected", "inclusion": 0,
-            "credit_confirmations": 1, "finalize_confirmations": 3, "version": 1, "created_at": now,
-            "updated_at": now, **columns}
+            "id": deposit_id,
+            "chain": "bitcoin",
+            "tx_hash": os.urandom(32),
+            "position": 0,
+            "account_id": own_id,
+            "asset": "BTC",
+            "amount": amount,
+            "destination": script,
+            "state": "detected",
+            "inclusion": 0,
+            "credit_confirmations": 1,
+            "finalize_confirmations": 3,
+            "version": 1,
+            "created_at": now,
+            "updated_at": now,
+            **columns,
+        }
         names, places = ", ".join(row), ", ".join(f"${n}" for n in range(1, len(row) + 1))
         async with transaction(self.pool) as conn:
             await conn.execute(
                 "INSERT INTO address (chain, destination, address, scheme, branch, key_index, account_id, "
                 "assigned_at) VALUES ('bitcoin', $1, $2, 84, 0, $3, $4, $5)",
-                script, script.hex(), int.from_bytes(script[:4], "big"), own_id, now)
+                script,
+                script.hex(),
+                int.from_bytes(script[:4], "big"),
+                own_id,
+                now,
+            )
             await conn.execute(f"INSERT INTO deposit ({names}) VALUES ({places})", *row.values())
         return f"dep_{deposit_id.hex}"
 
 
 @asynccontextmanager
-async def running_api(pool: Pool, chosen: Settings, clock: MovingClock, *, watching: bool = True) -> AsyncIterator[World]:
+async def running_api(
+    pool: Pool, chosen: Settings, clock: MovingClock, *, watching: bool = True
+) -> AsyncIterator[World]:
     own = services(pool, chosen, clock, watching=watching)
     app = create_app(own)
     runner = web.AppRunner(app)

@@ -115,17 +115,42 @@ async def test_p1_p2_sixteen_clients_that_repeat_each_other_post_everything_once
     await check(world, clients)
 
 
+async def at_once(world: World, player: CustomerAccount, postings: list[Posting]) -> Counter[Status]:
+    """Post each from its own connection, all of them waiting for the player's row at the same moment."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    lock = "SELECT FROM customer_balance WHERE account_id = $1 FOR UPDATE"
+    async with connection(world.pool) as watcher, transaction(world.pool) as locker:
+        await locker.execute(lock, player)
+        posts = [asyncio.create_task(world.post(posting)) for posting in postings]
+        while await watcher.fetchval(waiting) < len(postings):  # noqa: ASYNC110 - only asking tells
+            await asyncio.sleep(0.01)
+    return Counter(answer.status for answer in await asyncio.gather(*posts))
+
+
 async def test_p3_of_clients_that_settle_and_release_the_same_hold_exactly_one_wins(world: World) -> None:
     player = await world.player(final=1000)
-    for _ in range(10):
-        hold = await world.done(Kind.HOLD, player, 100)
-        postings = [
-            world.posting(kind, player, 100, resolves=hold)
-            for kind in [Kind.HOLD_SETTLE, Kind.HOLD_RELEASE] * 4
-        ]
-        answers = await asyncio.gather(*(world.post(posting) for posting in postings))
-        statuses = Counter(answer.status for answer in answers)
-        assert statuses == {Status.CREATED: 1, Status.ALREADY_RESOLVED: 7}
+    hold = await world.done(Kind.HOLD, player, 100)
+    kinds = [Kind.HOLD_SETTLE, Kind.HOLD_RELEASE] * 4
+    statuses = await at_once(world, player, [world.posting(k, player, 100, resolves=hold) for k in kinds])
+    assert statuses == {Status.CREATED: 1, Status.ALREADY_RESOLVED: 7}
+    await world.assert_sound()
+
+
+async def test_p2_of_clients_that_post_the_same_key_at_once_one_posts_and_all_hear_of_it(
+    world: World,
+) -> None:
+    player = await world.player(final=1000)
+    bets = [world.posting(Kind.BET, player, 10 + (n == 7), key="the same") for n in range(8)]
+    statuses = await at_once(world, player, bets)
+    assert statuses[Status.CREATED] == 1
+    assert statuses[Status.CREATED] + statuses[Status.EXISTS] + statuses[Status.CONFLICT] == 8
+    await world.assert_sound()
+
+
+async def test_of_clients_that_spend_the_last_money_at_once_exactly_one_can(world: World) -> None:
+    player = await world.player(final=10)
+    statuses = await at_once(world, player, [world.posting(Kind.BET, player, 10) for _ in range(8)])
+    assert statuses == {Status.CREATED: 1, Status.INSUFFICIENT_FUNDS: 7}
     await world.assert_sound()
 
 

@@ -229,6 +229,17 @@ async def test_p2_the_same_key_with_other_content_is_a_conflict_and_posts_nothin
     await world.assert_sound()
 
 
+@pytest.mark.parametrize("batch", [False, True])
+async def test_p2_the_same_key_resolving_another_hold_is_a_conflict(world: World, batch: bool) -> None:
+    player = await world.player(final=100)
+    one, two = await world.done(Kind.HOLD, player, 10), await world.done(Kind.HOLD, player, 10)
+    release = world.posting(Kind.HOLD_RELEASE, player, 10, key="k", resolves=one)
+    other = world.posting(Kind.HOLD_RELEASE, player, 10, key="k", resolves=two)
+    for posting, expected in [(release, Status.CREATED), (other, Status.CONFLICT), (release, Status.EXISTS)]:
+        posted = (await world.post_each(posting))[0] if batch else await world.post(posting)
+        assert posted.status is expected
+
+
 async def test_p2_a_key_twice_in_one_batch_posts_once(world: World) -> None:
     player = await world.player(final=100)
     bet, other = world.posting(Kind.BET, player, 10, key="k"), world.posting(Kind.BET, player, 11, key="k")

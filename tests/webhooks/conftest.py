@@ -26,5 +26,6 @@ async def hook() -> AsyncIterator[Receiver]:
 @pytest_asyncio.fixture
 async def hooks(pool: Pool) -> World:
     chosen = Webhooks(
-        allow_private_addresses=True, timeout_s=0.5, concurrency=4, schedule_s=(5, 60), poll_interval_s=0.02)
+        allow_private_addresses=True, timeout_s=0.5, concurrency=4, schedule_s=(5, 60), poll_interval_s=0.02
+    )
     return World(pool, MovingClock(), chosen)

@@ -1,4 +1,7 @@
-"""A real HTTP server that plays a casino's webhook endpoint: it answers as told, and remembers what it got."""
+"""A real HTTP server that plays a casino's webhook endpoint:
+
+It answers as told, and remembers what it got.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -72,7 +75,7 @@ async def receiving() -> AsyncIterator[Receiver]:
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.url = "http://127.0.0.1:{}/hook".format(runner.addresses[0][1])
+    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
     try:
         yield receiver
     finally:

@@ -19,6 +19,8 @@ from cryptowatch.webhooks.endpoints import (
     replay,
     rotate_secret,
 )
+from cryptowatch.webhooks.machine import Answered, Verdict
+from cryptowatch.webhooks.machine import State as DeliveryState
 from tests.webhooks.receiver import Receiver, receiving
 from tests.webhooks.world import World, endpoint_id
 
@@ -73,7 +75,9 @@ async def test_what_happened_before_an_endpoint_is_not_sent_to_it(hooks: World, 
     assert [got.entity for got in hook.received] == [("dep_1", 1)]
 
 
-async def test_a_failed_attempt_is_repeated_later_with_the_same_id_and_body(hooks: World, hook: Receiver) -> None:
+async def test_a_failed_attempt_is_repeated_later_with_the_same_id_and_body(
+    hooks: World, hook: Receiver
+) -> None:
     hook.answer = failing(500, 1)  # type: ignore[assignment]
     endpoint = await hooks.endpoint(hook.url)
     await hooks.happen("dep_1")
@@ -121,7 +125,9 @@ async def test_after_the_last_attempt_a_delivery_is_dead_until_replayed(hooks: W
     assert len({got.headers["webhook-id"] for got in hook.received}) == 1
 
 
-async def test_events_of_one_entity_arrive_in_order_though_the_first_fails(hooks: World, hook: Receiver) -> None:
+async def test_events_of_one_entity_arrive_in_order_though_the_first_fails(
+    hooks: World, hook: Receiver
+) -> None:
     seen: list[tuple[str, int]] = []
 
     def answer(got: object) -> web.Response:
@@ -134,14 +140,18 @@ async def test_events_of_one_entity_arrive_in_order_though_the_first_fails(hooks
     for _ in range(3):
         await hooks.happen("dep_1", "dep_2")
     async with hooks.working():
-        await hooks.until_states(endpoint, "pending", "delivered", "pending", "delivered", "pending", "delivered")
+        await hooks.until_states(
+            endpoint, "pending", "delivered", "pending", "delivered", "pending", "delivered"
+        )
         hooks.clock.move(6)
         await hooks.until_states(endpoint, *["delivered"] * 6)
     assert [version for entity, version in seen if entity == "dep_1"] == [1, 1, 2, 3]
     assert [version for entity, version in seen if entity == "dep_2"] == [1, 2, 3]
 
 
-async def test_order_holds_with_many_entities_and_failures_at_random_places(hooks: World, hook: Receiver) -> None:
+async def test_order_holds_with_many_entities_and_failures_at_random_places(
+    hooks: World, hook: Receiver
+) -> None:
     delivered: dict[str, list[int]] = {}
     tries: Counter[tuple[str, int]] = Counter()
 
@@ -161,7 +171,10 @@ async def test_order_holds_with_many_entities_and_failures_at_random_places(hook
         for _ in range(100):
             hooks.clock.move(61)
             await asyncio.sleep(0.05)
-            if all(row["state"] == "delivered" for row in await hooks.rows(endpoint)) and len(delivered) == 12:
+            if (
+                all(row["state"] == "delivered" for row in await hooks.rows(endpoint))
+                and len(delivered) == 12
+            ):
                 break
         await hooks.until_states(endpoint, *["delivered"] * 60)
     for versions in delivered.values():
@@ -187,13 +200,21 @@ async def test_gone_disables_the_endpoint_and_nothing_is_lost(hooks: World, hook
         assert (row["state"], row["reason"], told) == ("disabled", "it answered 410 Gone", 1)
         async with transaction(hooks.pool) as conn:
             await patch_endpoint(
-                conn, endpoint_id(endpoint), url=None, description=None, event_types=None, state=State.ENABLED,
-                now=hooks.clock.now())
+                conn,
+                endpoint_id(endpoint),
+                url=None,
+                description=None,
+                event_types=None,
+                state=State.ENABLED,
+                now=hooks.clock.now(),
+            )
         await hooks.until_states(endpoint, "delivered", "delivered")
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_who_asks_for_time_gets_it_for_all_its_deliveries(hooks: World, hook: Receiver, status: int) -> None:
+async def test_who_asks_for_time_gets_it_for_all_its_deliveries(
+    hooks: World, hook: Receiver, status: int
+) -> None:
     hook.answer = failing(status, 1, {"Retry-After": "30"})  # type: ignore[assignment]
     endpoint = await hooks.endpoint(hook.url)
     await hooks.happen("dep_1")
@@ -227,8 +248,14 @@ async def test_an_endpoint_that_is_down_gets_everything_when_it_is_back(hooks: W
             await asyncio.sleep(0.02)
         async with transaction(hooks.pool) as conn:
             await patch_endpoint(
-                conn, endpoint_id(endpoint), url=back.url, description=None, event_types=None, state=None,
-                now=hooks.clock.now())
+                conn,
+                endpoint_id(endpoint),
+                url=back.url,
+                description=None,
+                event_types=None,
+                state=None,
+                now=hooks.clock.now(),
+            )
         hooks.clock.move(61)
         await hooks.until_states(endpoint, "delivered", "delivered")
         assert len(back.received) == 2
@@ -267,7 +294,9 @@ async def test_two_workers_share_the_work_and_send_each_event_once(hooks: World,
     assert Counter(got.headers["webhook-id"] for got in hook.received).most_common(1)[0][1] == 1
 
 
-async def test_a_worker_that_dies_leaves_its_delivery_to_the_next_after_the_lease(hooks: World, hook: Receiver) -> None:
+async def test_a_worker_that_dies_leaves_its_delivery_to_the_next_after_the_lease(
+    hooks: World, hook: Receiver
+) -> None:
     """Claimed, and never heard of again: what a SIGKILL after the claim leaves."""
     endpoint = await hooks.endpoint(hook.url)
     await hooks.happen("dep_1")
@@ -299,8 +328,8 @@ async def test_the_outcome_of_an_attempt_that_lost_its_lease_is_dropped(hooks: W
         [stale] = await deliveries.claim(conn, {endpoint_id(endpoint): 1}, 1, now)
         [fresh] = await deliveries.claim(conn, {endpoint_id(endpoint): 1}, 1, now + timedelta(seconds=2))
         assert (stale.id, stale.attempts, fresh.attempts) == (fresh.id, 1, 2)
-        verdict = deliveries.Verdict(deliveries.State.DEAD)
-        lost = deliveries.Finished(stale, deliveries.Answered(500), verdict)
+        verdict = Verdict(DeliveryState.DEAD)
+        lost = deliveries.Finished(stale, Answered(500), verdict)
         await deliveries.finish(conn, [lost], now)
     assert [row["state"] for row in await hooks.rows(endpoint)] == ["pending"]
 
@@ -327,7 +356,8 @@ async def test_a_database_that_goes_away_is_waited_for(hooks: World, hook: Recei
             async with connection(hooks.pool) as conn:
                 await conn.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND pid <> pg_backend_pid()")
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
             await asyncio.sleep(0.1)
         hooks.clock.move(61)
         await hooks.until_states(endpoint, *["delivered"] * 50, timeout_s=20)
@@ -364,7 +394,9 @@ async def test_a_ping_goes_to_its_endpoint_alone(hooks: World, hook: Receiver) -
     assert await hooks.rows(other) == []
 
 
-async def test_a_replay_sends_everything_after_a_position_again_in_order(hooks: World, hook: Receiver) -> None:
+async def test_a_replay_sends_everything_after_a_position_again_in_order(
+    hooks: World, hook: Receiver
+) -> None:
     endpoint = await hooks.endpoint(hook.url)
     for _ in range(4):
         await hooks.happen("dep_1")
@@ -404,7 +436,9 @@ async def test_a_deleted_endpoint_hears_nothing_and_its_rows_go(hooks: World, ho
     assert await hooks.rows(endpoint) == []
 
 
-async def test_what_was_delivered_long_ago_is_forgotten_and_what_was_not_is_kept(hooks: World, hook: Receiver) -> None:
+async def test_what_was_delivered_long_ago_is_forgotten_and_what_was_not_is_kept(
+    hooks: World, hook: Receiver
+) -> None:
     hook.answer = failing(500, 1)  # type: ignore[assignment]
     endpoint = await hooks.endpoint(hook.url)
     await hooks.happen("dep_1", "dep_2")

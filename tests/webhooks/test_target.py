@@ -16,10 +16,35 @@ from tests.webhooks.receiver import Receiver
 
 PUBLIC = ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "::ffff:8.8.8.8"]
 PRIVATE = [
-    "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1",
-    "192.0.2.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "fe80::1%eth0",
-    "fc00::1", "fd12::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
-    "2001:0:4136:e378::", "2001:db8::1", "::127.0.0.1", "localhost", "",
+    "127.0.0.1",
+    "127.8.8.8",
+    "0.0.0.0",
+    "10.1.2.3",
+    "172.16.0.1",
+    "192.168.0.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "192.0.2.1",
+    "198.18.0.1",
+    "224.0.0.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fc00::1",
+    "fd12::1",
+    "ff02::1",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "64:ff9b::7f00:1",
+    "2002:7f00:1::",
+    "2001:0:4136:e378::",
+    "2001:db8::1",
+    "::127.0.0.1",
+    "localhost",
+    "",
 ]
 
 
@@ -33,20 +58,49 @@ def test_no_other_address_may_be_called(host: str) -> None:
     assert not is_public(host)
 
 
-@pytest.mark.parametrize("url", [
-    "https://example.com/hook", "https://example.com:8443/a?b=c", "https://8.8.8.8/", "https://[2606:4700::1]/",
-])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com/hook",
+        "https://example.com:8443/a?b=c",
+        "https://8.8.8.8/",
+        "https://[2606:4700::1]/",
+    ],
+)
 def test_a_proper_url_is_taken(url: str) -> None:
     assert check_url(url, allow_private=False) is None
 
 
-@pytest.mark.parametrize("url", [
-    "", "example.com", "//example.com/", "http://example.com/", "ftp://example.com/", "javascript:alert(1)",
-    "https://", "https:///x", "https://user@example.com/", "https://user:pw@example.com/", "https://example.com/#x",
-    "https://127.0.0.1/", "https://[::1]/", "https://[::ffff:10.0.0.1]/", "https://10.0.0.1:8332/", "https://a b/",
-    "https://example.com:99999/", "https://example.com:0/", "https://example.com\\@127.0.0.1/", "https://exa\tmple.com/",
-    "https://exämple.com/", "https://example.com/\n", "https://example.com/" + "a" * 2000, "https://[::1", "file:///etc",
-])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "example.com",
+        "//example.com/",
+        "http://example.com/",
+        "ftp://example.com/",
+        "javascript:alert(1)",
+        "https://",
+        "https:///x",
+        "https://user@example.com/",
+        "https://user:pw@example.com/",
+        "https://example.com/#x",
+        "https://127.0.0.1/",
+        "https://[::1]/",
+        "https://[::ffff:10.0.0.1]/",
+        "https://10.0.0.1:8332/",
+        "https://a b/",
+        "https://example.com:99999/",
+        "https://example.com:0/",
+        "https://example.com\\@127.0.0.1/",
+        "https://exa\tmple.com/",
+        "https://exämple.com/",
+        "https://example.com/\n",
+        "https://example.com/" + "a" * 2000,
+        "https://[::1",
+        "file:///etc",
+    ],
+)
 def test_any_other_url_is_refused(url: str) -> None:
     assert isinstance(check_url(url, allow_private=False), InvalidUrl)
 
@@ -66,9 +120,16 @@ class Names(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         return [
-            ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET6 if ":" in address else
-                          socket.AF_INET, proto=0, flags=socket.AI_NUMERICHOST)
-            for address in self._addresses]
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in self._addresses
+        ]
 
     async def close(self) -> None:
         pass
@@ -77,21 +138,33 @@ class Names(AbstractResolver):
 async def tried(url: str, settings: Webhooks, resolver: AbstractResolver | None = None) -> Attempt:
     async with open_session(settings, resolver) as session:
         return await attempt(
-            session, settings, SystemClock(), url=url, message_id="evt_1", body=b"{}", secrets=["whsec_" + "A" * 44])
+            session,
+            settings,
+            SystemClock(),
+            url=url,
+            message_id="evt_1",
+            body=b"{}",
+            secrets=["whsec_" + "A" * 44],
+        )
 
 
-@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["::1"], ["10.0.0.1", "127.0.0.1"], ["::ffff:127.0.0.1"]])
+@pytest.mark.parametrize(
+    "addresses", [["127.0.0.1"], ["::1"], ["10.0.0.1", "127.0.0.1"], ["::ffff:127.0.0.1"]]
+)
 async def test_a_public_name_that_resolves_to_a_private_address_is_not_called(
     hook: Receiver, addresses: list[str]
 ) -> None:
     port = hook.url.split(":")[2].split("/")[0]
     guarded = Webhooks(allow_private_addresses=False, timeout_s=2)
     assert await tried(f"https://rebound.example:{port}/", guarded, Names(*addresses)) == Unanswered(
-        "the address is not public")
+        "the address is not public"
+    )
     assert hook.received == []
 
 
-@pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "127.1", "0177.0.0.1", "127.0.0.1.", "localhost", "①②⑦.⓪.⓪.①"])
+@pytest.mark.parametrize(
+    "host", ["2130706433", "0x7f.1", "127.1", "0177.0.0.1", "127.0.0.1.", "localhost", "①②⑦.⓪.⓪.①"]
+)
 async def test_other_spellings_of_a_private_address_are_not_called(hook: Receiver, host: str) -> None:
     port = hook.url.split(":")[2].split("/")[0]
     answer = await tried(f"https://{host}:{port}/", Webhooks(allow_private_addresses=False, timeout_s=2))
@@ -112,7 +185,9 @@ async def test_a_redirect_is_a_failure_and_never_followed(hook: Receiver) -> Non
 
 
 async def test_tls_must_verify(hook: Receiver) -> None:
-    answer = await tried(hook.url.replace("http://", "https://"), Webhooks(allow_private_addresses=True, timeout_s=2))
+    answer = await tried(
+        hook.url.replace("http://", "https://"), Webhooks(allow_private_addresses=True, timeout_s=2)
+    )
     assert isinstance(answer, Unanswered)
     assert hook.received == []
 

@@ -35,8 +35,15 @@ class World:
     async def endpoint(self, url: str, event_types: Sequence[str] = ()) -> EndpointSecretView:
         async with transaction(self.pool) as conn:
             created = await create_endpoint(
-                conn, derived_id(self.clock.now(), os.urandom(16)), url=url, description="", event_types=event_types,
-                secret_bytes=os.urandom(32), endpoints_max=50, now=self.clock.now())
+                conn,
+                derived_id(self.clock.now(), os.urandom(16)),
+                url=url,
+                description="",
+                event_types=event_types,
+                secret_bytes=os.urandom(32),
+                endpoints_max=50,
+                now=self.clock.now(),
+            )
         assert isinstance(created, EndpointSecretView)
         return created
 
@@ -44,9 +51,16 @@ class World:
         """One event for each entity named, with its next version."""
         events = [
             NewEvent(
-                f"{kind}.{what}", kind, entity, next(self._versions.setdefault(entity, itertools.count(1))), None,
-                '{"id": "%s"}' % entity, self.clock.now())
-            for entity in entities]
+                f"{kind}.{what}",
+                kind,
+                entity,
+                next(self._versions.setdefault(entity, itertools.count(1))),
+                None,
+                f'{{"id": "{entity}"}}',
+                self.clock.now(),
+            )
+            for entity in entities
+        ]
         async with transaction(self.pool) as conn:
             await append_events(conn, events)
 
@@ -54,8 +68,14 @@ class World:
     async def working(self, resolver: AbstractResolver | None = None) -> AsyncIterator[WebhookWorker]:
         async with open_session(self.settings, resolver) as session:
             worker = WebhookWorker(
-                self.pool, self.settings, self.clock, self.metrics.webhooks, self.metrics.database, lambda: 0.0,
-                session)
+                self.pool,
+                self.settings,
+                self.clock,
+                self.metrics.webhooks,
+                self.metrics.database,
+                lambda: 0.0,
+                session,
+            )
             task = asyncio.create_task(worker.run())
             try:
                 yield worker
@@ -67,10 +87,14 @@ class World:
     async def rows(self, endpoint: EndpointSecretView) -> list[dict[str, Any]]:
         async with connection(self.pool) as conn:
             found = await conn.fetch(
-                "SELECT * FROM webhook_delivery WHERE endpoint_id = $1 ORDER BY position", endpoint_id(endpoint))
+                "SELECT * FROM webhook_delivery WHERE endpoint_id = $1 ORDER BY position",
+                endpoint_id(endpoint),
+            )
         return [dict(row) for row in found]
 
-    async def until_states(self, endpoint: EndpointSecretView, *states: str, timeout_s: float = 10) -> list[dict[str, Any]]:
+    async def until_states(
+        self, endpoint: EndpointSecretView, *states: str, timeout_s: float = 10
+    ) -> list[dict[str, Any]]:
         """The rows once their states are these, in order."""
         rows: list[dict[str, Any]] = []
         try:
@@ -79,10 +103,14 @@ class World:
                     await asyncio.sleep(0.02)
                     rows = await self.rows(endpoint)
         except TimeoutError:
-            raise AssertionError(f"instead: {[(row['state'], row['last_problem']) for row in rows]}") from None
+            raise AssertionError(
+                f"instead: {[(row['state'], row['last_problem']) for row in rows]}"
+            ) from None
         return rows
 
-    async def until_attempts(self, endpoint: EndpointSecretView, attempts: int, timeout_s: float = 10) -> dict[str, Any]:
+    async def until_attempts(
+        self, endpoint: EndpointSecretView, attempts: int, timeout_s: float = 10
+    ) -> dict[str, Any]:
         """The endpoint's only delivery, once so many attempts are over."""
         async with asyncio.timeout(timeout_s):
             while True:

@@ -78,7 +78,8 @@ CREATE TABLE deposit (
     chain       text NOT NULL,
     tx_hash     bytea NOT NULL,
     position    bigint NOT NULL,
-    account_id  uuid NOT NULL REFERENCES account,
+    -- That of the address, which references it: checked there once, not again for each of a block's thousands.
+    account_id  uuid NOT NULL,
     asset       text NOT NULL,
     amount      numeric(78, 0) NOT NULL CHECK (amount > 0),
     destination bytea NOT NULL,

@@ -51,7 +51,8 @@ CREATE TABLE coin (
     amount      numeric(78, 0) NOT NULL CHECK (amount > 0),
     destination bytea NOT NULL,
     height      bigint,
-    -- The head height from which it may be used: later than its own where the chain asks for that (coinbase).
+    -- The head height from which it may be used: when it is final, and for coinbase coins as late as the chain asks.
+    -- Our own change may be used at once.
     mature_height bigint,
     reserved_by uuid REFERENCES lineage,
     spent_by    bytea,
