@@ -1,6 +1,4 @@
-"""The HTTP API for machines:
-
-One table of routes (`routes`), one pipeline that every request takes (`pipeline`).
+"""The HTTP API for machines: one table of routes, one pipeline that every request takes.
 
     app          puts it together: `create_app(services)`
     services     what it needs of the rest

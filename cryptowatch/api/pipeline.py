@@ -1,6 +1,4 @@
-"""What happens to every request:
-
-Id, overload, time limit, who asks, decoding, the handler, the answer, its metrics.
+"""What happens to every request before its handler and after it: limits, who asks, decoding, the answer.
 
 Made by `app`. Keeps P2 (idempotency around every handler that moves money), P4 (a handler sees a connection,
 never the network) and P10 (bounded concurrency, body and time). Whatever goes wrong, the answer is problem

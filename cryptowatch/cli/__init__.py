@@ -1,35 +1,19 @@
-"""The command line: every command of `cryptowatch`, one module a theme. Found by `pyproject.toml` as `main`.
+"""The command line. Found by `pyproject.toml` as `main`; the commands are listed in `commands`.
 
 Exit codes: 0 done, 1 failed (one clear line on stderr), 2 wrong usage or settings (names the setting).
 """
 
-import typer
-
-from cryptowatch import __version__
-from cryptowatch.cli import chains, daemon, demo, devnet, events, keys, ledger, signer
-
-app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False,
-    help="Takes crypto deposits and pays crypto withdrawals for casino platforms.")
-app.command("run")(daemon.run)
-app.command("demo")(demo.demo)
-app.command("migrate")(daemon.migrate)
-app.command("status")(chains.status)
-app.command("rescan")(chains.rescan)
-app.command("resume")(chains.resume)
-app.command("verify-ledger")(ledger.verify_ledger)
-app.command("signer")(signer.run_signer)
-app.add_typer(signer.wallet, name="wallet")
-app.add_typer(keys.app, name="keys")
-app.add_typer(events.app, name="events")
-app.add_typer(devnet.app, name="devnet")
-
-
-@app.command("version")
-def version() -> None:
-    """The program's version."""
-    print(__version__)
+import sys
 
 
 def main() -> None:
+    """Runs the command that the arguments name.
+
+    The signer's process gets a command line of its own: the code of database, web server and nodes is not even loaded
+    where the keys are (P9). That is why this function imports.
+    """
+    if sys.argv[1:2] == ["signer"]:
+        from cryptowatch.cli.signer import app
+    else:
+        from cryptowatch.cli.commands import app
     app()

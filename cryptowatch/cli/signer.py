@@ -57,6 +57,15 @@ PassphraseOption = Annotated[Path | None, typer.Option(
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _signer() -> None:
+    """The signer's own command line."""
+
+
+@app.command("signer")
 def run_signer(config: Annotated[Path, typer.Option("--config", help="The settings' TOML file.")]) -> None:
     """Hold the keys and sign what the policy allows, over a unix socket, until told to stop."""
     with exit_codes():

@@ -1,4 +1,4 @@
-"""An API process that is killed between committing a write and answering it: `python -m tests.api.dying_api DSN`."""
+"""An API process that is killed between committing a write and answering it. Run by test_idempotency."""
 
 import asyncio
 import os

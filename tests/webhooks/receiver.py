@@ -62,7 +62,7 @@ class Receiver:
 
     async def until(self, count: int, timeout_s: float = 10) -> list[Received]:
         async with asyncio.timeout(timeout_s):
-            while len(self.received) < count:
+            while len(self.received) < count:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         return self.received
 

@@ -1,0 +1,28 @@
+"""All commands of `cryptowatch`, one module a theme."""
+
+import typer
+
+from cryptowatch import __version__
+from cryptowatch.cli import chains, daemon, demo, devnet, events, keys, ledger, signer
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False,
+    help="Takes crypto deposits and pays crypto withdrawals for casino platforms.")
+app.command("run")(daemon.run)
+app.command("demo")(demo.demo)
+app.command("migrate")(daemon.migrate)
+app.command("status")(chains.status)
+app.command("rescan")(chains.rescan)
+app.command("resume")(chains.resume)
+app.command("verify-ledger")(ledger.verify_ledger)
+app.command("signer")(signer.run_signer)
+app.add_typer(signer.wallet, name="wallet")
+app.add_typer(keys.app, name="keys")
+app.add_typer(events.app, name="events")
+app.add_typer(devnet.app, name="devnet")
+
+
+@app.command("version")
+def version() -> None:
+    """The program's version."""
+    print(__version__)
