@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from random import Random
 from uuid import UUID
@@ -31,7 +32,7 @@ from cryptowatch.deposits.pending import PendingObserver
 from cryptowatch.deposits.watcher import Watcher
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.ids import derived_id
-from cryptowatch.instruments import ChainInstruments, DatabaseInstruments, chain_instruments
+from cryptowatch.instruments import ChainInstruments, DatabaseInstruments, chain_instruments, show_position
 from cryptowatch.ledger.balances import roll_up
 from cryptowatch.ledger.events import sequence_events
 from cryptowatch.loops import run_forever
@@ -42,11 +43,12 @@ from cryptowatch.settings import Settings
 from cryptowatch.signing.client import SignerClient
 from cryptowatch.signing.families import signing_for
 from cryptowatch.telemetry.metrics import Metrics, create_metrics
+from cryptowatch.treasury.reconcile import Reconciler
 from cryptowatch.webhooks.worker import run_webhooks
 
 log = structlog.get_logger(__name__)
 
-ROLES = ("watch", "send", "webhooks", "api")
+ROLES = ("watch", "send", "treasury", "webhooks", "api")
 
 _EMBEDDED = "embedded:"
 _SENDING_INTERVAL_S = 0.5
@@ -76,6 +78,9 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                 if "send" in roles:
                     _send(plant, settings, chain, nodes[name])
             _ledger(plant)
+            if "treasury" in roles:
+                reconciler = Reconciler(pool, clock, partial(show_position, metrics))
+                plant.loop("reconciliation", reconciler.step, settings.treasury.reconcile_interval_s)
             if "webhooks" in roles:
                 tasks.create_task(run_webhooks(
                     pool, settings.webhooks, clock, metrics.webhooks, metrics.database, Random().random))

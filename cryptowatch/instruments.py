@@ -13,6 +13,7 @@ from cryptowatch.deposits.machine import State
 from cryptowatch.ledger.events import unsequenced_events
 from cryptowatch.telemetry.metrics import Metrics
 from cryptowatch.telemetry.progress import CatchUp
+from cryptowatch.treasury.solvency import Position
 
 SQL = load_queries(__package__, "instruments.sql")
 
@@ -88,6 +89,14 @@ class ChainInstruments:
 
 def chain_instruments(chain: str, metrics: Metrics, clock: Clock) -> ChainInstruments:
     return ChainInstruments(chain, metrics, clock, CatchUp(chain, clock))
+
+
+def show_position(metrics: Metrics, position: Position) -> None:
+    """After each comparison of chain and ledger."""
+    labels = (position.chain, position.asset)
+    metrics.treasury.difference.labels(*labels).set(position.difference)
+    metrics.treasury.holdings.labels(*labels).set(position.on_chain)
+    metrics.treasury.liabilities.labels(position.asset).set(position.liabilities)
 
 
 @dataclass(frozen=True, slots=True)

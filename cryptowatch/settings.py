@@ -26,6 +26,10 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(gt=0)]
 
 
+#: The largest of the dust limits of Bitcoin's output types (policy/policy.cpp, GetDustThreshold: P2PKH).
+_DUST_MAX_SAT = 546
+
+
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,6 +62,12 @@ class Webhooks(Section):
     poll_interval_s: Seconds = 0.5
     response_bytes_max: Count = 16_384
     endpoints_max: Count = 50
+
+
+class Treasury(Section):
+    """How often chain and ledger are compared."""
+
+    reconcile_interval_s: Seconds = 10
 
 
 class SignerPolicy(Section):
@@ -181,6 +191,13 @@ class Fees(Section):
     target_blocks: Mapping[Literal["economy", "normal", "urgent"], Count] = {"economy": 24, "normal": 6, "urgent": 2}
 
 
+    @model_validator(mode="after")
+    def _ordered(self) -> "Fees":
+        if not self.floor_sat_vb <= self.fallback_sat_vb <= self.cap_sat_vb:
+            raise ValueError("floor_sat_vb <= fallback_sat_vb <= cap_sat_vb must hold")
+        return self
+
+
 class Batching(Section):
     """When a payout batch leaves: so many withdrawals, or the oldest waited so long (urgent ones do not wait)."""
 
@@ -230,6 +247,9 @@ class ChainSettings(Section):
             raise ValueError(f"quorum: must be a majority of the {len(names)} nodes")
         if self.asset not in self.assets:
             raise ValueError(f"assets: the chain's own asset {self.asset} is missing")
+        own = self.assets[self.asset]
+        if parse_amount(own.withdrawal_min, own.decimals) < _DUST_MAX_SAT:
+            raise ValueError(f"assets.{self.asset}.withdrawal_min: below {_DUST_MAX_SAT} base units nodes do not relay")
         return self
 
 
@@ -247,6 +267,7 @@ class Settings(BaseSettings):
     database: Database
     api: Api = Api()
     webhooks: Webhooks = Webhooks()
+    treasury: Treasury = Treasury()
     signer: Signer
     telemetry: Telemetry = Telemetry()
     chains: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")], ChainSettings]

@@ -20,6 +20,7 @@ from cryptowatch.deposits import cursor as chain_cursor
 from cryptowatch.deposits import rescan as deposit_rescan
 from cryptowatch.deposits.apply import chain_rules
 from cryptowatch.errors import OperatorError, SettingsError
+from cryptowatch.sending.halts import resume as resume_chain
 from cryptowatch.settings import ChainSettings, Settings, load_settings
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="The settings' TOML file.")]
@@ -106,7 +107,7 @@ def resume(
 async def _resume(settings: Settings, chain: str, accept_reorg: bool) -> None:
     _chain(settings, chain)
     async with open_database(settings) as pool, transaction(pool) as conn:
-        if not await chain_cursor.resume(conn, chain, accept_reorg, SystemClock().now()):
+        if not await resume_chain(conn, chain, accept_reorg, SystemClock().now()):
             raise OperatorError(f"{chain} is not halted")
 
 

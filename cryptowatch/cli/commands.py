@@ -3,7 +3,7 @@
 import typer
 
 from cryptowatch import __version__
-from cryptowatch.cli import chains, daemon, demo, devnet, events, keys, ledger, signer
+from cryptowatch.cli import chains, daemon, demo, devnet, events, keys, ledger, reconcile, signer
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False,
@@ -14,6 +14,7 @@ app.command("migrate")(daemon.migrate)
 app.command("status")(chains.status)
 app.command("rescan")(chains.rescan)
 app.command("resume")(chains.resume)
+app.command("reconcile")(reconcile.reconcile)
 app.command("verify-ledger")(ledger.verify_ledger)
 app.command("signer")(signer.run_signer)
 app.add_typer(signer.wallet, name="wallet")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -71,7 +72,9 @@ async def _close_the_books(s: Story) -> dict[str, str]:
     s.line.check({event["id"] for event in s.casino.received} == {event["id"] for event in events},
                  f"the webhook's receiver heard of all {len(events)} events, signatures checked")
     owed = sum([(await s.casino.balance(account))["total"] for account in s.accounts.values()], Decimal())
-    report = await _verified_ledger(s.net)
+    (position,) = await _command(s.net, "reconcile")
+    s.line.check(position["difference"] == 0, "reconcile: chain and ledger differ by 0 satoshi")
+    report = await _command(s.net, "verify-ledger")
     s.line.check(bool(report["sound"]), f"verify-ledger: {report['postings']} postings replayed, every balance agrees")
     wallet = load_settings(s.net.settings_file).chains["bitcoin"].wallet
     branches = [f"wpkh({wallet.xpub_bip84}/{branch}/*)" for branch in (0, 1)]
@@ -88,14 +91,13 @@ async def _all_told(s: Story) -> bool:
     return len({event["id"] for event in s.casino.received}) >= len(await s.casino.events())
 
 
-async def _verified_ledger(net: Net) -> dict[str, object]:
-    """What `cryptowatch verify-ledger --json` says."""
+async def _command(net: Net, name: str) -> Any:
+    """What one of cryptowatch's commands says with --json."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "cryptowatch", "verify-ledger", "--config", str(net.settings_file), "--json",
+        sys.executable, "-m", "cryptowatch", name, "--config", str(net.settings_file), "--json",
         stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
-    found: dict[str, object] = msgspec.json.decode(output)
-    return found
+    return msgspec.json.decode(output)
 
 
 async def _house(net: Net) -> dict[str, Decimal]:

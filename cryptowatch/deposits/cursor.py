@@ -1,6 +1,6 @@
-"""Where we are on a chain, and the chain's own events: reorged, halted, resumed, nodes quarantined and recovered.
+"""Where we are on a chain, and what it tells of itself: reorgs, nodes quarantined and recovered.
 
-Used by `watcher` and by the operators' commands. Keeps P6: a halted chain pays nothing until a person resumes it.
+Used by `watcher` and by the operators' commands.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.ledger.events import NewEvent, append_events
+from cryptowatch.sending.halts import tell_chain
 
 SQL = load_queries(__package__, "cursor.sql")
 
@@ -45,33 +46,10 @@ async def block_at(conn: Connection, chain: str, height: int) -> BlockRef | None
     return None if row is None else BlockRef(row["height"], row["hash"], row["prev_hash"], row["time"])
 
 
-async def halt(conn: Connection, chain: str, reason: str, now: datetime) -> bool:
-    """Stop the chain's payouts and say so once; False when it was halted already."""
-    row = await conn.fetchrow(SQL["halt"], chain, reason, now)
-    if row is None:
-        return False
-    await _tell(conn, chain, "halted", row["version"], {"height": row["height"], "reason": reason}, now)
-    return True
-
-
-async def resume(conn: Connection, chain: str, accept_reorg: bool, now: datetime) -> bool:
-    """A person's word that payouts may go on, and with `accept_reorg` that final deposits may be undone, once."""
-    row = await conn.fetchrow(SQL["resume"], chain, now, accept_reorg)
-    if row is None:
-        return False
-    await _tell(conn, chain, "resumed", row["version"], {"height": row["height"], "accept_reorg": accept_reorg}, now)
-    return True
-
-
-async def forget_acceptance(conn: Connection, chain: str) -> None:
-    """The nodes are on our branch again: a person's word was about that reorg and no later one (P6)."""
-    await conn.execute(SQL["forget_acceptance"], chain)
-
-
 async def tell_reorg(conn: Connection, chain: str, head: BlockPoint, fork_height: int, now: datetime) -> None:
     """Inside the rewind's transaction. Uses up a person's acceptance."""
     version = await conn.fetchval(SQL["reorged"], chain)
-    await _tell(conn, chain, "reorged", version, {
+    await tell_chain(conn, chain, "reorged", version, {
         "height": head.height, "hash": head.hash.hex(), "fork_height": fork_height,
         "depth": head.height - fork_height}, now)
 
@@ -85,11 +63,3 @@ async def tell_node(conn: Connection, chain: str, name: str, state: str, problem
             account_id=None, created_at=now,
             data=msgspec.json.encode({"chain": chain, "node": name, "problem": problem}).decode())
         await append_events(conn, [event])
-
-
-async def _tell(
-    conn: Connection, chain: str, kind: str, version: int, data: dict[str, object], now: datetime,
-) -> None:
-    await append_events(conn, [NewEvent(
-        type=f"chain.{kind}", entity_kind="chain", entity_id=chain, entity_version=version, account_id=None,
-        data=msgspec.json.encode({"chain": chain, **data}).decode(), created_at=now)])

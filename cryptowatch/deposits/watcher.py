@@ -24,6 +24,7 @@ from cryptowatch.deposits.apply import Applied, ChainRules, apply_block, finaliz
 from cryptowatch.deposits.cursor import Cursor
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.errors import ConcurrentUpdate, NoQuorum
+from cryptowatch.sending.halts import forget_acceptance, halt
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +93,7 @@ class Watcher:
         if await self._shares(at, head):
             if cursor.reorg_accepted:
                 async with transaction(self.pool) as conn:
-                    await chain_cursor.forget_acceptance(conn, self.rules.chain)
+                    await forget_acceptance(conn, self.rules.chain)
             return at
         fork = await self._fork(at, head)
         return None if fork is None else await self._leave(at, fork)
@@ -141,7 +142,7 @@ class Watcher:
 
     async def _halt(self, reason: str) -> None:
         async with transaction(self.pool) as conn:
-            first = await chain_cursor.halt(conn, self.rules.chain, reason, self.clock.now())
+            first = await halt(conn, self.rules.chain, reason, self.clock.now())
         if first:
             log.critical("chain halted", chain=self.rules.chain, reason=reason)
 

@@ -125,7 +125,8 @@ class Faucet:
     async def forget(self, tx_hashes: tuple[str, ...]) -> None:
         """Keep the wallet from sending dropped transactions again by itself and from using their coins."""
         for tx_hash in tx_hashes:
-            with suppress(RpcError):
+            # Not every dropped transaction is the faucet's.
+            with suppress(RpcError, OperatorError):
                 original = await self._own(tx_hash)
                 await self.node.rpc("abandontransaction", tx_hash)
                 for coin in original["vin"]:

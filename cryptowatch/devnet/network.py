@@ -157,9 +157,7 @@ async def up(
         progress("finding bitcoind (fetched once per machine: 27 MB)")
         node_program = await asyncio.to_thread(bitcoind.find_or_fetch)
         supervisor = await stack.enter_async_context(Supervisor())
-        bitcoin = [BitcoinNode(n, folder / "bitcoin" / str(n), options=node_options or {}) for n in range(bitcoin_nodes)]
-        for node in bitcoin:
-            stack.callback(node.close)
+        bitcoin = _nodes(stack, folder, bitcoin_nodes, node_options or {})
         devnet = Devnet(supervisor, bitcoin, secrets.randbits(32) if seed is None else seed)
         progress(f"starting Postgres and {bitcoin_nodes} bitcoind nodes")
         server = await asyncio.to_thread(
@@ -195,6 +193,15 @@ async def up(
                 await supervisor.run(part)
         progress("ready")
         yield net
+
+
+def _nodes(
+    stack: AsyncExitStack, folder: Path, count: int, options: Mapping[str, str]
+) -> list[BitcoinNode]:
+    found = [BitcoinNode(n, folder / "bitcoin" / str(n), options=options) for n in range(count)]
+    for node in found:
+        stack.callback(node.close)
+    return found
 
 
 def _made(folder: Path) -> Path:

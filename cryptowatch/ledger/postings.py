@@ -29,6 +29,9 @@ _MISUSE = "LE002"
 _REFUSED = "LE003"
 
 
+_STATUSES = {status.value: status for status in Status}
+
+
 @dataclass(frozen=True, slots=True)
 class Posted:
     """The answer to one posting. `balance` is the customer's after it (for `exists`: after it back then; for
@@ -132,7 +135,7 @@ def _has_repeats(postings: Sequence[Posting]) -> bool:
 
 def _posted(row: Any) -> Posted:
     status, total, unfinalized, held = row
-    return Posted(Status(status), None if total is None else Balance(total, unfinalized, held))
+    return Posted(_STATUSES[status], None if total is None else Balance(total, unfinalized, held))
 
 
 def _named(error: asyncpg.PostgresError, postings: Sequence[Posting]) -> Exception:

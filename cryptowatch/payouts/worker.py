@@ -6,7 +6,7 @@ only blocks decide (`sending.track`), by compare-and-set: dying anywhere, runnin
 twice (P3). Policy on how many are in flight and how many wait is bounded by settings (P10).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -30,6 +30,7 @@ from cryptowatch.payouts.machine import Event, State, advance
 from cryptowatch.payouts.view import withdrawal_view
 from cryptowatch.sending.fees import beyond_cap, bid_sat_kvb, market_sat_kvb
 from cryptowatch.sending.reserve import CoinRules, Halted, NoChangeAddress, reserve
+from cryptowatch.sending.worker import is_caught_up
 from cryptowatch.settings import Batching, Fees
 
 SQL = load_queries(__package__, "worker.sql")
@@ -58,7 +59,11 @@ class PayoutObserver(Protocol):
 
 
 class _NotCovered(Exception):
-    """The free coins do not cover the batch; raised to roll its transaction back."""
+    """The free coins do not cover the batch; raised to roll its transaction back. `missing` in base units."""
+
+    def __init__(self, missing: int) -> None:
+        super().__init__(missing)
+        self.missing = missing
 
 
 @dataclass(slots=True)
@@ -73,6 +78,8 @@ class PayoutWorker:
     rules: PayoutRules
     entropy: Callable[[datetime], tuple[UUID, int]]
     observer: PayoutObserver
+    #: Why payouts wait, as last logged: said once, not in every round.
+    _said: str | None = None
 
     async def step(self) -> int:
         """Follow what is on its way, then send at most one batch; how many withdrawals moved."""
@@ -119,29 +126,40 @@ class PayoutWorker:
         batching = self.rules.batching
         async with connection(self.pool) as conn:
             rows = await conn.fetch(SQL["waiting"], self.chain, batching.count_max)
-            in_flight = await conn.fetchval(SQL["open_lineages"], self.chain) if rows else 0
+            chain = await conn.fetchrow(SQL["chain_state"], self.chain) if rows else None
         queue = [Queued(row["id"], row["priority"], row["queued_at"]) for row in rows]
         chosen = due_batch(
             queue, self.clock.now(), count_max=batching.count_max, wait_max_s=batching.wait_max_s)
-        if not chosen or in_flight >= batching.in_flight_max:
+        if not chosen or chain is None or chain["in_flight"] >= batching.in_flight_max:
             return 0
+        if not await is_caught_up(self.nodes, chain["height"]):
+            return self._wait("the chain is not caught up")
         market = await self.nodes.fee_market()
         if beyond_cap(market, self.rules.fees):
-            log.warning("market beyond the fee cap: payouts wait", chain=self.chain)
-            return 0
+            return self._wait("market beyond the fee cap")
+        return await self._bind_covered(chosen, {row["id"]: row["amount"] for row in rows}, market)
+
+    async def _bind_covered(self, chosen: Sequence[UUID], amounts: Mapping[UUID, int], market: FeeMarket) -> int:
+        """As many of the chosen as the coins cover: the largest wait for coins, and hold up nobody."""
         while chosen:
             try:
                 async with transaction(self.pool) as conn:
-                    return await self._bind(conn, chosen, market)
-            except _NotCovered:
-                # Smaller payouts may still be covered; the largest waits for coins.
-                log.warning("coins do not cover the batch", chain=self.chain, withdrawals=len(chosen))
-                chosen = chosen[:len(chosen) // 2]
+                    bound = await self._bind(conn, chosen, market)
+                self._said = None
+                return bound
+            except _NotCovered as short:
+                self._wait("the coins do not cover every payout")
+                chosen = _without_the_largest(chosen, amounts, short.missing)
             except (Halted, NoChangeAddress) as wait:
-                log.warning("payouts wait", chain=self.chain, reason=str(wait) or type(wait).__name__)
-                return 0
+                return self._wait(str(wait) or type(wait).__name__)
             except ConcurrentUpdate:
                 return 0  # another sender was first; the next round sees what is left
+        return 0
+
+    def _wait(self, reason: str) -> int:
+        if reason != self._said:
+            log.warning("payouts wait", chain=self.chain, reason=reason)
+            self._said = reason
         return 0
 
     async def _bind(self, conn: Connection, chosen: Sequence[UUID], market: FeeMarket) -> int:
@@ -157,7 +175,7 @@ class PayoutWorker:
             [Recipient(row["destination"], row["amount"]) for row in claimed],
             priority=priority, fee_rate=rate, lineage_id=lineage_id, seed=seed, now=now)
         if isinstance(reserved, Insufficient):
-            raise _NotCovered
+            raise _NotCovered(reserved.missing)
         rows = await conn.fetch(
             SQL["bind"], [row["id"] for row in claimed], lineage_id, reserved.plan.tx_hash, now,
             list(reserved.plan.positions))
@@ -173,3 +191,13 @@ class PayoutWorker:
             account_id=row["account_id"], created_at=now,
             data=msgspec.json.encode(withdrawal_view(row, self.rules.decimals[row["asset"]])).decode())
             for row in rows])
+
+
+def _without_the_largest(chosen: Sequence[UUID], amounts: Mapping[UUID, int], missing: int) -> list[UUID]:
+    """At least one less, and so many less that what is missing is not asked for any more."""
+    kept = sorted(chosen, key=amounts.__getitem__)
+    while kept:
+        missing -= amounts[kept.pop()]
+        if missing <= 0:
+            break
+    return kept

@@ -1,6 +1,6 @@
 -- name: waiting
 -- Urgent ones first, then the oldest: enough to fill a batch.
-SELECT id, priority, queued_at FROM withdrawal WHERE chain = $1 AND state = 'queued'
+SELECT id, priority, queued_at, amount FROM withdrawal WHERE chain = $1 AND state = 'queued'
 ORDER BY (priority = 'urgent') DESC, queued_at, id LIMIT $2
 
 -- name: claim
@@ -17,9 +17,10 @@ FROM unnest($1::uuid[], $5::integer[]) AS u (id, position)
 WHERE w.id = u.id AND w.state = 'queued'
 RETURNING w.*
 
--- name: open_lineages
--- How many transactions are in flight.
-SELECT count(*) FROM lineage WHERE chain = $1 AND state = 'open'
+-- name: chain_state
+-- How far the chain is applied, and how many transactions are in flight.
+SELECT height, (SELECT count(*) FROM lineage WHERE chain = $1 AND state = 'open') AS in_flight
+FROM chain WHERE chain = $1
 
 -- name: follow_lineages
 -- Withdrawals whose lineage is in one of these states move on; each at most once, by its own state.

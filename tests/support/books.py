@@ -31,6 +31,11 @@ async def on_chain(site: Site) -> int:
 
 async def in_custody(site: Site) -> int:
     """What the ledger says that the wallet holds."""
+    return -await house_balance(site, f"custody:{CHAIN}")
+
+
+async def house_balance(site: Site, role: str) -> int:
+    """From the postings themselves."""
     async with site.pool.acquire() as conn:
         balance = await conn.fetchval(
             "SELECT coalesce(sum(amount), 0)::text FROM ("
@@ -39,9 +44,9 @@ async def in_custody(site: Site) -> int:
             "  UNION ALL"
             "  SELECT amount FROM posting JOIN ledger_account a ON a.id = to_account WHERE a.role = $1"
             ") AS moved",
-            f"custody:{CHAIN}",
+            role,
         )
-    return -int(balance)
+    return int(balance)
 
 
 async def assert_balanced(site: Site, *, uncredited: int = 0) -> None:

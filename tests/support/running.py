@@ -28,13 +28,13 @@ from cryptowatch.api.keys import SECRET_BYTES, Scope, create_key
 from cryptowatch.chains.bitcoin.address import address_of
 from cryptowatch.clock import SystemClock
 from cryptowatch.db.pool import Pool, open_pool, transaction
-from cryptowatch.deposits.cursor import resume
 from cryptowatch.devnet.client import Net
 from cryptowatch.devnet.keys import WalletKeys, write_keys
 from cryptowatch.devnet.ports import HeldPort
 from cryptowatch.ids import derived_id
 from cryptowatch.ledger.rules import Balance
 from cryptowatch.money import format_amount, parse_amount
+from cryptowatch.sending.halts import resume
 from cryptowatch.settings import Settings, load_settings
 from cryptowatch.signing.configure import open_service
 from cryptowatch.signing.server import SignerServer
@@ -333,6 +333,10 @@ class Site:
         self._spawned.append(process)
         return process
 
+    async def caller(self, scopes: Collection[Scope]) -> Caller:
+        """Another API key."""
+        return await self._caller(self.backend.url, "another", scopes)
+
     async def is_ready(self) -> bool:
         try:
             return (await self.backend.get("/health/ready")).status == 200
@@ -430,6 +434,35 @@ class Site:
             return found if found["state"] == state else None
 
         return await self.until(there)
+
+    async def sent(self, withdrawal_id: str) -> str:
+        """Wait until a withdrawal's transaction is in every mempool; its hash."""
+        found = await self.reaches(withdrawal_id, "sending")
+        await self.pending_everywhere(found["tx_hash"])
+        return str(found["tx_hash"])
+
+    async def mine_empty(self, blocks: int = 1) -> None:
+        """Blocks without any transaction: what is pending stays so. The daemon has applied them."""
+        for _ in range(blocks):
+            await self.mine_only([])
+
+    async def mine_only(self, transactions: Collection[str]) -> None:
+        """One block of these, pending (hash) or not (raw hex)."""
+        await self.net.bitcoin[0].rpc("generateblock", strangers_address(), list(transactions))
+
+        async def everywhere() -> bool:
+            return len({await node.rpc("getbestblockhash") for node in self.net.bitcoin}) == 1
+
+        await self.until(everywhere)
+        await self.caught_up()
+
+    async def finished(self, *withdrawal_ids: str) -> None:
+        """Wait until the withdrawals are sent, and mine until they are final."""
+        for withdrawal_id in withdrawal_ids:
+            await self.sent(withdrawal_id)
+        await self.mine(FINAL)
+        for withdrawal_id in withdrawal_ids:
+            await self.reaches(withdrawal_id, "finalized")
 
     async def is_pending(self, tx_hash: str) -> bool:
         return tx_hash in await self.net.bitcoin[0].rpc("getrawmempool")

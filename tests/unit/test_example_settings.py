@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from typer.testing import CliRunner, Result
 
 from cryptowatch.chains.connect import connect
-from cryptowatch.cli import app
+from cryptowatch.cli.commands import app
 from cryptowatch.errors import SettingsError
 from cryptowatch.settings import Settings, load_settings
 
@@ -207,6 +207,8 @@ def run_daemon(config: Path) -> Result:
         ("target_blocks = { economy", "target_blocks = { cheap", "chains.bitcoin.fees.target_blocks"),
         ('withdrawal_min = "0.0001"', "withdrawal_min = 0.0001", "chains.bitcoin.assets.BTC.withdrawal_min"),
         ('withdrawal_min = "0.0001"', 'withdrawal_min = "2"', "withdrawal_min"),
+        ('withdrawal_min = "0.0001"', 'withdrawal_min = "0.00000545"', "assets.BTC.withdrawal_min"),
+        ("cap_sat_vb = 300", "cap_sat_vb = 4", "cap_sat_vb"),
         ('deposit_min = "0"', 'deposit_min = "1e-3"', "deposit_min"),
         ('up_to = "0.1"\n', "", "up_to"),
         ("finalize_confirmations = 6", "finalize_confirmations = 1", "finalize_confirmations"),
@@ -256,7 +258,7 @@ def test_an_environment_variable_overrides_one_key_and_leaves_its_neighbours(
     assert settings.signer.passphrase_file == tmp_path / "passphrase"
 
 
-@pytest.mark.parametrize("roles", ["watch,treasury", "", " , "])
+@pytest.mark.parametrize("roles", ["watch,juggle", "", " , "])
 def test_a_role_that_there_is_not_ends_with_code_2_and_the_roles_that_there_are(roles: str) -> None:
     result = CliRunner().invoke(app, ["run", "--config", str(EXAMPLE), "--roles", roles])
     assert (result.exit_code, "--roles" in result.stderr, "watch" in result.stderr) == (2, True, True)

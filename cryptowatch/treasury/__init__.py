@@ -1,0 +1,1 @@
+"""What we hold against what we owe."""
