@@ -72,8 +72,10 @@ async def track_block(
             show_id(Kind.TRANSACTION, row["id"]), chain, "finalized", row["tx_hash"].hex(), row["block_height"])
         events.append(transaction_event("finalized", row["id"], row["version"], view, now))
     dead = await conn.fetch(SQL["bury_lineages"], chain, final_height, now)
-    if dead:
-        await conn.execute(SQL["free_coins_of"], [row["id"] for row in dead])
+    # Of a final lineage these are what only an attempt that lost would have used.
+    ended = [row["id"] for row in (*finalized, *dead)]
+    if ended:
+        await conn.execute(SQL["free_coins_of"], ended)
     for row in dead:
         view = TransactionView(
             show_id(Kind.TRANSACTION, row["id"]), chain, "dead", None, conflict_tx_hash=row["conflict"].hex())

@@ -54,7 +54,7 @@ WHERE chain = $1 AND state = 'open' AND conflict_height <= $2
 RETURNING id, version, conflict
 
 -- name: free_coins_of
--- Coins reserved by dead lineages that nobody spent.
+-- Coins reserved by lineages that ended, and not spent.
 UPDATE coin SET reserved_by = NULL WHERE reserved_by = ANY($1::uuid[]) AND spent_by IS NULL
 
 -- name: unconfirm_coins

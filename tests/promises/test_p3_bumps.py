@@ -1,4 +1,4 @@
-"""P3 when fees are raised: every attempt conflicts with every other; whichever is mined pays, and pays once."""
+"""P3 when fees are raised: all attempts conflict with one another; whichever is mined pays, and pays once."""
 
 from typing import Any
 

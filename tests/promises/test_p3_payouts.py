@@ -125,6 +125,17 @@ async def test_a_payout_that_a_reorg_moves_to_another_block_is_settled_once(site
     await assert_balanced(site)
 
 
+async def halted_by_theft(site: Site) -> None:
+    """P7: who else uses the wallet's coins has its key. Payouts wait for a person, who lets them go on."""
+
+    async def there() -> bool:
+        [chain] = (await site.backend.get("/v1/chains")).body
+        return chain["halted"] is not None and "not ours" in chain["halted"]["reason"]
+
+    await site.until(there)
+    await site.polled(3)
+
+
 async def steal(site: Site) -> tuple[str, str, int]:
     """Another holder of the wallet's key uses the coins of its open payout: (hash, raw, what is gone)."""
     coins = await wallet_coins(site, "reserved_by IS NOT NULL AND spent_by IS NULL")
@@ -147,12 +158,12 @@ async def test_a_payout_whose_coin_is_gone_for_good_is_paid_by_a_new_transaction
         assert len(await lineages(site)) == 1
     await site.mine()
     await site.net.clear_faults()
-
-    async def anew() -> bool:
-        return await lineages(site) == ["dead", "open"]
-
-    await site.until(anew)
+    await site.reaches(withdrawal, "queued")
+    await halted_by_theft(site)
+    assert await lineages(site) == ["dead"]
+    await site.resume()
     await site.finished(withdrawal)
+    assert await lineages(site) == ["dead", "finalized"]
     told = ["requested", "queued", "sending", "queued", "sending", "confirmed", "finalized"]
     assert await site.story(withdrawal) == told
     assert await paid_to(site, address) == [sat("0.2")]
@@ -168,6 +179,9 @@ async def test_a_conflict_that_a_reorg_takes_back_lets_the_payout_confirm_as_it_
     await site.mine(3)
     await site.reorg(3, drop=[thief])
     await site.net.clear_faults()
+    await halted_by_theft(site)
+    assert not await site.net.bitcoin[0].rpc("getrawmempool")
+    await site.resume()
     await site.finished(withdrawal)
     assert await lineages(site) == ["finalized"]
     assert len(await attempts(site)) == 1
@@ -191,12 +205,11 @@ async def test_a_confirmed_payout_that_dies_while_the_sender_is_down_is_paid_by_
     assert await lineages(site) == ["dead"]
     await site.stop_daemon()
     await site.start_daemon()
-
-    async def anew() -> bool:
-        return await lineages(site) == ["dead", "open"]
-
-    await site.until(anew)
+    await site.reaches(withdrawal, "queued")
+    await halted_by_theft(site)
+    await site.resume()
     await site.finished(withdrawal)
+    assert await lineages(site) == ["dead", "finalized"]
     assert await paid_to(site, address) == [sat("0.2")]
     await assert_balanced(site, uncredited=-gone)
 
