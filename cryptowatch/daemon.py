@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,7 +17,7 @@ from uuid import UUID
 
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, start_http_server
 
 from cryptowatch.api.app import create_app
 from cryptowatch.api.services import Services
@@ -36,6 +37,7 @@ from cryptowatch.instruments import ChainInstruments, DatabaseInstruments, chain
 from cryptowatch.ledger.balances import roll_up
 from cryptowatch.ledger.events import sequence_events
 from cryptowatch.loops import run_forever
+from cryptowatch.money import parse_amount
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
 from cryptowatch.sending.reserve import CoinRules
 from cryptowatch.sending.worker import Sender, SendRules
@@ -62,6 +64,7 @@ _CHANGE_AHEAD = 100
 async def run(settings: Settings, roles: Collection[str], clock: Clock | None = None) -> None:
     """Until cancelled, or until something that is not temporary goes wrong: then the error leaves here."""
     clock = clock or SystemClock()
+    _tune_garbage_collection()
     metrics = create_metrics(CollectorRegistry())
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_database(settings))
@@ -84,9 +87,21 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
             if "webhooks" in roles:
                 tasks.create_task(run_webhooks(
                     pool, settings.webhooks, clock, metrics.webhooks, metrics.database, Random().random))
+            if "api" not in roles and settings.telemetry.metrics_port is not None:
+                start_http_server(settings.telemetry.metrics_port, settings.api.host, metrics.registry)
             if "api" in roles:
                 await stack.enter_async_context(_api(plant, settings, chains, nodes if "watch" in roles else {}))
             log.info("started", roles=list(roles), chains=list(chains))
+
+
+def _tune_garbage_collection() -> None:
+    """A block makes hundreds of thousands of objects and no cycles: the default looks for cycles 200 times in it.
+
+    What is loaded by now stays; the rest is looked through a hundred times less often (measured: 40 % less time).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
 
 @asynccontextmanager
@@ -145,6 +160,8 @@ async def _watch(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> None:
             return await watcher.follow()
         finally:
             instruments.show_nodes(nodes)
+            if watcher.head is not None and watcher.matched is not None:
+                instruments.on_polled(watcher.head, watcher.matched)
 
     await derive()
     plant.loop(f"addresses:{name}", derive, _ADDRESSES_INTERVAL_S)
@@ -160,7 +177,7 @@ def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodeP
     decimals = {asset: asset_settings.decimals for asset, asset_settings in own.assets.items()}
     payouts = PayoutWorker(
         name, nodes, plant.pool, plant.clock, chain.planner,
-        PayoutRules(coins, own.fees, own.batching, decimals), _entropy, instruments)
+        PayoutRules(coins, own.fees, own.batching, decimals, _signers_amount_max(settings, name)), _entropy, instruments)
     sign = signing_for(own.family, SignerClient(settings.signer.socket, settings.signer.timeout_s), name)
     sender = Sender(
         name, nodes, plant.pool, plant.clock, chain.planner, sign,
@@ -188,6 +205,14 @@ async def _api(
         yield
     finally:
         await runner.cleanup()
+
+
+def _signers_amount_max(settings: Settings, chain: str) -> int | None:
+    """A batch beyond what the signer allows would be refused whole."""
+    policy, own = settings.signer.policy.get(chain), settings.chains[chain]
+    if policy is None:
+        return None
+    return parse_amount(policy.transaction_amount_max, own.assets[own.asset].decimals)
 
 
 def _ledger(plant: _Plant) -> None:

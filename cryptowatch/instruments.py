@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.port import NodeState
 from cryptowatch.clock import Clock
@@ -39,7 +40,6 @@ class ChainInstruments:
             chains.reorg_depth_blocks.labels(self.chain).observe(applied.blocks_left)
         else:
             chains.blocks_applied.labels(self.chain).inc()
-        chains.agreed_head_height.labels(self.chain).set(applied.height + blocks_to_go)
         self.catch_up.applied(blocks_to_go)
         chains.scan_lag_blocks.labels(self.chain).set(blocks_to_go)
         chains.scan_lag_seconds.labels(self.chain).set(
@@ -52,6 +52,13 @@ class ChainInstruments:
                 self.metrics.deposits.credit_seconds.labels(self.chain, c.record.asset).observe(seconds)
             if State.FINALIZED in c.passed:
                 self.metrics.deposits.finality_seconds.labels(self.chain, c.record.asset).observe(seconds)
+
+    def on_polled(self, head: BlockPoint, at: BlockPoint) -> None:
+        """After each poll, whether or not there was a new block."""
+        self.metrics.chains.agreed_head_height.labels(self.chain).set(head.height)
+        self.metrics.chains.scan_lag_blocks.labels(self.chain).set(max(0, head.height - at.height))
+        if head.height <= at.height:
+            self.metrics.chains.scan_lag_seconds.labels(self.chain).set(0)
 
     def on_batch(self, payouts: int, fee_rate: int, market_rate: int) -> None:
         self.metrics.payouts.payouts_per_transaction.labels(self.chain).observe(payouts)

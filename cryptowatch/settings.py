@@ -256,6 +256,8 @@ class ChainSettings(Section):
 class Telemetry(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+    #: Where a process without the role `api` shows its metrics, on the API's host; none when it is not set.
+    metrics_port: Annotated[int, Field(gt=0, le=65535)] | None = None
 
 
 class Settings(BaseSettings):

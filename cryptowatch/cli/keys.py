@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cryptowatch.api import keys
 from cryptowatch.api.keys import KeyView, Scope
@@ -58,7 +58,8 @@ def show(config: ConfigOption, as_json: JsonOption = False) -> None:
     if as_json:
         print(msgspec.json.encode(found).decode())
         return
-    table = Table("id", "name", "ends with", "scopes", "created", "expires", "revoked", "last used")
+    # Ids are copied from here: whole, on as many lines as they need.
+    table = Table(Column("id", overflow="fold"), "name", "ends with", "scopes", "created", "expires", "revoked", "last used")
     for view in found:
         times = (view.created_at, view.expires_at, view.revoked_at, view.last_used_at)
         shown = ["" if time is None else time.strftime("%Y-%m-%d %H:%M") for time in times]

@@ -46,7 +46,9 @@ class Watcher:
     fetch_ahead: int
     observe: Observer
     #: The block up to which the watch list knows all coins.
-    _matched: BlockPoint | None = None
+    matched: BlockPoint | None = None
+    #: The quorum's head when it was asked for last.
+    head: BlockPoint | None = None
 
     async def follow(self) -> int:
         """Go to the quorum's head as it is now; the blocks applied. Raises NoQuorum, NodeUnavailable and such.
@@ -54,16 +56,16 @@ class Watcher:
         Safe to call again after any error: the database's cursor is the only memory that matters.
         """
         await self._tell_nodes()
-        head = await self.nodes.agreed_head()
+        head = self.head = await self.nodes.agreed_head()
         if head is None:
             raise NoQuorum(f"{self.rules.chain}: no head is agreed by the quorum")
         cursor = await self._cursor(head)
         at = cursor.block
-        if at != self._matched:
+        if at != self.matched:
             # The first call, or another process moved the cursor: its blocks' coins are not in memory yet.
             async with connection(self.pool) as conn:
                 await self.watchlist.reload(conn)
-            self._matched = at
+            self.matched = at
         branch = await self._on_agreed_branch(cursor, head)
         return 0 if branch is None else await self._append(branch, head)
 
@@ -137,8 +139,8 @@ class Watcher:
         self.observe(applied, 0)
         async with connection(self.pool) as conn:
             await self.watchlist.watch_resources(conn)
-        self._matched = BlockPoint(fork.height, fork.hash)
-        return self._matched
+        self.matched = BlockPoint(fork.height, fork.hash)
+        return self.matched
 
     async def _halt(self, reason: str) -> None:
         async with transaction(self.pool) as conn:
@@ -158,7 +160,7 @@ class Watcher:
                 async with transaction(self.pool) as conn:
                     applied = await apply_block(conn, self.rules, at, contents, self.clock.now())
                 self.watchlist.applied(contents)
-                at = self._matched = BlockPoint(raw.ref.height, raw.ref.hash)
+                at = self.matched = BlockPoint(raw.ref.height, raw.ref.hash)
                 applied_blocks += 1
                 self.observe(applied, head.height - at.height)
         return applied_blocks

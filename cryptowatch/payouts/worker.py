@@ -46,6 +46,8 @@ class PayoutRules:
     batching: Batching
     #: asset -> decimals
     decimals: dict[str, int]
+    #: What the signer allows one transaction to pay, in base units; None when this process does not know.
+    amount_max: int | None = None
 
 
 class PayoutObserver(Protocol):
@@ -91,7 +93,7 @@ class PayoutWorker:
         async with transaction(self.pool) as conn:
             await conn.execute(SQL["follow_replacements"], self.chain)
             for event, lineage_states in (
-                (Event.CONFIRM, ["confirmed", "finalized"]), (Event.REORG, ["open"]), (Event.FINALIZE, ["finalized"]),
+                (Event.CONFIRM, ["confirmed", "finalized"]), (Event.REORG, ["open", "dead"]), (Event.FINALIZE, ["finalized"]),
             ):
                 moved += await self._follow_event(conn, event, lineage_states)
             for event in (Event.LINEAGE_DEAD, Event.LINEAGE_REFUSED):
@@ -127,9 +129,10 @@ class PayoutWorker:
         async with connection(self.pool) as conn:
             rows = await conn.fetch(SQL["waiting"], self.chain, batching.count_max)
             chain = await conn.fetchrow(SQL["chain_state"], self.chain) if rows else None
-        queue = [Queued(row["id"], row["priority"], row["queued_at"]) for row in rows]
+        queue = [Queued(row["id"], row["priority"], row["queued_at"], row["amount"]) for row in rows]
         chosen = due_batch(
-            queue, self.clock.now(), count_max=batching.count_max, wait_max_s=batching.wait_max_s)
+            queue, self.clock.now(), count_max=batching.count_max, wait_max_s=batching.wait_max_s,
+            amount_max=self.rules.amount_max)
         if not chosen or chain is None or chain["in_flight"] >= batching.in_flight_max:
             return 0
         if not await is_caught_up(self.nodes, chain["height"]):

@@ -66,6 +66,8 @@ class Sender:
     rules: SendRules
     observer: SendObserver
     again_s: dict[bytes, float] = field(default_factory=dict)
+    #: Said once, not in every round.
+    signer_waits: bool = False
 
     async def step(self) -> int:
         """One round over all open lineages; how many things were done. Safe to repeat after any error."""
@@ -99,7 +101,9 @@ class Sender:
             try:
                 raw = await self._signed(plan, row["lineage_id"])
             except SignerWaits as wait:
-                log.warning("signer waits", chain=self.chain, reason=str(wait))
+                if not self.signer_waits:
+                    log.warning("signer waits", chain=self.chain, reason=str(wait))
+                self.signer_waits = True
                 break
             except SignerRefused as refusal:
                 await self._give_up(row["lineage_id"], str(refusal))
@@ -108,11 +112,14 @@ class Sender:
                 if await conn.fetchrow(SQL["lock_open_lineage"], row["lineage_id"]) is not None:
                     await conn.execute(SQL["store_signed"], row["lineage_id"], row["number"], raw)
             signed += 1
+            self.signer_waits = False
         return signed
 
     async def _signed(self, plan: Plan, lineage_id: UUID) -> bytes:
         try:
             raw = await self.sign(plan, show_id(Kind.TRANSACTION, lineage_id))
+        except SignerWaits:
+            raise  # no refusal: the same will be signed later
         except SignerRefused:
             self.observer.on_signing(refused=True)
             raise

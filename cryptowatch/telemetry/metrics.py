@@ -193,11 +193,11 @@ def _deposits(f: _Families) -> DepositMetrics:
     return DepositMetrics(
         entered=f.counter("deposits", "Deposits that entered a state.", "chain", "asset", "state"),
         credit_seconds=f.histogram(
-            "deposit_credit_seconds", "From the deposit's block to its credit.", _CHAIN_S, "chain", "asset"
+            "deposit_credit_seconds", "From first sight of the deposit to its credit.", _CHAIN_S, "chain", "asset"
         ),
         finality_seconds=f.histogram(
             "deposit_finality_seconds",
-            "From the deposit's block to its finality.",
+            "From first sight of the deposit to its finality.",
             _CHAIN_S,
             "chain",
             "asset",

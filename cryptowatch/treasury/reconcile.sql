@@ -14,11 +14,12 @@ SELECT c.chain, c.asset,
 FROM chain c
 
 -- name: found
--- The finding of a check; a row comes back when it is another one than the last.
+-- The finding of a check; a row comes back when it is another one than the last, or more is missing than then.
 INSERT INTO reconciliation (chain, asset, state, difference, version, checked_at) VALUES ($1, $2, $3, $4, 1, $5)
 ON CONFLICT (chain, asset) DO UPDATE SET state = excluded.state, difference = excluded.difference,
     version = reconciliation.version + 1, checked_at = excluded.checked_at
 WHERE reconciliation.state <> excluded.state
+   OR (excluded.state = 'mismatch' AND excluded.difference < reconciliation.difference)
 RETURNING version
 
 -- name: checked

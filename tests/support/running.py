@@ -437,9 +437,17 @@ class Site:
 
     async def sent(self, withdrawal_id: str) -> str:
         """Wait until a withdrawal's transaction is in every mempool; its hash."""
-        found = await self.reaches(withdrawal_id, "sending")
-        await self.pending_everywhere(found["tx_hash"])
-        return str(found["tx_hash"])
+
+        async def there() -> str | None:
+            found = await self.withdrawal(withdrawal_id)
+            if found["state"] != "sending":
+                return None
+            # Read anew each time: a replacement has another hash.
+            tx_hash = str(found["tx_hash"])
+            held = [tx_hash in await node.rpc("getrawmempool") for node in self.net.bitcoin]
+            return tx_hash if all(held) else None
+
+        return await self.until(there)
 
     async def mine_empty(self, blocks: int = 1) -> None:
         """Blocks without any transaction: what is pending stays so. The daemon has applied them."""

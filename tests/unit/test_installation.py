@@ -11,19 +11,13 @@ WITHOUT_EXTRAS = (
 )
 
 
-#: `cli.commands` imports the demo and the devnet, which import python-bitcoinrpc: to be mended there.
-NEEDS_DEVNET = pytest.mark.xfail(
-    strict=True, reason="cli.commands imports what only the extra `devnet` brings"
-)
-
-
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param("run", marks=NEEDS_DEVNET),
-        pytest.param("migrate", marks=NEEDS_DEVNET),
-        pytest.param("keys list", marks=NEEDS_DEVNET),
-        pytest.param("wallet", marks=NEEDS_DEVNET),
+        "run",
+        "migrate",
+        "keys list",
+        "wallet",
         "signer",
     ],
 )
