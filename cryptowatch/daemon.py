@@ -175,9 +175,15 @@ def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodeP
     instruments = chain_instruments(name, plant.metrics, plant.clock)
     coins = CoinRules(own.wallet.coin_confirmations_min, chain.scheme)
     decimals = {asset: asset_settings.decimals for asset, asset_settings in own.assets.items()}
+    policy = settings.signer.policy.get(name)
+    batching = own.batching
+    if policy is not None:
+        # The signer would refuse a larger batch whole; one output is the change.
+        outputs = min(batching.count_max, max(1, policy.outputs_max - 1))
+        batching = batching.model_copy(update={"count_max": outputs})
     payouts = PayoutWorker(
         name, nodes, plant.pool, plant.clock, chain.planner,
-        PayoutRules(coins, own.fees, own.batching, decimals, _signers_amount_max(settings, name)), _entropy, instruments)
+        PayoutRules(coins, own.fees, batching, decimals, _signers_amount_max(settings, name)), _entropy, instruments)
     sign = signing_for(own.family, SignerClient(settings.signer.socket, settings.signer.timeout_s), name)
     sender = Sender(
         name, nodes, plant.pool, plant.clock, chain.planner, sign,

@@ -183,11 +183,11 @@ class NodePool:
         return given
 
     async def fee_market(self) -> FeeMarket:
-        """The nodes' view of fees as one.
+        """The nodes' view of fees as one; no single node can move it (P5).
 
-        Estimates: the lower median per target. Nothing proves an estimate; the median lies within what honest
+        Estimates: the lower median per target, of those that a quorum gives. Nothing proves an estimate; the median lies within what honest
         nodes say as long as liars are fewer, and of two the lower one is taken because a fee too low can be
-        raised later, while one too high is gone. Floor: the highest over nodes, or else some would not relay.
+        raised later, while one too high is gone. Floor: the lowest at which a quorum relays.
         """
         answers = await self._ask(
             self._readable(), "fee_market", lambda node: node.fee_market(), _this_many(self.quorum)
@@ -197,8 +197,10 @@ class NodePool:
         estimates: dict[int, int] = {}
         for target in targets:
             rates = sorted(market.estimates[target] for market in markets if target in market.estimates)
-            estimates[target] = rates[(len(rates) - 1) // 2]
-        return FeeMarket(estimates, max((market.floor for market in markets), default=0))
+            if len(rates) >= self.quorum:
+                estimates[target] = rates[(len(rates) - 1) // 2]
+        floors = sorted(market.floor for market in markets)
+        return FeeMarket(estimates, floors[min(self.quorum, len(floors)) - 1] if floors else 0)
 
     def statuses(self) -> list[NodeStatus]:
         """Every node as the last rounds left it, in the order of the settings."""

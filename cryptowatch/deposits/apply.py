@@ -7,6 +7,7 @@ a block or none of it (P2, P8). Nothing here talks to a node (P4).
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -76,6 +77,7 @@ async def apply_block(
     await _move_cursor(conn, SQL["advance_cursor"], rules.chain, parent, BlockPoint(ref.height, ref.hash), now)
     await conn.execute(SQL["insert_block"], rules.chain, ref.height, ref.hash, ref.prev_hash, ref.time)
     await conn.execute(SQL["forget_old_blocks"], rules.chain, ref.height - rules.blocks_kept)
+    await conn.execute(SQL["forget_old_resources"], rules.chain, ref.height - rules.blocks_kept)
     changes = [
         *await _track_and_find(conn, rules, contents, ref.height, now),
         *await _due(conn, rules, ref.height, {transfer.tx_hash for transfer in contents.transfers}),
@@ -92,6 +94,7 @@ async def apply_again(
 
     The caller holds the chain's row. Deposits found late go as far as the head allows. Idempotent (P2).
     """
+    await conn.execute(SQL["count_rescan"], rules.chain)
     changes = await _track_and_find(conn, rules, contents, head_height, now)
     await _write(conn, rules, changes, head_height, now)
     return Applied(contents.ref.height, contents.ref.time, changes)
@@ -161,9 +164,11 @@ def _blocks_to_mature(
     Our own change comes from us. What others paid waits until a deposit of its size is final: its payer could still
     take it back, and a payout of it could then neither confirm nor soon be proven dead.
     """
+    totals = total_per_transaction(transfers)
     return [
-        transfer.immature_blocks if ours[transfer.destination]["branch"] == CHANGE_BRANCH else
-        max(transfer.immature_blocks, rules.assets[transfer.asset].required(transfer.amount).finalize - 1)
+        transfer.immature_blocks if ours[transfer.destination]["branch"] == CHANGE_BRANCH else max(
+            transfer.immature_blocks,
+            rules.assets[transfer.asset].required(totals[transfer.tx_hash, transfer.asset]).finalize - 1)
         for transfer in transfers]
 
 
@@ -173,6 +178,7 @@ def _found(
 ) -> list[Change]:
     """Pure: what this block does to the deposits that are in it."""
     block = BlockPoint(contents.ref.height, contents.ref.hash)
+    totals = total_per_transaction(contents.transfers)
     changes = []
     for transfer in contents.transfers:
         owner = ours[transfer.destination]
@@ -180,7 +186,7 @@ def _found(
             continue  # our own change, or an address that nobody was given: the coin is recorded, no deposit
         record = known.get((transfer.tx_hash, transfer.position))
         if record is None:
-            record, first = first_sight(rules, transfer, owner, now)
+            record, first = first_sight(rules, transfer, owner, totals[transfer.tx_hash, transfer.asset], now)
         else:
             first = seen_again(rules, record, owner)
         changes.append(moved_by(record, [*first, Included(block), HeadMoved(head_height)]))
@@ -197,12 +203,23 @@ async def our_destinations(
     return {row["destination"]: row for row in await conn.fetch(SQL["our_destinations"], chain, destinations)}
 
 
+def total_per_transaction(transfers: Sequence[Transfer]) -> Mapping[tuple[bytes, str], int]:
+    """(transaction, asset) -> all that it pays us. What one double spend takes decides the tier, however it is split."""
+    totals: Counter[tuple[bytes, str]] = Counter()
+    for transfer in transfers:
+        totals[transfer.tx_hash, transfer.asset] += transfer.amount
+    return totals
+
+
 def first_sight(
-    rules: ChainRules, transfer: Transfer, owner: asyncpg.Record, now: datetime,
+    rules: ChainRules, transfer: Transfer, owner: asyncpg.Record, total: int, now: datetime,
 ) -> tuple[Record, list[Event]]:
-    """A deposit not known before, as detected, and the event that makes a person look first where policy says so."""
+    """A deposit not known before, as detected, and the event that makes a person look first where policy says so.
+
+    `total` is what its whole transaction pays us.
+    """
     policy = rules.assets[transfer.asset]
-    required = policy.required(transfer.amount)
+    required = policy.required(total)
     record = new_record(
         rules.chain, transfer, account_id=owner["account_id"], address=owner["address"], decimals=policy.decimals,
         deposit=Deposit(State.DETECTED, required.credit, required.finalize), now=now)
@@ -253,9 +270,6 @@ async def _write(
     conn: Connection, rules: ChainRules, changes: Sequence[Change], head_height: int, now: datetime,
 ) -> None:
     await write_changes(conn, rules.chain, changes, head_height, now)
-    final = {c.record.tx_hash for c in changes if State.FINALIZED in c.passed}
-    if final:
-        await conn.execute(SQL["forget_finalized_resources"], rules.chain, list(final))
 
 
 def _read(row: asyncpg.Record, rules: ChainRules) -> Record:

@@ -7,6 +7,10 @@ WHERE chain = $1 AND height = $4 AND hash = $5
 -- A block of the chain that we follow.
 INSERT INTO block (chain, height, hash, prev_hash, time) VALUES ($1, $2, $3, $4, $5)
 
+-- name: count_rescan
+-- Watchers read their lists anew.
+UPDATE chain SET rescans = rescans + 1 WHERE chain = $1
+
 -- name: forget_old_blocks
 -- Blocks too deep for any reorg that is followed.
 DELETE FROM block WHERE chain = $1 AND height < $2
@@ -58,10 +62,10 @@ INSERT INTO deposit_resource (chain, resource, tx_hash)
 SELECT $1, u.resource, u.tx_hash FROM unnest($2::bytea[], $3::bytea[]) AS u (resource, tx_hash)
 ON CONFLICT DO NOTHING
 
--- name: forget_finalized_resources
--- Inputs of deposits that are final need no watching; called with the deposits that became final just now.
-DELETE FROM deposit_resource r WHERE r.chain = $1 AND r.tx_hash = ANY($2::bytea[])
-AND NOT EXISTS (SELECT FROM deposit d WHERE d.chain = $1 AND d.tx_hash = r.tx_hash AND d.state <> 'finalized')
+-- name: forget_old_resources
+-- Inputs of deposits in a block that no reorg reaches, not even one that a person accepts.
+DELETE FROM deposit_resource r USING deposit d
+WHERE d.chain = $1 AND d.block_height = $2 AND r.chain = $1 AND r.tx_hash = d.tx_hash
 
 -- name: rewind_cursor
 -- Compare-and-set back to the fork.

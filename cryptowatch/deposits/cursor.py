@@ -20,23 +20,27 @@ SQL = load_queries(__package__, "cursor.sql")
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The last block that was applied, and whether payouts are halted, and why."""
+    """The last block that was applied, whether payouts are halted and why, and how many blocks were rescanned ever."""
 
     block: BlockPoint
     halted: str | None
     reorg_accepted: bool
+    rescans: int
 
 
-async def read_cursor(conn: Connection, chain: str) -> Cursor | None:
-    row = await conn.fetchrow(SQL["read_chain"], chain)
+async def read_cursor(conn: Connection, chain: str, *, lock: bool = False) -> Cursor | None:
+    """None before the chain's first start. `lock`: no block, rewind, release or rescan until the transaction ends."""
+    row = await conn.fetchrow(SQL["lock_chain" if lock else "read_chain"], chain)
     if row is None:
         return None
-    return Cursor(BlockPoint(row["height"], row["hash"]), row["halted"], row["reorg_accepted_at"] is not None)
+    return Cursor(
+        BlockPoint(row["height"], row["hash"]), row["halted"], row["reorg_accepted_at"] is not None, row["rescans"])
 
 
 async def start_cursor(conn: Connection, chain: str, asset: str, block: BlockRef, now: datetime) -> None:
     """Begin after this block: the next one is the first that is looked at. A second daemon's start changes nothing."""
-    await conn.execute(SQL["start_chain"], chain, asset, block.height, block.hash, now)
+    if await conn.execute(SQL["start_chain"], chain, asset, block.height, block.hash, now) != "INSERT 0 1":
+        return
     await conn.execute(SQL["insert_block"], chain, block.height, block.hash, block.prev_hash, block.time)
 
 

@@ -19,7 +19,7 @@ from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.apply import (
-    ChainRules, first_sight, our_destinations, remember_resources, seen_again,
+    ChainRules, first_sight, our_destinations, remember_resources, seen_again, total_per_transaction,
 )
 from cryptowatch.deposits.bookkeeping import write_changes
 from cryptowatch.deposits.machine import Lost, Seen, State
@@ -81,7 +81,8 @@ class PendingObserver:
             changes = [self._again(record, owners) for record in again]
             known = {(row["tx_hash"], row["position"])
                      for row in await conn.fetch(SQL["known_positions"], self.rules.chain, hashes)}
-            changes += [self._first(transfer, owners) for transfer in transfers
+            totals = total_per_transaction(transfers)
+            changes += [self._first(transfer, owners, totals) for transfer in transfers
                         if transfer.destination in owners and (transfer.tx_hash, transfer.position) not in known]
             await write_changes(conn, self.rules.chain, changes, head["height"], now)
             resources = {pending.tx_hash: pending.resources for pending in found}
@@ -91,8 +92,12 @@ class PendingObserver:
         self._unwritten.clear()
         return sum(1 for c in changes if c.passed)
 
-    def _first(self, transfer: Transfer, owners: Mapping[bytes, asyncpg.Record]) -> Change:
-        record, quarantine = first_sight(self.rules, transfer, owners[transfer.destination], self.clock.now())
+    def _first(
+        self, transfer: Transfer, owners: Mapping[bytes, asyncpg.Record], totals: Mapping[tuple[bytes, str], int],
+    ) -> Change:
+        total = totals[transfer.tx_hash, transfer.asset]
+        record, quarantine = first_sight(
+            self.rules, transfer, owners[transfer.destination], total, self.clock.now())
         c = moved_by(record, quarantine)
         return c if c.passed else Change(record, record.deposit, (), (State.DETECTED,))
 

@@ -5,6 +5,7 @@ already is left as it is. Safe beside a running daemon.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.clock import Clock
@@ -37,12 +38,16 @@ async def rescan(
         watchlist = ChainWatchList(rules.chain)
         await watchlist.reload(conn)
     found = 0
-    for height in range(first, last + 1):
+    # Beyond the range only uses of the coins that were found in it are looked for, up to the cursor.
+    until = cursor.block.height
+    for height in range(first, until + 1):
         agreed = await nodes.agreed_hash(height)
         if agreed is None:
             raise NoQuorum(f"{rules.chain}: no hash is agreed at height {height}")
         raw = await nodes.block(agreed, height)
         contents = raw.contents(watchlist.interest)
+        if height > last:
+            contents = replace(contents, transfers=())
         async with transaction(pool) as conn:
             head_height = await conn.fetchval(SQL["lock_height"], rules.chain)
             ours = await chain_cursor.block_at(conn, rules.chain, height)
@@ -51,5 +56,5 @@ async def rescan(
             applied = await apply_again(conn, rules, contents, head_height, clock.now())
         watchlist.applied(contents)
         found += sum(1 for c in applied.changes if c.record.version == 0 and c.deposit.state is not State.REPLACED)
-        progress(height - first + 1, last - first + 1)
+        progress(height - first + 1, until - first + 1)
     return found

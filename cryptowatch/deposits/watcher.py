@@ -47,6 +47,7 @@ class Watcher:
     observe: Observer
     #: The block up to which the watch list knows all coins.
     matched: BlockPoint | None = None
+    rescans: int | None = None
     #: The quorum's head when it was asked for last.
     head: BlockPoint | None = None
 
@@ -61,11 +62,11 @@ class Watcher:
             raise NoQuorum(f"{self.rules.chain}: no head is agreed by the quorum")
         cursor = await self._cursor(head)
         at = cursor.block
-        if at != self.matched:
-            # The first call, or another process moved the cursor: its blocks' coins are not in memory yet.
+        if at != self.matched or cursor.rescans != self.rescans:
+            # The first call, or another process moved the cursor or rescanned: its coins are not in memory yet.
             async with connection(self.pool) as conn:
                 await self.watchlist.reload(conn)
-            self.matched = at
+            self.matched, self.rescans = at, cursor.rescans
         branch = await self._on_agreed_branch(cursor, head)
         return 0 if branch is None else await self._append(branch, head)
 
@@ -81,7 +82,7 @@ class Watcher:
             await chain_cursor.start_cursor(
                 conn, self.rules.chain, self.rules.asset, raw.ref, self.clock.now())
         log.info("chain started", chain=self.rules.chain, height=height)
-        return Cursor(BlockPoint(height, start), None, reorg_accepted=False)
+        return Cursor(BlockPoint(height, start), None, reorg_accepted=False, rescans=0)
 
     async def _agreed(self, height: int) -> bytes:
         found = await self.nodes.agreed_hash(height)
@@ -97,7 +98,8 @@ class Watcher:
                 async with transaction(self.pool) as conn:
                     await forget_acceptance(conn, self.rules.chain)
             return at
-        fork = await self._fork(at, head)
+        depth_max = self.rules.blocks_kept if cursor.reorg_accepted else self.reorg_depth_max
+        fork = await self._fork(at, head, depth_max)
         return None if fork is None else await self._leave(at, fork)
 
     async def _shares(self, at: BlockPoint, head: BlockPoint) -> bool:
@@ -109,10 +111,10 @@ class Watcher:
         # Below the blocks that are kept, nodes are being set up anew: they are behind, no reorg goes so deep.
         return ours is None or ours.hash == head.hash
 
-    async def _fork(self, at: BlockPoint, head: BlockPoint) -> BlockRef | None:
+    async def _fork(self, at: BlockPoint, head: BlockPoint, depth_max: int) -> BlockRef | None:
         """The last block that both branches share, or None when it is deeper than may be followed."""
         height = min(at.height - 1, head.height)
-        while height >= 0 and at.height - height <= self.reorg_depth_max:
+        while height >= 0 and at.height - height <= depth_max:
             async with connection(self.pool) as conn:
                 ours = await chain_cursor.block_at(conn, self.rules.chain, height)
             if ours is None:
@@ -126,7 +128,8 @@ class Watcher:
     async def _leave(self, at: BlockPoint, fork: BlockRef) -> BlockPoint | None:
         now = self.clock.now()
         async with transaction(self.pool) as conn:
-            cursor = await chain_cursor.read_cursor(conn, self.rules.chain)
+            # Held from before the look at what is final: nobody releases or rescans anything in between.
+            cursor = await chain_cursor.read_cursor(conn, self.rules.chain, lock=True)
             accepted = cursor is not None and cursor.reorg_accepted
             final = not accepted and await finalized_above(conn, self.rules.chain, fork.height)
             if not final:

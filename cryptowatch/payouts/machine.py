@@ -3,6 +3,7 @@
     requested - policy -> queued | in_review - person -> queued | rejected
     queued -> sending -> confirmed -> finalized
     queued | in_review -> canceled
+    queued - its account was frozen, or owes a debt -> in_review
     sending - its lineage is dead, by a final conflict -> queued
     confirmed - reorg -> sending
 
@@ -55,6 +56,7 @@ _TRANSITIONS: dict[tuple[State, Event], tuple[State, Effect | None]] = {
     (State.IN_REVIEW, Event.REJECT): (State.REJECTED, Effect.RELEASE),
     (State.IN_REVIEW, Event.CANCEL): (State.CANCELED, Effect.RELEASE),
     (State.QUEUED, Event.CANCEL): (State.CANCELED, Effect.RELEASE),
+    (State.QUEUED, Event.REVIEW): (State.IN_REVIEW, None),
     (State.QUEUED, Event.BIND): (State.SENDING, None),
     (State.SENDING, Event.CONFIRM): (State.CONFIRMED, None),
     (State.SENDING, Event.LINEAGE_DEAD): (State.QUEUED, None),

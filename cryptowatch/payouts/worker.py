@@ -98,6 +98,7 @@ class PayoutWorker:
                 moved += await self._follow_event(conn, event, lineage_states)
             for event in (Event.LINEAGE_DEAD, Event.LINEAGE_REFUSED):
                 moved += await self._unbind(conn, event)
+            moved += await self._set_aside(conn)
         return moved
 
     async def _follow_event(self, conn: Connection, event: Event, lineage_states: list[str]) -> int:
@@ -120,6 +121,15 @@ class PayoutWorker:
         step = advance(State.SENDING, event)
         assert step is not None
         rows = await conn.fetch(SQL["unbind_dead"], self.chain, event is Event.LINEAGE_REFUSED, step[0], now)
+        await self._tell(conn, rows, now)
+        return len(rows)
+
+    async def _set_aside(self, conn: Connection) -> int:
+        """A person looks first at what was queued before its account was frozen, or fell into debt."""
+        now = self.clock.now()
+        step = advance(State.QUEUED, Event.REVIEW)
+        assert step is not None
+        rows = await conn.fetch(SQL["set_aside"], self.chain, step[0], now)
         await self._tell(conn, rows, now)
         return len(rows)
 

@@ -1,19 +1,34 @@
 -- name: waiting
 -- Urgent ones first, then the oldest: enough to fill a batch.
 SELECT id, priority, queued_at, amount FROM withdrawal WHERE chain = $1 AND state = 'queued'
+  -- What all free coins together cannot pay waits, and stands in nobody's way.
+  AND amount <= (SELECT coalesce(sum(c.amount), 0) FROM coin c JOIN chain h ON h.chain = c.chain
+                 WHERE c.chain = $1 AND c.height <= h.height AND c.mature_height <= h.height
+                   AND c.reserved_by IS NULL AND c.spent_by IS NULL)
 ORDER BY (priority = 'urgent') DESC, queued_at, id LIMIT $2
 
 -- name: claim
 -- The chosen ones that nobody else holds.
-SELECT id, asset, amount, destination, priority, version, state FROM withdrawal
-WHERE id = ANY($1::uuid[]) AND state = 'queued'
-ORDER BY queued_at, id FOR NO KEY UPDATE SKIP LOCKED
+SELECT w.id, w.asset, w.amount, w.destination, w.priority FROM withdrawal w
+WHERE w.id = ANY($1::uuid[]) AND w.state = 'queued'
+ORDER BY w.queued_at, w.id FOR NO KEY UPDATE OF w SKIP LOCKED
+
+-- name: set_aside
+-- Queued withdrawals of accounts that were frozen, or that a reversal left in debt, since they were requested.
+UPDATE withdrawal w SET state = $2, reason = f.reason, version = w.version + 1, updated_at = $3
+FROM (SELECT q.id, CASE a.status WHEN 'frozen' THEN 'account_frozen' ELSE 'account_in_debt' END AS reason
+      FROM withdrawal q JOIN account a ON a.id = q.account_id
+      LEFT JOIN ledger_account l ON l.owner_id = a.id AND l.owner_kind = 'player' AND l.asset = q.asset
+      LEFT JOIN customer_balance b ON b.account_id = l.id
+      WHERE q.chain = $1 AND q.state = 'queued' AND (a.status = 'frozen' OR b.total < b.held)) AS f
+WHERE w.id = f.id AND w.state = 'queued'
+RETURNING w.*
 
 -- name: bind
 -- Compare-and-set from the queue into a transaction.
-UPDATE withdrawal w SET state = 'sending', lineage_id = $2, tx_hash = $3, position = u.position,
+UPDATE withdrawal w SET state = 'sending', lineage_id = $2, tx_hash = $3, position = u.position, batch_place = u.place,
     reason = NULL, version = version + 1, updated_at = $4
-FROM unnest($1::uuid[], $5::integer[]) AS u (id, position)
+FROM unnest($1::uuid[], $5::integer[]) WITH ORDINALITY AS u (id, position, place)
 WHERE w.id = u.id AND w.state = 'queued'
 RETURNING w.*
 
@@ -29,15 +44,15 @@ WITH picked AS MATERIALIZED (
     WHERE x.chain = $1 AND x.state = $2 AND y.state = ANY($4::text[])
     ORDER BY x.id LIMIT $6 FOR NO KEY UPDATE OF x SKIP LOCKED)
 UPDATE withdrawal w SET state = $3, version = w.version + 1, updated_at = $5,
-    tx_hash = coalesce(l.tx_hash, w.tx_hash)
-FROM picked, lineage l
+    tx_hash = coalesce(l.tx_hash, w.tx_hash), position = coalesce(a.positions[w.batch_place], w.position)
+FROM picked, lineage l LEFT JOIN attempt a ON a.chain = l.chain AND a.tx_hash = l.tx_hash
 WHERE w.id = picked.id AND l.id = w.lineage_id AND w.state = $2 AND l.state = ANY($4::text[])
 RETURNING w.*, (SELECT min(a.broadcast_at) FROM attempt a WHERE a.lineage_id = w.lineage_id) AS broadcast_at
 
 -- name: unbind_dead
 -- Payouts of dead lineages go back to the queue, or to a person when the signer refused.
 UPDATE withdrawal w SET state = $3, version = w.version + 1, updated_at = $4, lineage_id = NULL, tx_hash = NULL,
-    position = NULL, reason = l.reason
+    position = NULL, batch_place = NULL, reason = l.reason
 FROM lineage l
 WHERE l.id = w.lineage_id AND l.state = 'dead' AND w.chain = $1 AND w.state = 'sending'
   AND (l.reason LIKE 'signer_refused%') = $2
@@ -45,7 +60,7 @@ RETURNING w.*
 
 -- name: follow_replacements
 -- A payout shows the newest attempt of its lineage until a block decides.
-UPDATE withdrawal w SET tx_hash = a.tx_hash
+UPDATE withdrawal w SET tx_hash = a.tx_hash, position = a.positions[w.batch_place]
 FROM lineage l JOIN attempt a ON a.lineage_id = l.id AND a.number = l.attempts
 WHERE l.id = w.lineage_id AND w.chain = $1 AND w.state = 'sending' AND l.state = 'open'
   AND w.tx_hash IS DISTINCT FROM a.tx_hash

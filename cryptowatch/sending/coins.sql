@@ -33,5 +33,5 @@ VALUES ($1, $2, 'open', 1, $3, $4, $4)
 
 -- name: insert_attempt
 -- An attempt, signed or yet to be.
-INSERT INTO attempt (lineage_id, number, chain, tx_hash, plan, raw, fee, vsize, planned_height, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+INSERT INTO attempt (lineage_id, number, chain, tx_hash, plan, raw, fee, vsize, positions, planned_height, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
+
 from cryptowatch.chains.port import Coin, Insufficient, Plan, Planner, Recipient
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
@@ -91,6 +93,9 @@ async def insert_attempt(
     conn: Connection, chain: str, lineage_id: UUID, number: int, plan: Plan, raw: bytes | None, height: int,
     now: datetime,
 ) -> None:
-    await conn.execute(
-        SQL["insert_attempt"], lineage_id, number, chain, plan.tx_hash, plan.to_json().decode(), raw, plan.fee,
-        plan.vsize, height, now)
+    try:
+        await conn.execute(
+            SQL["insert_attempt"], lineage_id, number, chain, plan.tx_hash, plan.to_json().decode(), raw, plan.fee,
+            plan.vsize, list(plan.positions), height, now)
+    except asyncpg.UniqueViolationError as problem:
+        raise ConcurrentUpdate("this very transaction is another lineage's") from problem

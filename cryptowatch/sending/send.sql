@@ -24,6 +24,10 @@ RETURNING version
 -- Coins reserved by dead lineages that nobody spent.
 UPDATE coin SET reserved_by = NULL WHERE reserved_by = $1 AND spent_by IS NULL
 
+-- name: forget_unsigned
+-- The plans of a lineage that was given up before anything was signed.
+DELETE FROM attempt WHERE lineage_id = $1 AND raw IS NULL
+
 -- name: open_signed
 -- The newest signed attempt of each lineage that no block holds.
 SELECT DISTINCT ON (a.lineage_id) a.lineage_id, a.number, a.tx_hash, a.raw, a.plan, a.fee, a.vsize,

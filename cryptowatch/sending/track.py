@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
 import msgspec
 import structlog
 
@@ -71,17 +72,25 @@ async def track_block(
         view = TransactionView(
             show_id(Kind.TRANSACTION, row["id"]), chain, "finalized", row["tx_hash"].hex(), row["block_height"])
         events.append(transaction_event("finalized", row["id"], row["version"], view, now))
-    dead = await conn.fetch(SQL["bury_lineages"], chain, final_height, now)
-    # Of a final lineage these are what only an attempt that lost would have used.
-    ended = [row["id"] for row in (*finalized, *dead)]
-    if ended:
-        await conn.execute(SQL["free_coins_of"], ended)
+    dead = await _bury(conn, chain, final_height, now)
     for row in dead:
         view = TransactionView(
             show_id(Kind.TRANSACTION, row["id"]), chain, "dead", None, conflict_tx_hash=row["conflict"].hex())
         events.append(transaction_event("dead", row["id"], row["version"], view, now))
     if events:
         await append_events(conn, events)
+
+
+async def _bury(conn: Connection, chain: str, final_height: int, now: datetime) -> list[asyncpg.Record]:
+    """The lineages that died: by a final conflict, or because they use what such a one would have paid us."""
+    dead: list[asyncpg.Record] = []
+    while rows := await conn.fetch(SQL["bury_lineages"], chain, final_height, now):
+        dead += rows
+        ids = [row["id"] for row in rows]
+        await conn.execute(SQL["free_coins_of"], ids)
+        losers = [(row["tx_hash"], row["conflict"]) for row in await conn.fetch(SQL["attempts_of_lineages"], ids)]
+        await note_lost_parents(conn, chain, max(row["conflict_height"] for row in rows), losers, now)
+    return dead
 
 
 async def _spent(conn: Connection, chain: str, contents: BlockContents, now: datetime) -> list[NewEvent]:
@@ -100,6 +109,9 @@ async def _spent(conn: Connection, chain: str, contents: BlockContents, now: dat
             view = TransactionView(show_id(Kind.TRANSACTION, lineage_id), chain, "confirmed", tx_hash.hex(), height)
             events.append(transaction_event("confirmed", lineage_id, version, view, now))
             winners[lineage_id] = tx_hash
+        elif await conn.fetchval(SQL["is_dead"], lineage_id):
+            # Its payouts may be in another transaction by now.
+            await halt(conn, chain, f"a transaction that was proven dead is in a block: {tx_hash.hex()}", now)
     if winners:
         losers = await conn.fetch(SQL["siblings_of"], list(winners), list(winners.values()))
         await note_lost_parents(conn, chain, height, [(row["tx_hash"], row["winner"]) for row in losers], now)

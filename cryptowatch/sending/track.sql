@@ -19,9 +19,14 @@ SELECT tx_hash, lineage_id FROM attempt WHERE chain = $1 AND tx_hash = ANY($2::b
 
 -- name: confirm_lineage
 -- A block holds one of its attempts.
-UPDATE lineage SET state = 'confirmed', tx_hash = $2, block_height = $3, version = version + 1, updated_at = $4
+UPDATE lineage SET state = 'confirmed', tx_hash = $2, block_height = $3, conflict = NULL, conflict_height = NULL,
+    version = version + 1, updated_at = $4
 WHERE id = $1 AND state = 'open'
 RETURNING version
+
+-- name: is_dead
+-- Whether the lineage was given up for proven dead.
+SELECT state = 'dead' FROM lineage WHERE id = $1
 
 -- name: note_conflict
 -- A block holds a foreign use of one of its inputs.
@@ -51,7 +56,11 @@ RETURNING l.id, l.version, l.tx_hash, l.block_height, a.fee
 -- Dead: a foreign use of one of our inputs is final, so that no attempt of the lineage can ever confirm.
 UPDATE lineage SET state = 'dead', reason = 'conflict_finalized', version = version + 1, updated_at = $3
 WHERE chain = $1 AND state = 'open' AND conflict_height <= $2
-RETURNING id, version, conflict
+RETURNING id, version, conflict, conflict_height
+
+-- name: attempts_of_lineages
+-- Every attempt of lineages that are dead: what they paid us will not exist.
+SELECT a.tx_hash, l.conflict FROM attempt a JOIN lineage l ON l.id = a.lineage_id WHERE l.id = ANY($1::uuid[])
 
 -- name: free_coins_of
 -- Coins reserved by lineages that ended, and not spent.
@@ -73,4 +82,4 @@ RETURNING id, version
 
 -- name: forget_conflicts
 -- Foreign uses in blocks that are being left.
-UPDATE lineage SET conflict = NULL, conflict_height = NULL WHERE chain = $1 AND conflict_height > $2 AND state = 'open'
+UPDATE lineage SET conflict = NULL, conflict_height = NULL WHERE chain = $1 AND conflict_height > $2 AND state <> 'dead'

@@ -24,7 +24,7 @@ from cryptowatch.errors import SignerRefused, SignerUnavailable, SignerWaits
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import append_events
 from cryptowatch.sending.fees import SAT_KVB, beyond_cap, bump_sat_kvb
-from cryptowatch.sending.reserve import CoinRules, Halted, free_coins, insert_attempt, reserve_coins, sending_height
+from cryptowatch.sending.reserve import CoinRules, Halted, insert_attempt, sending_height
 from cryptowatch.sending.track import TransactionView, transaction_event
 from cryptowatch.settings import Fees
 from cryptowatch.signing.families import Sign
@@ -48,7 +48,7 @@ class SendRules:
     coins: CoinRules
     fees: Fees
     bump_after_blocks: int
-    #: How long until the same bytes are sent again: when a node took them, and when none did.
+    #: How long until the same bytes are sent again: when a quorum of nodes took them, and when fewer did.
     rebroadcast_s: float = 30
     retry_s: float = 2
 
@@ -85,12 +85,16 @@ class Sender:
         self._forget({row["tx_hash"] for row in open_signed})
         for row in open_signed:
             done += await self._send(row)
-        stuck = [row for row in open_signed if state["height"] - row["planned_height"] >= self.rules.bump_after_blocks]
+        stuck = [row for row in open_signed if state["height"] - row["planned_height"] >= self._patience(row)]
         if stuck and away is None:
             done += await self._bump_all(stuck, state["height"])
         if away is not None:
             raise away
         return done
+
+    def _patience(self, row: asyncpg.Record) -> int:
+        """Blocks after which an attempt counts as stuck: not before the target that its bid was made for."""
+        return max(self.rules.bump_after_blocks, self.rules.fees.target_blocks[row["priority"]])
 
     async def _sign_all(self) -> int:
         async with connection(self.pool) as conn:
@@ -137,6 +141,8 @@ class Sender:
                 return
             version = await conn.fetchval(SQL["give_up"], lineage_id, f"signer_refused: {reason}", now)
             await conn.execute(SQL["free_coins_of"], lineage_id)
+            # Nothing of it was ever signed: planned again, the very same transaction may be a new lineage's.
+            await conn.execute(SQL["forget_unsigned"], lineage_id)
             view = TransactionView(show_id(Kind.TRANSACTION, lineage_id), self.chain, "dead", None)
             await append_events(conn, [transaction_event("dead", lineage_id, version, view, now)])
 
@@ -145,8 +151,8 @@ class Sender:
             return 0
         answers = await self.nodes.broadcast(row["raw"])
         self._log_answers(row, answers)
-        arrived = any(a.outcome in (BroadcastOutcome.ACCEPTED, BroadcastOutcome.CONFIRMED) for a in answers)
-        pause_s = self.rules.rebroadcast_s if arrived else self.rules.retry_s
+        arrived = sum(a.outcome in (BroadcastOutcome.ACCEPTED, BroadcastOutcome.CONFIRMED) for a in answers)
+        pause_s = self.rules.rebroadcast_s if arrived >= self.nodes.quorum else self.rules.retry_s
         self.again_s[row["tx_hash"]] = self.clock.monotonic_s() + pause_s
         if arrived and row["broadcast_at"] is None:
             await self._mark_broadcast(row)
@@ -189,21 +195,24 @@ class Sender:
         return done
 
     async def _bump(self, row: asyncpg.Record, fee_rate: int) -> int:
-        """A replacement that keeps every input. Signed before it is written: unsigned it would block a later one."""
+        """A replacement that pays more from its change. Signed before it is written: unsigned it would block a later one.
+
+        It has the very inputs of the first attempt, no more: whatever loses one of them has killed all attempts, and a
+        lineage that is dead can then not confirm by an older one (P3).
+        """
         lineage_id, old = row["lineage_id"], self.planner.read(row["plan"].encode())
         try:
             async with transaction(self.pool) as conn:
                 height = await sending_height(conn, self.chain)
-                coins = await free_coins(conn, self.chain, height, self.rules.coins)
-            new = await asyncio.to_thread(self.planner.bump, old, coins, fee_rate)
+            new = await asyncio.to_thread(self.planner.bump, old, (), fee_rate)
             if isinstance(new, Insufficient):
-                log.warning("no coins to raise the fee with", chain=self.chain, missing_base_units=new.missing)
+                log.warning("no change left to raise the fee with", chain=self.chain, missing_base_units=new.missing)
                 return 0
-            assert set(old.resources) <= set(new.resources), "a replacement keeps every input"
+            assert set(old.resources) == set(new.resources), "a replacement keeps every input"
             raw = await self._signed(new, lineage_id)
             async with transaction(self.pool) as conn:
                 await sending_height(conn, self.chain)
-                await self._store_bump(conn, row, old, new, raw, height)
+                await self._store_bump(conn, row, new, raw, height)
         except Halted:
             return 0
         except SignerRefused as refusal:
@@ -212,15 +221,12 @@ class Sender:
         return 1
 
     async def _store_bump(
-        self, conn: Connection, row: asyncpg.Record, old: Plan, new: Plan, raw: bytes, height: int,
+        self, conn: Connection, row: asyncpg.Record, new: Plan, raw: bytes, height: int,
     ) -> None:
         lineage_id, now = row["lineage_id"], self.clock.now()
         locked = await conn.fetchrow(SQL["lock_open_lineage"], lineage_id)
         if locked is None or locked["attempts"] != row["attempts"]:
             return
-        added = [resource for resource in new.resources if resource not in set(old.resources)]
-        if added:
-            await reserve_coins(conn, self.chain, added, lineage_id)
         await insert_attempt(conn, self.chain, lineage_id, row["attempts"] + 1, new, raw, height, now)
         version = await conn.fetchval(SQL["add_attempt"], lineage_id, now)
         await self._tell(conn, "stuck", lineage_id, version, row["tx_hash"])

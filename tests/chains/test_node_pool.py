@@ -298,14 +298,14 @@ async def test_a_slow_node_still_gets_the_bytes_after_the_others_answered() -> N
     assert nodes[0].received == [b"raw"]
 
 
-async def test_fees_are_the_lower_median_and_the_highest_floor() -> None:
+async def test_p5_fees_are_what_a_quorum_says_and_no_single_node_moves_them() -> None:
     nodes = three()
     for node, rate, floor in zip(nodes, (1_000, 9_000_000, 3_000), (100, 1_000, 500), strict=True):
         node.market = FeeMarket({2: rate}, floor)
-    assert await pool_of(nodes).fee_market() == FeeMarket({2: 3_000}, 1_000)
+    assert await pool_of(nodes).fee_market() == FeeMarket({2: 3_000}, 500)
     nodes[2].market = FeeMarket({}, 0)
     nodes[0].market = FeeMarket({2: 1_000, 6: 500}, 0)
-    assert await pool_of(nodes).fee_market() == FeeMarket({2: 1_000, 6: 500}, 1_000)
+    assert await pool_of(nodes).fee_market() == FeeMarket({2: 1_000}, 0)
 
 
 async def test_every_request_is_told_to_the_observer_with_its_failure() -> None:

@@ -9,10 +9,19 @@ from tests.support.running import FINAL, Site, sat, strangers_address
 from tests.support.spending import wallet_coins
 
 BUMP_AFTER = 2
-IMPATIENT: dict[str, Any] = {"chains": {"bitcoin": {"wallet": {"bump_after_blocks": BUMP_AFTER}}}}
+#: A payout is stuck when the target of its bid has passed as well.
+_TARGETS = dict.fromkeys(("economy", "normal", "urgent"), BUMP_AFTER)
+IMPATIENT: dict[str, Any] = {
+    "chains": {"bitcoin": {"fees": {"target_blocks": _TARGETS}, "wallet": {"bump_after_blocks": BUMP_AFTER}}}
+}
 #: The bid is 5 sat/vB on a chain that knows no fees; a replacement would have to bid more than this.
 AT_THE_CAP: dict[str, Any] = {
-    "chains": {"bitcoin": {"fees": {"cap_sat_vb": 6}, "wallet": {"bump_after_blocks": BUMP_AFTER}}}
+    "chains": {
+        "bitcoin": {
+            "fees": {"cap_sat_vb": 6, "target_blocks": _TARGETS},
+            "wallet": {"bump_after_blocks": BUMP_AFTER},
+        }
+    }
 }
 
 
@@ -54,7 +63,7 @@ async def test_a_stuck_payout_is_replaced_by_one_that_keeps_every_input_and_pays
     await site.start()
     withdrawal = await stuck(site, sat("0.35"), address, "0.2", "0.2")
     [(old_fee, old), (new_fee, new)] = await attempts(site)
-    assert coins_of(old) <= coins_of(new)
+    assert coins_of(old) == coins_of(new)
     assert new_fee >= old_fee + new.vsize
     assert not await site.is_pending(old.txid.hex())
     await site.finished(withdrawal)
@@ -105,24 +114,36 @@ async def test_a_payout_that_stays_stuck_is_raised_again_and_all_attempts_share_
     await assert_balanced(site)
 
 
-async def test_when_the_older_attempt_is_mined_the_payee_is_paid_once_and_added_coins_are_free_again(
+async def test_when_the_older_attempt_is_mined_the_payee_is_paid_once(make_site: MakeSite) -> None:
+    site, address = await make_site(**IMPATIENT), strangers_address()
+    await site.start()
+    withdrawal = await stuck(site, sat("0.2"), address, "0.5")
+    row = await site.pool.fetchval("SELECT raw FROM attempt WHERE number = 1")
+    await site.mine_only([row.hex()])
+    await site.reaches(withdrawal, "confirmed")
+    [(_, old), _] = await attempts(site)
+    assert (await site.withdrawal(withdrawal))["tx_hash"] == old.txid.hex()
+    await site.mine(FINAL)
+    await site.reaches(withdrawal, "finalized")
+    assert await paid_to(site, address) == [sat("0.2")]
+    await assert_balanced(site)
+
+
+async def test_a_payout_without_change_is_not_raised_with_coins_that_its_first_attempt_had_not(
     make_site: MakeSite,
 ) -> None:
     site, address = await make_site(**IMPATIENT), strangers_address()
     await site.start()
-    # All of one coin but its fee: there is no change to raise the fee from, a second coin must join.
-    amount = sat("0.1") - 600
-    withdrawal = await stuck(site, amount, address, "0.1", "0.2")
-    [(_, old), (_, new)] = await attempts(site)
-    assert len(coins_of(old)) == 1
-    assert coins_of(old) < coins_of(new)
-    row = await site.pool.fetchval("SELECT raw FROM attempt WHERE number = 1")
-    await site.mine_only([row.hex()])
-    await site.reaches(withdrawal, "confirmed")
-    assert (await site.withdrawal(withdrawal))["tx_hash"] == old.txid.hex()
-    await site.mine(FINAL)
-    await site.reaches(withdrawal, "finalized")
-    assert await paid_to(site, address) == [amount]
+    player = await site.rich_player("0.1", "0.2")
+    # All of one coin but its fee: there is no change to raise the fee from.
+    withdrawal = await player.withdraw(sat("0.1") - 600, address)
+    await site.sent(withdrawal)
+    await site.mine_empty(2 * BUMP_AFTER)
+    await site.polled(10)
+    [(_, only)] = await attempts(site)
+    assert len(coins_of(only)) == 1
+    await site.finished(withdrawal)
+    assert await paid_to(site, address) == [sat("0.1") - 600]
     assert len(await wallet_coins(site, "reserved_by IS NULL AND spent_by IS NULL")) == 1
     await assert_balanced(site)
 

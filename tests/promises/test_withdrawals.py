@@ -216,7 +216,7 @@ async def test_the_signers_hourly_limit_is_waited_out_and_refuses_nobody(make_si
 async def test_a_withdrawal_beyond_the_wallets_coins_does_not_hold_up_smaller_ones(
     make_site: MakeSite,
 ) -> None:
-    site = await make_site(chains={"bitcoin": {"batching": {"count_max": 3, "wait_max_s": 3600}}})
+    site = await make_site(chains={"bitcoin": {"batching": {"count_max": 2, "wait_max_s": 3600}}})
     await site.start()
     # The casino owes more than the wallet holds, as when most of the money is in cold storage.
     winner, player = await site.rich_player("0.001"), await site.rich_player("0.5")

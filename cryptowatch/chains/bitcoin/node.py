@@ -32,6 +32,7 @@ FEE_TARGETS = (1, 2, 3, 6, 12, 24, 72, 144)
 FETCHED_MAX = 5000
 _BATCH = 500
 _SATOSHI_PER_BITCOIN = 100_000_000
+_BITCOIN_MAX = 21_000_000
 
 # rpc/protocol.h
 _MISC_ERROR = -1
@@ -65,7 +66,7 @@ class BitcoinNode:
         info = self._typed(await self._rpc.call("getblockchaininfo"), dict)
         if info.get("chain") != self._chain_name:
             raise NodeLied(self.name, f"serves network {info.get('chain')!r}, not {self._chain_name!r}")
-        return self._typed(info.get("blocks"), int), self._hash(info.get("bestblockhash"))
+        return self._index(info.get("blocks")), self._hash(info.get("bestblockhash"))
 
     async def hash_at(self, height: int) -> bytes | None:
         """The hash on the node's best chain at the height; None above its head."""
@@ -105,7 +106,7 @@ class BitcoinNode:
             ]
             for entry in self._typed(await self._rpc.call("gettxspendingprevout", outpoints), list):
                 if "spendingtxid" in self._typed(entry, dict):
-                    index = self._typed(entry.get("vout"), int)
+                    index = self._index(entry.get("vout"))
                     resource = self._hash(entry.get("txid")) + index.to_bytes(4, "big")
                     found[resource] = self._hash(entry["spendingtxid"])
         return found
@@ -184,12 +185,19 @@ class BitcoinNode:
         except ValueError:
             raise NodeUnavailable(self.name, "an answer that should be hex is not") from None
 
+    def _index(self, value: object) -> int:
+        """A height or the index of an output."""
+        number = self._typed(value, int)
+        if not 0 <= number < 1 << 31:
+            raise NodeUnavailable(self.name, "a height or index beyond reason")
+        return number
+
     def _rate(self, bitcoin_per_1000_vb: object) -> int:
         if not isinstance(bitcoin_per_1000_vb, Decimal | int):
             raise NodeUnavailable(self.name, "an answer that should be a fee rate is none")
-        rate = Decimal(bitcoin_per_1000_vb) * _SATOSHI_PER_BITCOIN
-        if not 0 <= rate < 1 << 62:
+        if not 0 <= bitcoin_per_1000_vb < _BITCOIN_MAX:
             raise NodeUnavailable(self.name, "a fee rate beyond reason")
+        rate = Decimal(bitcoin_per_1000_vb) * _SATOSHI_PER_BITCOIN
         return int(rate.to_integral_value(ROUND_CEILING))
 
     def _typed(self, value: Any, kind: type[_T]) -> _T:

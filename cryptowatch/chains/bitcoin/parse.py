@@ -104,7 +104,10 @@ def parse_block(raw: bytes, block_hash: bytes) -> tuple[Header, Transactions]:
     header = parse_header(raw[:HEADER_BYTES])
     if header.hash != block_hash:
         raise MalformedData("the header does not hash to the block's hash")
-    count, position = _number(raw, HEADER_BYTES)
+    try:
+        count, position = _number(raw, HEADER_BYTES)
+    except (IndexError, struct.error) as problem:
+        raise MalformedData("the block is cut short") from problem
     if not 0 < count <= BLOCK_BYTES_MAX // 60:
         raise MalformedData("an impossible number of transactions")
     transactions = _parse_all(raw, position, count)

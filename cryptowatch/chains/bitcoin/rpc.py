@@ -74,7 +74,11 @@ class RpcClient:
         answers = self._decode(await self._post("/", requests), "batch")
         if not isinstance(answers, list):
             raise NodeUnavailable(self.node, "batch: the answer is no list")
-        by_number = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
+        by_number = {
+            answer["id"]: answer
+            for answer in answers
+            if isinstance(answer, dict) and isinstance(answer.get("id"), int)
+        }
         return [self._result(by_number.get(number), method) for number, (method, _) in enumerate(calls)]
 
     async def rest(self, path: str) -> bytes | None:
@@ -162,7 +166,7 @@ class RpcClient:
     def _decode(self, body: bytes, method: str) -> Any:
         try:
             return _decoder.decode(body)
-        except (msgspec.DecodeError, ValueError, ArithmeticError):
+        except (msgspec.DecodeError, ValueError, ArithmeticError, RecursionError):
             raise NodeUnavailable(self.node, f"{method}: the answer is no JSON") from None
 
     def _result(self, answer: Any, method: str) -> Any | NodeRejected:

@@ -21,6 +21,8 @@ CREATE TABLE chain (
     halted_at   timestamptz,
     -- A person's word that a reorg below finality may be followed; used once.
     reorg_accepted_at timestamptz,
+    -- Counts rescans: a watcher whose memory is older reads anew what is ours.
+    rescans     integer NOT NULL DEFAULT 0,
     -- Counts the chain's own events (halted, resumed, reorged), not its blocks.
     version     integer NOT NULL DEFAULT 0,
     updated_at  timestamptz NOT NULL,

@@ -35,6 +35,8 @@ CREATE TABLE attempt (
     raw         bytea,
     fee         numeric(78, 0) NOT NULL CHECK (fee > 0),
     vsize       integer NOT NULL CHECK (vsize > 0),
+    -- Where each recipient stands, in the order of the batch: a replacement without change moves them.
+    positions   integer[] NOT NULL,
     planned_height bigint NOT NULL,
     created_at  timestamptz NOT NULL,
     broadcast_at timestamptz,
@@ -82,6 +84,8 @@ CREATE TABLE withdrawal (
     requested_by text NOT NULL,
     lineage_id  uuid REFERENCES lineage,
     tx_hash     bytea,
+    -- Its place in the batch (from 1), and that of its output in the transaction (from 0).
+    batch_place integer,
     position    integer,
     version     integer NOT NULL,
     created_at  timestamptz NOT NULL,

@@ -1,0 +1,90 @@
+"""When a batch of payouts leaves, who is in it, and that nobody waits for ever."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import hypothesis.strategies as st
+from hypothesis import given
+
+from cryptowatch.payouts.batching import Queued, due_batch
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+COUNT_MAX, WAIT_MAX_S = 5, 30.0
+
+
+def waiting(*ages_s: float, priority: str = "normal", amount: int = 10) -> list[Queued]:
+    return [
+        Queued(UUID(int=number), priority, NOW - timedelta(seconds=age_s), amount)
+        for number, age_s in enumerate(ages_s)
+    ]
+
+
+def due(queue: list[Queued], amount_max: int | None = None) -> list[int]:
+    chosen = due_batch(queue, NOW, count_max=COUNT_MAX, wait_max_s=WAIT_MAX_S, amount_max=amount_max)
+    return [item.int for item in chosen]
+
+
+def test_an_empty_queue_sends_nothing() -> None:
+    assert due([]) == []
+
+
+def test_a_batch_leaves_when_the_oldest_waited_long_enough_and_not_before() -> None:
+    assert due(waiting(29.9, 1)) == []
+    assert due(waiting(30, 1)) == [0, 1]
+
+
+def test_a_full_batch_leaves_at_once_and_one_less_waits() -> None:
+    assert due(waiting(*[1] * (COUNT_MAX - 1))) == []
+    assert due(waiting(*[1] * COUNT_MAX)) == [0, 1, 2, 3, 4]
+
+
+def test_an_urgent_withdrawal_leaves_at_once_and_takes_others_along() -> None:
+    urgent = Queued(UUID(int=9), "urgent", NOW, 10)
+    assert due([*waiting(1, 2), urgent]) == [9, 1, 0]
+    assert due(waiting(1, 2, priority="economy")) == []
+
+
+def test_the_oldest_go_first_when_not_all_fit() -> None:
+    assert due(waiting(31, 36, 32, 35, 33, 34)) == [1, 3, 5, 4, 2]
+
+
+def test_a_batch_pays_no_more_than_the_signer_allows_and_smaller_ones_fill_it_up() -> None:
+    queue = [
+        Queued(UUID(int=number), "normal", NOW - timedelta(seconds=40 - number), amount)
+        for number, amount in enumerate([60, 50, 30, 10])
+    ]
+    assert due(queue, amount_max=100) == [0, 2, 3]
+
+
+def test_one_that_is_too_large_for_the_signer_goes_alone_so_that_a_person_hears_of_it() -> None:
+    assert due([*waiting(40, amount=200), *waiting(39)], amount_max=100)[:1] == [0]
+
+
+queues = st.lists(
+    st.builds(
+        Queued,
+        st.uuids(),
+        st.sampled_from(["urgent", "normal", "economy"]),
+        st.floats(0, 100).map(lambda age_s: NOW - timedelta(seconds=age_s)),
+        st.integers(1, 100),
+    ),
+    max_size=20,
+    unique_by=lambda item: item.id,
+)
+
+
+@given(queues, st.none() | st.integers(1, 300))
+def test_a_batch_is_bounded_and_the_first_in_line_is_in_it(
+    queue: list[Queued], amount_max: int | None
+) -> None:
+    chosen = due_batch(queue, NOW, count_max=COUNT_MAX, wait_max_s=WAIT_MAX_S, amount_max=amount_max)
+    by_id = {item.id: item for item in queue}
+    assert len(set(chosen)) == len(chosen) <= COUNT_MAX
+    assert set(chosen) <= by_id.keys()
+    if chosen:
+        first = min(queue, key=lambda item: (item.priority != "urgent", item.queued_at, item.id))
+        assert chosen[0] == first.id
+        assert amount_max is None or len(chosen) == 1 or sum(by_id[i].amount for i in chosen) <= amount_max
+    else:
+        assert all(item.priority != "urgent" for item in queue)
+        assert all((NOW - item.queued_at).total_seconds() < WAIT_MAX_S for item in queue)

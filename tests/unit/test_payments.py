@@ -1,0 +1,164 @@
+"""The payment planner: everybody gets theirs, replacements keep every input, plans survive the disk."""
+
+import functools
+
+import hypothesis.strategies as st
+import msgspec
+import pytest
+from hypothesis import assume, given, settings
+
+from cryptowatch.chains.bitcoin.payments import BitcoinPlan, BitcoinPlanner
+from cryptowatch.chains.bitcoin.sizes import dust_limit
+from cryptowatch.chains.bitcoin.transaction import read_transaction
+from cryptowatch.chains.port import Coin, Insufficient, Recipient
+from cryptowatch.money import BaseUnits
+from cryptowatch.signing.bitcoin import sign
+from cryptowatch.signing.messages import KeyPath
+from tests.support.wallet import ACCOUNTS
+
+PLANNER = BitcoinPlanner(long_term_fee_rate=10_000)
+#: One relay increment per virtual byte (BIP125 rule 4).
+INCREMENT = 1
+
+
+@functools.cache
+def script_at(scheme: int, branch: int, index: int) -> bytes:
+    return ACCOUNTS.key(KeyPath("bip84" if scheme == 84 else "bip86", 1 if branch else 0, index)).script
+
+
+def coin(number: int, amount: int, scheme: int = 84) -> Coin:
+    path = (scheme, 0, number)
+    return Coin(bytes([number]) * 32 + bytes(4), BaseUnits(amount), script_at(*path), path)
+
+
+CHANGE = Coin(b"", BaseUnits(0), script_at(84, 1, 7), (84, 1, 7))
+coins = st.lists(
+    st.tuples(st.integers(1_000, 10**8), st.sampled_from([84, 86])), min_size=1, max_size=12
+).map(lambda found: [coin(number, amount, scheme) for number, (amount, scheme) in enumerate(found)])
+recipients = st.lists(
+    st.builds(
+        Recipient,
+        st.sampled_from([b"\x00\x14" + b"\x11" * 20, b"\x51\x20" + b"\x22" * 32, b"\x00\x20" + b"\x33" * 32]),
+        st.integers(600, 3 * 10**7).map(BaseUnits),
+    ),
+    min_size=1,
+    max_size=10,
+)
+rates = st.integers(1_000, 100_000)
+seeds = st.integers(0, 2**64 - 1)
+
+
+def planned(
+    offered: list[Coin], payees: list[Recipient], rate: int, seed: int = 1
+) -> BitcoinPlan | Insufficient:
+    return PLANNER.plan(offered, payees, CHANGE, rate, seed)
+
+
+def check(plan: BitcoinPlan, offered: list[Coin], payees: list[Recipient], rate: int) -> None:
+    """What holds of every plan, first or bumped."""
+    known = {one.resource: one for one in offered}
+    used = [known[resource] for resource in plan.resources]
+    outputs = plan.transaction.outputs
+    assert len(set(plan.resources)) == len(plan.resources)
+    assert [one.key_path for one in used] == list(plan.input_paths)
+    assert sum(one.amount for one in used) == sum(output.amount for output in outputs) + plan.fee
+    paid = [Recipient(outputs[place].script, outputs[place].amount) for place in plan.positions]
+    assert paid == payees
+    assert len(outputs) == len(payees) + (plan.change_position is not None)
+    if plan.change_position is not None:
+        assert plan.change_position not in plan.positions
+        change = outputs[plan.change_position]
+        assert change.script == CHANGE.destination
+        assert change.amount >= dust_limit(change.script)
+    assert plan.fee * 1000 >= rate * plan.vsize
+    assert PLANNER.read(plan.to_json()) == plan
+
+
+@settings(deadline=None)
+@given(coins, recipients, rates, seeds)
+def test_a_plan_pays_everybody_exactly_and_the_fee_it_says(
+    offered: list[Coin], payees: list[Recipient], rate: int, seed: int
+) -> None:
+    plan = planned(offered, payees, rate, seed)
+    if isinstance(plan, Insufficient):
+        assert plan.missing > 0
+        most = sum(one.amount for one in offered)
+        assert most < sum(payee.amount for payee in payees) + rate * (100 * len(offered) + 500) // 1000 * 4
+        return
+    check(plan, offered, payees, rate)
+    assert planned(offered, payees, rate, seed) == plan
+
+
+@settings(deadline=None, max_examples=30)
+@given(coins, recipients, rates)
+def test_what_is_signed_is_what_was_planned_and_no_larger(
+    offered: list[Coin], payees: list[Recipient], rate: int
+) -> None:
+    plan = planned(offered, payees, rate)
+    assume(isinstance(plan, BitcoinPlan))
+    assert isinstance(plan, BitcoinPlan)
+    keys = [
+        ACCOUNTS.key(KeyPath("bip84" if scheme == 84 else "bip86", 1 if branch else 0, index))
+        for scheme, branch, index in plan.input_paths
+    ]
+    signed = read_transaction(sign(plan.transaction, keys))
+    assert signed.txid == plan.tx_hash
+    assert signed.vsize <= plan.vsize
+
+
+@settings(deadline=None)
+@given(coins, recipients, rates, st.lists(st.integers(0, 50_000), min_size=1, max_size=3))
+def test_a_replacement_keeps_every_input_and_payment_and_pays_what_nodes_relay(
+    offered: list[Coin], payees: list[Recipient], rate: int, raises: list[int]
+) -> None:
+    plan = planned(offered, payees, rate)
+    assume(isinstance(plan, BitcoinPlan))
+    assert isinstance(plan, BitcoinPlan)
+    for more in raises:
+        rate += more
+        free = [one for one in offered if one.resource not in plan.resources]
+        bumped = PLANNER.bump(PLANNER.read(plan.to_json()), free, rate)
+        if isinstance(bumped, Insufficient):
+            assert bumped.missing > 0
+            return
+        assert set(plan.resources) <= set(bumped.resources)
+        assert bumped.fee >= plan.fee + INCREMENT * bumped.vsize
+        assert bumped.tx_hash != plan.tx_hash
+        assert (bumped.change_script, bumped.change_path) == (plan.change_script, plan.change_path)
+        check(bumped, offered, payees, rate)
+        plan = bumped
+
+
+def test_a_replacement_takes_its_fee_from_the_change() -> None:
+    plan = planned([coin(1, 10**8)], [Recipient(b"\x00\x14" + bytes(20), BaseUnits(10**7))], 5_000)
+    assert isinstance(plan, BitcoinPlan)
+    bumped = PLANNER.bump(plan, [coin(2, 10**8)], 10_000)
+    assert isinstance(bumped, BitcoinPlan)
+    assert bumped.resources == plan.resources
+
+
+def test_a_replacement_without_change_takes_another_coin_or_says_what_is_missing() -> None:
+    payee = Recipient(b"\x00\x14" + bytes(20), BaseUnits(10**7 - 600))
+    plan = planned([coin(1, 10**7)], [payee], 5_000)
+    assert isinstance(plan, BitcoinPlan)
+    assert plan.change_position is None
+    bumped = PLANNER.bump(plan, [coin(2, 10**6)], 10_000)
+    assert isinstance(bumped, BitcoinPlan)
+    assert set(bumped.resources) == {coin(1, 1).resource, coin(2, 1).resource}
+    short = PLANNER.bump(plan, [], 10_000)
+    assert isinstance(short, Insufficient)
+    assert short.missing > 0
+
+
+def test_the_change_stands_anywhere_and_the_positions_follow_it() -> None:
+    payees = [Recipient(bytes([0, 20]) + bytes([number]) * 20, BaseUnits(10**6)) for number in range(4)]
+    plans = [planned([coin(1, 10**8)], payees, 5_000, seed) for seed in range(60)]
+    places = {plan.change_position for plan in plans if isinstance(plan, BitcoinPlan)}
+    assert places == {0, 1, 2, 3, 4}
+
+
+def test_a_document_that_no_plan_wrote_is_refused() -> None:
+    with pytest.raises(msgspec.DecodeError):
+        PLANNER.read(b"{")
+    with pytest.raises(msgspec.ValidationError):
+        PLANNER.read(b"{}")
