@@ -70,7 +70,9 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
         pool = await stack.enter_async_context(open_database(settings))
         chains = {name: connect(name, chain) for name, chain in settings.chains.items()}
         nodes = {
-            name: node_pool(chain, clock, chain_instruments(name, metrics, clock)) for name, chain in chains.items()}
+            name: node_pool(chain, clock, chain_instruments(name, metrics, clock))
+            for name, chain in chains.items()
+        }
         for opened in nodes.values():
             stack.push_async_callback(opened.close)
         async with asyncio.TaskGroup() as tasks:
@@ -85,12 +87,22 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                 reconciler = Reconciler(pool, clock, partial(show_position, metrics))
                 plant.loop("reconciliation", reconciler.step, settings.treasury.reconcile_interval_s)
             if "webhooks" in roles:
-                tasks.create_task(run_webhooks(
-                    pool, settings.webhooks, clock, metrics.webhooks, metrics.database, Random().random))
+                tasks.create_task(
+                    run_webhooks(
+                        pool,
+                        settings.webhooks,
+                        clock,
+                        metrics.webhooks,
+                        metrics.database,
+                        Random().random,  # noqa: S311 - jitter
+                    )
+                )
             if "api" not in roles and settings.telemetry.metrics_port is not None:
                 start_http_server(settings.telemetry.metrics_port, settings.api.host, metrics.registry)
             if "api" in roles:
-                await stack.enter_async_context(_api(plant, settings, chains, nodes if "watch" in roles else {}))
+                await stack.enter_async_context(
+                    _api(plant, settings, chains, nodes if "watch" in roles else {})
+                )
             log.info("started", roles=list(roles), chains=list(chains))
 
 
@@ -114,10 +126,15 @@ async def open_database(settings: Settings) -> AsyncIterator[Pool]:
         if settings.database.migrate:
             for name in await asyncio.to_thread(migrate, dsn):
                 log.info("migrated", migration=name)
-        yield await stack.enter_async_context(open_pool(
-            dsn, application_name="cryptowatch", size_max=settings.database.pool_size,
-            statement_timeout_s=settings.database.statement_timeout_s,
-            lock_timeout_s=settings.database.lock_timeout_s))
+        yield await stack.enter_async_context(
+            open_pool(
+                dsn,
+                application_name="cryptowatch",
+                size_max=settings.database.pool_size,
+                statement_timeout_s=settings.database.statement_timeout_s,
+                lock_timeout_s=settings.database.lock_timeout_s,
+            )
+        )
 
 
 class _Plant:
@@ -133,8 +150,15 @@ class _Plant:
 def node_pool(chain: ConnectedChain, clock: Clock, instruments: ChainInstruments | None) -> NodePool:
     settings = chain.settings
     return NodePool(
-        chain.chain, chain.nodes, quorum=settings.quorum, clock=clock, lag_blocks_max=settings.lag_blocks_max,
-        quarantine_s=settings.quarantine_s, observer=instruments, fork_search_depth_max=settings.reorg_depth_max)
+        chain.chain,
+        chain.nodes,
+        quorum=settings.quorum,
+        clock=clock,
+        lag_blocks_max=settings.lag_blocks_max,
+        quarantine_s=settings.quarantine_s,
+        observer=instruments,
+        fork_search_depth_max=settings.reorg_depth_max,
+    )
 
 
 async def _watch(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> None:
@@ -143,11 +167,20 @@ async def _watch(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> None:
     instruments = chain_instruments(name, plant.metrics, plant.clock)
     rules, watchlist = chain_rules(name, settings), ChainWatchList(name)
     watcher = Watcher(
-        rules, nodes, plant.pool, plant.clock, watchlist, start_height=settings.start_height,
-        reorg_depth_max=settings.reorg_depth_max, fetch_ahead=settings.block_fetch_ahead,
-        observe=instruments.on_applied)
+        rules,
+        nodes,
+        plant.pool,
+        plant.clock,
+        watchlist,
+        start_height=settings.start_height,
+        reorg_depth_max=settings.reorg_depth_max,
+        fetch_ahead=settings.block_fetch_ahead,
+        observe=instruments.on_applied,
+    )
     pending = PendingObserver(rules, nodes, plant.pool, plant.clock, watchlist)
-    sources = [AddressSource(name, scheme, chain.xpubs[scheme], derive) for scheme, derive in chain.derive.items()]
+    sources = [
+        AddressSource(name, scheme, chain.xpubs[scheme], derive) for scheme, derive in chain.derive.items()
+    ]
 
     async def derive() -> int:
         for source in sources:
@@ -182,27 +215,54 @@ def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodeP
         outputs = min(batching.count_max, max(1, policy.outputs_max - 1))
         batching = batching.model_copy(update={"count_max": outputs})
     payouts = PayoutWorker(
-        name, nodes, plant.pool, plant.clock, chain.planner,
-        PayoutRules(coins, own.fees, batching, decimals, _signers_amount_max(settings, name)), _entropy, instruments)
+        name,
+        nodes,
+        plant.pool,
+        plant.clock,
+        chain.planner,
+        PayoutRules(coins, own.fees, batching, decimals, _signers_amount_max(settings, name)),
+        _entropy,
+        instruments,
+    )
     sign = signing_for(own.family, SignerClient(settings.signer.socket, settings.signer.timeout_s), name)
     sender = Sender(
-        name, nodes, plant.pool, plant.clock, chain.planner, sign,
-        SendRules(coins, own.fees, own.wallet.bump_after_blocks), instruments)
+        name,
+        nodes,
+        plant.pool,
+        plant.clock,
+        chain.planner,
+        sign,
+        SendRules(coins, own.fees, own.wallet.bump_after_blocks),
+        instruments,
+    )
     plant.loop(f"payouts:{name}", payouts.step, _SENDING_INTERVAL_S)
     plant.loop(f"sender:{name}", sender.step, _SENDING_INTERVAL_S)
 
 
 @asynccontextmanager
 async def _api(
-    plant: _Plant, settings: Settings, chains: Mapping[str, ConnectedChain], nodes: Mapping[str, NodePool],
+    plant: _Plant,
+    settings: Settings,
+    chains: Mapping[str, ConnectedChain],
+    nodes: Mapping[str, NodePool],
 ) -> AsyncIterator[None]:
     """Serves until the end, then answers what it has begun to answer."""
-    runner = web.AppRunner(create_app(Services(
-        pool=plant.pool, settings=settings, clock=plant.clock, metrics=plant.metrics,
-        read_address={name: chain.read_address for name, chain in chains.items()},
-        schemes={name: chain.scheme for name, chain in chains.items()},
-        node_statuses={name: node_pool.statuses for name, node_pool in nodes.items()},
-        random_bytes=os.urandom)), access_log=None, shutdown_timeout=settings.api.request_timeout_s)
+    runner = web.AppRunner(
+        create_app(
+            Services(
+                pool=plant.pool,
+                settings=settings,
+                clock=plant.clock,
+                metrics=plant.metrics,
+                read_address={name: chain.read_address for name, chain in chains.items()},
+                schemes={name: chain.scheme for name, chain in chains.items()},
+                node_statuses={name: node_pool.statuses for name, node_pool in nodes.items()},
+                random_bytes=os.urandom,
+            )
+        ),
+        access_log=None,
+        shutdown_timeout=settings.api.request_timeout_s,
+    )
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.api.host, settings.api.port)

@@ -43,7 +43,8 @@ class ChainInstruments:
         self.catch_up.applied(blocks_to_go)
         chains.scan_lag_blocks.labels(self.chain).set(blocks_to_go)
         chains.scan_lag_seconds.labels(self.chain).set(
-            0 if blocks_to_go == 0 else _age_s(applied.block_time, now))
+            0 if blocks_to_go == 0 else _age_s(applied.block_time, now)
+        )
         for c in applied.changes:
             for state in c.passed:
                 self.metrics.deposits.entered.labels(self.chain, c.record.asset, state).inc()
@@ -65,7 +66,9 @@ class ChainInstruments:
         self.metrics.payouts.fee_rate_bid.labels(self.chain).set(fee_rate)
         self.metrics.payouts.fee_rate_market.labels(self.chain).set(market_rate)
 
-    def on_withdrawal(self, asset: str, state: str, requested_at: datetime, broadcast_at: datetime | None) -> None:
+    def on_withdrawal(
+        self, asset: str, state: str, requested_at: datetime, broadcast_at: datetime | None
+    ) -> None:
         """A withdrawal entered a state that a block gave it."""
         payouts = self.metrics.payouts
         payouts.entered.labels(self.chain, asset, state).inc()

@@ -15,19 +15,23 @@ from cryptowatch.errors import ConcurrentUpdate, Temporary
 
 log = structlog.get_logger(__name__)
 
-_BACKOFF_MAX_S = 15.0
+_BACKOFF_MAX_S = 3.0
 
 #: Told the error's class name at each failure, and None when the step works again.
 ObserveFailure = Callable[[str, str | None], None]
 
 
 async def run_forever(
-    name: str, step: Callable[[], Awaitable[int]], *, interval_s: float, clock: Clock,
+    name: str,
+    step: Callable[[], Awaitable[int]],
+    *,
+    interval_s: float,
+    clock: Clock,
     observe_failure: ObserveFailure = lambda name, error: None,
 ) -> None:
     """Call `step` for ever: again at once while it says it did something, else after `interval_s`.
 
-    Backs off up to 15 s while it fails. The first and each new kind of failure is logged, not every repetition.
+    Backs off up to 3 s while it fails. The first and each new kind of failure is logged, not every repetition.
     """
     failing: str | None = None
 
@@ -43,8 +47,10 @@ async def run_forever(
     while True:
         done = 0
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type((Temporary, ConcurrentUpdate)), sleep=clock.sleep,
-            wait=wait_random_exponential(multiplier=0.1, max=_BACKOFF_MAX_S), before_sleep=told,
+            retry=retry_if_exception_type((Temporary, ConcurrentUpdate)),
+            sleep=clock.sleep,
+            wait=wait_random_exponential(multiplier=0.1, max=_BACKOFF_MAX_S),
+            before_sleep=told,
         ):
             with attempt:
                 done = await step()

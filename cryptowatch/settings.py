@@ -163,9 +163,13 @@ class AssetSettings(Section):
 
     @model_validator(mode="after")
     def _amounts(self) -> "AssetSettings":
-        named = {key: getattr(self, key) for key in
-                 ("deposit_min", "withdrawal_min", "withdrawal_max", "withdrawal_fee")}
-        named |= {f"tiers[{n}].up_to": tier.up_to for n, tier in enumerate(self.tiers) if tier.up_to is not None}
+        named = {
+            key: getattr(self, key)
+            for key in ("deposit_min", "withdrawal_min", "withdrawal_max", "withdrawal_fee")
+        }
+        named |= {
+            f"tiers[{n}].up_to": tier.up_to for n, tier in enumerate(self.tiers) if tier.up_to is not None
+        }
         values = {}
         for key, text in named.items():
             try:
@@ -188,8 +192,11 @@ class Fees(Section):
     fallback_sat_vb: Count = 5
     #: What spending a coin costs at quiet times: above it coin selection spares inputs, below it tidies up.
     long_term_sat_vb: Count = 10
-    target_blocks: Mapping[Literal["economy", "normal", "urgent"], Count] = {"economy": 24, "normal": 6, "urgent": 2}
-
+    target_blocks: Mapping[Literal["economy", "normal", "urgent"], Count] = {
+        "economy": 24,
+        "normal": 6,
+        "urgent": 2,
+    }
 
     @model_validator(mode="after")
     def _ordered(self) -> "Fees":
@@ -249,7 +256,9 @@ class ChainSettings(Section):
             raise ValueError(f"assets: the chain's own asset {self.asset} is missing")
         own = self.assets[self.asset]
         if parse_amount(own.withdrawal_min, own.decimals) < _DUST_MAX_SAT:
-            raise ValueError(f"assets.{self.asset}.withdrawal_min: below {_DUST_MAX_SAT} base units nodes do not relay")
+            raise ValueError(
+                f"assets.{self.asset}.withdrawal_min: below {_DUST_MAX_SAT} base units nodes do not relay"
+            )
         return self
 
 
@@ -264,7 +273,8 @@ class Settings(BaseSettings):
     """The whole file. Frozen."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="CRYPTOWATCH_", env_nested_delimiter="__")
+        frozen=True, extra="forbid", env_prefix="CRYPTOWATCH_", env_nested_delimiter="__"
+    )
 
     database: Database
     api: Api = Api()
@@ -276,8 +286,11 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return env_settings, init_settings

@@ -185,9 +185,10 @@ class NodePool:
     async def fee_market(self) -> FeeMarket:
         """The nodes' view of fees as one; no single node can move it (P5).
 
-        Estimates: the lower median per target, of those that a quorum gives. Nothing proves an estimate; the median lies within what honest
-        nodes say as long as liars are fewer, and of two the lower one is taken because a fee too low can be
-        raised later, while one too high is gone. Floor: the lowest at which a quorum relays.
+        Estimates: the lower median per target, of those that a quorum gives. Nothing proves an estimate;
+        the median lies within what honest nodes say as long as liars are fewer, and of two the lower one is
+        taken because a fee too low can be raised later, while one too high is gone. Floor: the lowest at which
+        a quorum relays.
         """
         answers = await self._ask(
             self._readable(), "fee_market", lambda node: node.fee_market(), _this_many(self.quorum)

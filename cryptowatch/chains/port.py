@@ -244,7 +244,12 @@ class Planner(Protocol):
     """Builds transactions of one family. Pure; CPU-bound, so it is called in a thread."""
 
     def plan(
-        self, coins: Sequence[Coin], recipients: Sequence[Recipient], change: Coin, fee_rate: int, seed: int,
+        self,
+        coins: Sequence[Coin],
+        recipients: Sequence[Recipient],
+        change: Coin,
+        fee_rate: int,
+        seed: int,
     ) -> Plan | Insufficient:
         """Pay everyone from a choice of the coins. `change` is a template: destination and key path count."""
         ...

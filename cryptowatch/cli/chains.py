@@ -40,8 +40,14 @@ def status(config: ConfigOption, as_json: JsonOption = False) -> None:
         halted = f"HALTED: {row['halted']}" if row["halted"] else "following"
         table.add_row(row["chain"], "(applied)", halted, str(row["height"]), "", row["disagreement"] or "")
         for node in row["nodes"]:
-            table.add_row("", node["name"], node["state"], str(node["height"]), str(node["lag_blocks"]),
-                          node["problem"] or "")
+            table.add_row(
+                "",
+                node["name"],
+                node["state"],
+                str(node["height"]),
+                str(node["lag_blocks"]),
+                node["problem"] or "",
+            )
     Console().print(table)
 
 
@@ -54,32 +60,58 @@ async def _status(settings: Settings) -> list[dict[str, Any]]:
                 await nodes.agreed_head()
                 async with connection(pool) as conn:
                     cursor = await chain_cursor.read_cursor(conn, name)
-                rows.append({
-                    "chain": name, "height": cursor.block.height if cursor else None,
-                    "halted": cursor.halted if cursor else None, "disagreement": nodes.disagreement,
-                    "nodes": [{"name": node.name, "state": node.state, "height": node.height,
-                               "lag_blocks": node.lag_blocks, "problem": node.problem} for node in nodes.statuses()]})
+                rows.append(
+                    {
+                        "chain": name,
+                        "height": cursor.block.height if cursor else None,
+                        "halted": cursor.halted if cursor else None,
+                        "disagreement": nodes.disagreement,
+                        "nodes": [
+                            {
+                                "name": node.name,
+                                "state": node.state,
+                                "height": node.height,
+                                "lag_blocks": node.lag_blocks,
+                                "problem": node.problem,
+                            }
+                            for node in nodes.statuses()
+                        ],
+                    }
+                )
             finally:
                 await nodes.close()
     return rows
 
 
 def rescan(
-    config: ConfigOption, chain: ChainArgument,
+    config: ConfigOption,
+    chain: ChainArgument,
     first: Annotated[int, typer.Option("--from", min=0, help="The first height.")],
-    last: Annotated[int | None, typer.Option("--to", min=0, help="The last height; default where the daemon is.")] = None,
+    last: Annotated[
+        int | None, typer.Option("--to", min=0, help="The last height; default where the daemon is.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Look at blocks again for deposits that were not watched when they passed; credits nothing twice."""
     with exit_codes():
         found = asyncio.run(_rescan(load_settings(config), chain, first, last, show=not as_json))
-        print(json.dumps({"deposits_found": found}) if as_json else f"{found} deposits found that were not known")
+        print(
+            json.dumps({"deposits_found": found})
+            if as_json
+            else f"{found} deposits found that were not known"
+        )
 
 
 async def _rescan(settings: Settings, chain: str, first: int, last: int | None, *, show: bool) -> int:
     own = _chain(settings, chain)
-    bar = Progress(TextColumn("blocks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                   console=Console(stderr=True), disable=not show)
+    bar = Progress(
+        TextColumn("blocks"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not show,
+    )
     nodes = _nodes(chain, own)
     with bar:
         task = bar.add_task("blocks", total=None)
@@ -87,16 +119,27 @@ async def _rescan(settings: Settings, chain: str, first: int, last: int | None, 
             async with open_database(settings) as pool:
                 await nodes.agreed_head()
                 return await deposit_rescan.rescan(
-                    pool, nodes, chain_rules(chain, own), SystemClock(), first, last,
-                    lambda done, total: bar.update(task, completed=done, total=total))
+                    pool,
+                    nodes,
+                    chain_rules(chain, own),
+                    SystemClock(),
+                    first,
+                    last,
+                    lambda done, total: bar.update(task, completed=done, total=total),
+                )
         finally:
             await nodes.close()
 
 
 def resume(
-    config: ConfigOption, chain: ChainArgument,
-    accept_reorg: Annotated[bool, typer.Option(
-        "--accept-reorg", help="Follow the reorg even though it undoes final deposits: they are reversed.")] = False,
+    config: ConfigOption,
+    chain: ChainArgument,
+    accept_reorg: Annotated[
+        bool,
+        typer.Option(
+            "--accept-reorg", help="Follow the reorg even though it undoes final deposits: they are reversed."
+        ),
+    ] = False,
 ) -> None:
     """Let a halted chain's payouts go on. Find out first why it halted: `cryptowatch status`, docs/operations.md."""
     with exit_codes():
@@ -113,7 +156,9 @@ async def _resume(settings: Settings, chain: str, accept_reorg: bool) -> None:
 
 def _chain(settings: Settings, chain: str) -> ChainSettings:
     if chain not in settings.chains:
-        raise SettingsError("CHAIN", f"no chain {chain!r} in the settings; there is {', '.join(settings.chains)}")
+        raise SettingsError(
+            "CHAIN", f"no chain {chain!r} in the settings; there is {', '.join(settings.chains)}"
+        )
     return settings.chains[chain]
 
 

@@ -8,8 +8,10 @@ from cryptowatch import __version__
 from cryptowatch.cli import chains, daemon, events, keys, ledger, reconcile, signer
 
 app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False,
-    help="Takes crypto deposits and pays crypto withdrawals for casino platforms.")
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Takes crypto deposits and pays crypto withdrawals for casino platforms.",
+)
 app.command("run")(daemon.run)
 app.command("migrate")(daemon.migrate)
 app.command("status")(chains.status)

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -20,14 +21,18 @@ ConfigOption = Annotated[Path, typer.Option("--config", help="The settings' TOML
 
 def run(
     config: ConfigOption,
-    roles: Annotated[str, typer.Option("--roles", help=f"Comma-separated: {', '.join(ROLES)}.")] = ",".join(ROLES),
+    roles: Annotated[str, typer.Option("--roles", help=f"Comma-separated: {', '.join(ROLES)}.")] = ",".join(
+        ROLES
+    ),
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
     with exit_codes():
         wanted = [role.strip() for role in roles.split(",") if role.strip()]
         unknown = sorted(set(wanted) - set(ROLES))
         if unknown or not wanted:
-            raise SettingsError("--roles", f"unknown: {', '.join(unknown) or '(none given)'}; known: {', '.join(ROLES)}")
+            raise SettingsError(
+                "--roles", f"unknown: {', '.join(unknown) or '(none given)'}; known: {', '.join(ROLES)}"
+            )
         settings = load_settings(config)
         configure_logs(settings.telemetry)
         uvloop.run(_until_told(settings, wanted))
@@ -39,17 +44,17 @@ async def _until_told(settings: Settings, roles: list[str]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
-    try:
+    with suppress(asyncio.CancelledError):
         await task
-    except asyncio.CancelledError:
-        pass
 
 
 def migrate(config: ConfigOption) -> None:
     """Bring the database's schema up to date; safe while daemons run and when several migrate at once."""
     with exit_codes():
         settings = load_settings(config)
-        forced = settings.model_copy(update={"database": settings.database.model_copy(update={"migrate": True})})
+        forced = settings.model_copy(
+            update={"database": settings.database.model_copy(update={"migrate": True})}
+        )
         asyncio.run(_migrate(forced))
 
 

@@ -28,7 +28,9 @@ def _events() -> None:
 @app.command()
 def tail(
     config: Annotated[Path, typer.Option("--config", help="The settings' TOML file.")],
-    after: Annotated[int | None, typer.Option("--after", min=0, help="Begin after this sequence number.")] = None,
+    after: Annotated[
+        int | None, typer.Option("--after", min=0, help="Begin after this sequence number.")
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Wait for more.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
@@ -59,8 +61,13 @@ async def _tail(settings: Settings, after: int | None, follow: bool, as_json: bo
 
 def _line(event: Event, as_json: bool) -> str:
     if as_json:
-        return json.dumps({
-            "sequence": event.position, "type": event.type, "created_at": event.created_at.isoformat(),
-            "entity": {"kind": event.entity_kind, "id": event.entity_id, "version": event.entity_version},
-            "data": json.loads(event.data)})
+        return json.dumps(
+            {
+                "sequence": event.position,
+                "type": event.type,
+                "created_at": event.created_at.isoformat(),
+                "entity": {"kind": event.entity_kind, "id": event.entity_id, "version": event.entity_version},
+                "data": json.loads(event.data),
+            }
+        )
     return f"{event.position:>8}  {event.created_at:%H:%M:%S}  {event.type:<24} {event.entity_id}"

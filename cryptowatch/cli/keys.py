@@ -59,7 +59,16 @@ def show(config: ConfigOption, as_json: JsonOption = False) -> None:
         print(msgspec.json.encode(found).decode())
         return
     # Ids are copied from here: whole, on as many lines as they need.
-    table = Table(Column("id", overflow="fold"), "name", "ends with", "scopes", "created", "expires", "revoked", "last used")
+    table = Table(
+        Column("id", overflow="fold"),
+        "name",
+        "ends with",
+        "scopes",
+        "created",
+        "expires",
+        "revoked",
+        "last used",
+    )
     for view in found:
         times = (view.created_at, view.expires_at, view.revoked_at, view.last_used_at)
         shown = ["" if time is None else time.strftime("%Y-%m-%d %H:%M") for time in times]

@@ -26,11 +26,15 @@ def reconcile(
     with exit_codes():
         positions = asyncio.run(_read(load_settings(config)))
     if as_json:
-        print(json.dumps([asdict(p) | {"expected": p.expected, "difference": p.difference} for p in positions]))
+        print(
+            json.dumps([asdict(p) | {"expected": p.expected, "difference": p.difference} for p in positions])
+        )
     else:
         table = Table("chain", "asset", "on chain", "expected", "difference", "owed to players")
         for p in positions:
-            table.add_row(p.chain, p.asset, str(p.on_chain), str(p.expected), str(p.difference), str(p.liabilities))
+            table.add_row(
+                p.chain, p.asset, str(p.on_chain), str(p.expected), str(p.difference), str(p.liabilities)
+            )
         Console().print(table)
         print("amounts in base units")
     if any(p.difference < 0 for p in positions):

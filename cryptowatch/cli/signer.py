@@ -50,10 +50,18 @@ class Source(StrEnum):
 
 
 NetworkOption = Annotated[Network, typer.Option("--network", help="Whose accounts (BIP84 and BIP86).")]
-SourceOption = Annotated[Source, typer.Option(
-    "--source", help="New keys; or from stdin a mnemonic, or JSON {chain: {bip84: xprv, bip86: xprv}}.")]
-PassphraseOption = Annotated[Path | None, typer.Option(
-    "--passphrase-file", help="A private file, or /dev/fd/N. Asked for on the terminal when left out.")]
+SourceOption = Annotated[
+    Source,
+    typer.Option(
+        "--source", help="New keys; or from stdin a mnemonic, or JSON {chain: {bip84: xprv, bip86: xprv}}."
+    ),
+]
+PassphraseOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file", help="A private file, or /dev/fd/N. Asked for on the terminal when left out."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
@@ -171,4 +179,4 @@ def _print_xpubs(secrets: KeystoreSecrets, network: Network, as_json: bool) -> N
         return
     for name, schemes in xpubs.items():
         for scheme, xpub in schemes.items():
-            typer.echo(f"{name}  xpub_{scheme} = \"{xpub}\"")
+            typer.echo(f'{name}  xpub_{scheme} = "{xpub}"')

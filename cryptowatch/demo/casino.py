@@ -38,7 +38,9 @@ class Casino:
         return str((await self._call("POST", "/v1/accounts", {"external_id": name}))["id"])
 
     async def address(self, account: str) -> str:
-        return str((await self._call("POST", f"/v1/accounts/{account}/addresses", {"chain": "bitcoin"}))["address"])
+        return str(
+            (await self._call("POST", f"/v1/accounts/{account}/addresses", {"chain": "bitcoin"}))["address"]
+        )
 
     async def balance(self, account: str) -> dict[str, Decimal]:
         """Everything about the account's bitcoin; zeros before the first deposit."""
@@ -51,9 +53,17 @@ class Casino:
         body = {"account_id": account, "asset": "BTC", "amount": amount, "kind": kind, "reference": "round 1"}
         return {**await self._call("POST", "/v1/transfers", body)}
 
-    async def withdraw(self, account: str, amount: str, address: str, priority: str = "normal") -> dict[str, Any]:
-        body = {"account_id": account, "asset": "BTC", "chain": "bitcoin", "amount": amount, "address": address,
-                "priority": priority}
+    async def withdraw(
+        self, account: str, amount: str, address: str, priority: str = "normal"
+    ) -> dict[str, Any]:
+        body = {
+            "account_id": account,
+            "asset": "BTC",
+            "chain": "bitcoin",
+            "amount": amount,
+            "address": address,
+            "priority": priority,
+        }
         return {**await self._call("POST", "/v1/withdrawals", body)}
 
     async def refused(self, account: str, amount: str, address: str) -> str:
@@ -90,15 +100,18 @@ class Casino:
 
     async def until_deposit(self, account: str, tx_hash: str, *states: str) -> dict[str, Any]:
         """Wait until the deposit is in one of these states. Raises OperatorError when it takes too long."""
+
         async def reached() -> dict[str, Any] | None:
             found = await self.deposit(account, tx_hash)
             return found if found and found["state"] in states else None
+
         return {**await until(reached, f"deposit {' or '.join(states)}")}
 
     async def until_withdrawal(self, withdrawal_id: str, state: str) -> dict[str, Any]:
         async def reached() -> dict[str, Any] | None:
             found = await self.withdrawal(withdrawal_id)
             return found if found["state"] == state else None
+
         return {**await until(reached, f"withdrawal {state}")}
 
     async def _call(self, verb: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -122,7 +135,9 @@ class Casino:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         try:
             port = runner.addresses[0][1]
-            endpoint = await self._call("POST", "/v1/webhook-endpoints", {"url": f"http://127.0.0.1:{port}/hooks"})
+            endpoint = await self._call(
+                "POST", "/v1/webhook-endpoints", {"url": f"http://127.0.0.1:{port}/hooks"}
+            )
             self.secret, self.heard_after = endpoint["secret"], endpoint["endpoint"]["position"]
             yield
         finally:

@@ -53,12 +53,15 @@ def _folder(keep: bool) -> Iterator[Path]:
 
 async def _play(net: Net, line: Timeline) -> None:
     async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(aiohttp.ClientSession(
-            net.api_url, headers={"Authorization": f"Bearer {net.api_key}"}))
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(net.api_url, headers={"Authorization": f"Bearer {net.api_key}"})
+        )
         casino = Casino(session)
         await stack.enter_async_context(casino.receiving())
         heights = [await node.rpc("getblockcount") for node in net.bitcoin]
-        line.check(len(set(heights)) == 1, f"three nodes agree at height {heights[0]}, and the daemon answers")
+        line.check(
+            len(set(heights)) == 1, f"three nodes agree at height {heights[0]}, and the daemon answers"
+        )
         story = Story(net, casino, line, Witness(net))
         await story.play()
         facts = await _close_the_books(story)
@@ -69,22 +72,35 @@ async def _close_the_books(s: Story) -> dict[str, str]:
     s.line.chapter("The books, the chain and the webhooks agree to the satoshi")
     await until(lambda: _all_told(s), "every event at the webhook")
     events = await s.casino.events()
-    s.line.check({event["id"] for event in s.casino.received} == {event["id"] for event in events},
-                 f"the webhook's receiver heard of all {len(events)} events, signatures checked")
+    s.line.check(
+        {event["id"] for event in s.casino.received} == {event["id"] for event in events},
+        f"the webhook's receiver heard of all {len(events)} events, signatures checked",
+    )
     owed = sum([(await s.casino.balance(account))["total"] for account in s.accounts.values()], Decimal())
     (position,) = await _command(s.net, "reconcile")
     s.line.check(position["difference"] == 0, "reconcile: chain and ledger differ by 0 satoshi")
     report = await _command(s.net, "verify-ledger")
-    s.line.check(bool(report["sound"]), f"verify-ledger: {report['postings']} postings replayed, every balance agrees")
+    s.line.check(
+        bool(report["sound"]), f"verify-ledger: {report['postings']} postings replayed, every balance agrees"
+    )
     wallet = load_settings(s.net.settings_file).chains["bitcoin"].wallet
     branches = [f"wpkh({wallet.xpub_bip84}/{branch}/*)" for branch in (0, 1)]
     held = await s.witness.unspent(branches)
     house = await _house(s.net)
-    s.line.check(held == -house["custody:bitcoin"], f"the nodes see {held} BTC on the wallet's keys: the custody account")
+    s.line.check(
+        held == -house["custody:bitcoin"],
+        f"the nodes see {held} BTC on the wallet's keys: the custody account",
+    )
     rest = sum(balance for role, balance in house.items() if role != "custody:bitcoin")
-    s.line.check(held == owed + rest, f"they are what players own ({owed}) and what the house won and paid ({rest})")
-    return {"events told": str(len(events)), "players' money": f"{owed} BTC", "on the wallet's keys": f"{held} BTC",
-            "network fees paid": f"{-house.get('network_fees:bitcoin', Decimal())} BTC"}
+    s.line.check(
+        held == owed + rest, f"they are what players own ({owed}) and what the house won and paid ({rest})"
+    )
+    return {
+        "events told": str(len(events)),
+        "players' money": f"{owed} BTC",
+        "on the wallet's keys": f"{held} BTC",
+        "network fees paid": f"{-house.get('network_fees:bitcoin', Decimal())} BTC",
+    }
 
 
 async def _all_told(s: Story) -> bool:
@@ -94,21 +110,33 @@ async def _all_told(s: Story) -> bool:
 async def _command(net: Net, name: str) -> Any:
     """What one of cryptowatch's commands says with --json."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "cryptowatch", name, "--config", str(net.settings_file), "--json",
-        stdout=asyncio.subprocess.PIPE)
+        sys.executable,
+        "-m",
+        "cryptowatch",
+        name,
+        "--config",
+        str(net.settings_file),
+        "--json",
+        stdout=asyncio.subprocess.PIPE,
+    )
     output, _ = await process.communicate()
     return msgspec.json.decode(output)
 
 
 async def _house(net: Net) -> dict[str, Decimal]:
     """role -> balance in BTC of the house's accounts."""
-    async with open_pool(net.postgres_dsn, application_name="demo", size_max=1) as pool, connection(pool) as conn:
+    async with (
+        open_pool(net.postgres_dsn, application_name="demo", size_max=1) as pool,
+        connection(pool) as conn,
+    ):
         return {row.role: Decimal(row.base_units) / 10**8 for row in await house_balances(conn)}
 
 
 async def _keep(net: Net, console: Console) -> None:
-    console.print(f"\nAll of it goes on until Ctrl-C: API {net.api_url} (docs at /docs), settings {net.settings_file},\n"
-                  f"devnet.json beside them has the keys; lever: {net.control_url}")
+    console.print(
+        f"\nAll of it goes on until Ctrl-C: API {net.api_url} (docs at /docs), settings {net.settings_file},\n"
+        f"devnet.json beside them has the keys; lever: {net.control_url}"
+    )
     await asyncio.Event().wait()
 
 

@@ -49,18 +49,29 @@ async def deposits(s: Story) -> None:
     carol, carol_tx = await s.pay_in("carol", "2")
     for account, tx_hash in ((alice, alice_tx), (bob, bob_tx), (carol, carol_tx)):
         await s.casino.until_deposit(account, tx_hash, "detected")
-    s.line.check(await s.witness.confirmations(alice_tx) == 0, "three deposits are seen while they wait in the mempools")
+    s.line.check(
+        await s.witness.confirmations(alice_tx) == 0,
+        "three deposits are seen while they wait in the mempools",
+    )
     s.line.check((await s.casino.balance(alice))["playable"] == 0, "and nothing is credited for them yet")
     await s.net.mine(1)
     await s.casino.until_deposit(alice, alice_tx, "credited")
     await s.casino.until_deposit(bob, bob_tx, "credited")
     s.line.check(await s.witness.confirmations(alice_tx) == 1, "one block: alice and bob can play")
     balance = await s.casino.balance(alice)
-    s.line.check(balance["playable"] == BTC("0.8") and balance["withdrawable"] == 0, "but not withdraw: nothing is final")
+    s.line.check(
+        balance["playable"] == BTC("0.8") and balance["withdrawable"] == 0,
+        "but not withdraw: nothing is final",
+    )
     big = await s.casino.deposit(carol, carol_tx)
-    s.line.check(big is not None and big["state"] == "confirming", "carol's 2 BTC wait for a second block: a higher tier")
+    s.line.check(
+        big is not None and big["state"] == "confirming",
+        "carol's 2 BTC wait for a second block: a higher tier",
+    )
     await s.casino.transfer(alice, "bet", "0.3")
-    s.line.check((await s.casino.balance(alice))["playable"] == BTC("0.5"), "alice bets 0.3 of what is not final yet")
+    s.line.check(
+        (await s.casino.balance(alice))["playable"] == BTC("0.5"), "alice bets 0.3 of what is not final yet"
+    )
     refusal = await s.casino.refused(alice, "0.1", await s.witness.new_address())
     s.line.check(refusal == "insufficient_withdrawable", "alice cannot withdraw what is not final")
     await s.net.mine(1)
@@ -68,7 +79,9 @@ async def deposits(s: Story) -> None:
     await s.net.mine(1)
     await s.casino.until_deposit(alice, alice_tx, "finalized")
     s.line.check(await s.witness.confirmations(alice_tx) == 3, "three blocks: alice's deposit is final")
-    s.line.check((await s.casino.balance(alice))["withdrawable"] == BTC("0.5"), "what the bet left can be withdrawn")
+    s.line.check(
+        (await s.casino.balance(alice))["withdrawable"] == BTC("0.5"), "what the bet left can be withdrawn"
+    )
     await s.net.mine(3)
     await s.casino.until_deposit(carol, carol_tx, "finalized")
     s.line.check(await s.witness.confirmations(carol_tx) == 6, "six blocks: carol's is final, too")
@@ -90,12 +103,17 @@ async def reorg(s: Story) -> None:
     told = [event["type"] for event in await s.casino.events() if event["entity"]["id"] == gone["id"]]
     s.line.check("deposit.reversed" in told, f"and so were told: {', '.join(told)}")
     balance = await s.casino.balance(dave)
-    s.line.check(balance["debt"] == BTC("0.3") and balance["playable"] == 0, "the credit is reversed, and dave owes 0.3")
+    s.line.check(
+        balance["debt"] == BTC("0.3") and balance["playable"] == 0,
+        "the credit is reversed, and dave owes 0.3",
+    )
     _, again = await s.pay_in("dave", "0.5")
     await s.net.mine(3)
     await s.casino.until_deposit(dave, again, "finalized")
     balance = await s.casino.balance(dave)
-    s.line.check(balance["debt"] == 0 and balance["withdrawable"] == BTC("0.2"), "his next 0.5 pays the debt first")
+    s.line.check(
+        balance["debt"] == 0 and balance["withdrawable"] == BTC("0.2"), "his next 0.5 pays the debt first"
+    )
 
 
 async def re_mined(s: Story) -> None:
@@ -104,9 +122,13 @@ async def re_mined(s: Story) -> None:
     await s.net.mine(2)
     first = await s.casino.until_deposit(erin, tx_hash, "credited")
     await s.net.reorg(2)
+
     async def moved() -> bool:
         now = await s.casino.deposit(erin, tx_hash)
-        return now is not None and now["state"] in ("credited", "finalized") and now["block"] != first["block"]
+        return (
+            now is not None and now["state"] in ("credited", "finalized") and now["block"] != first["block"]
+        )
+
     await until(moved, "the deposit in its new block")
     s.line.check(await s.witness.confirmations(tx_hash) >= 1, "the new branch holds the same transaction")
     s.line.check((await s.casino.balance(erin))["total"] == BTC("0.25"), "erin has 0.25, as before")
@@ -123,7 +145,10 @@ async def double_spend(s: Story) -> None:
     await s.net.mine(1)
     await s.casino.until_deposit(mallory, tx_hash, "replaced")
     s.line.check(await s.witness.confirmations(other) == 1, "the other transaction is in a block")
-    s.line.check((await s.casino.balance(mallory))["total"] == 0, "mallory's deposit is replaced, and was never credited")
+    s.line.check(
+        (await s.casino.balance(mallory))["total"] == 0,
+        "mallory's deposit is replaced, and was never credited",
+    )
 
 
 async def withdrawals(s: Story) -> None:
@@ -140,15 +165,19 @@ async def withdrawals(s: Story) -> None:
     (s.payout_transaction,) = hashes
     await until(lambda: _in_mempool(s, s.payout_transaction), "the payout in the mempool")
     outputs = await s.witness.outputs(s.payout_transaction)
-    s.line.check(all(outputs.get(address) == amount for address, amount in wanted.values()),
-                 "the nodes hold it, with every recipient's exact amount")
+    s.line.check(
+        all(outputs.get(address) == amount for address, amount in wanted.values()),
+        "the nodes hold it, with every recipient's exact amount",
+    )
     found = await s.witness.ask("getmempoolentry", s.payout_transaction)
     s.line.tell(f"{found['vsize']} virtual bytes, {found['vsize'] / len(wanted):.0f} for each payout")
     await s.net.mine(1)
     await asyncio.gather(*(s.casino.until_withdrawal(asked, "confirmed") for asked in wanted))
     await s.net.mine(5)
     await asyncio.gather(*(s.casino.until_withdrawal(asked, "finalized") for asked in wanted))
-    s.line.check(await s.witness.confirmations(s.payout_transaction) == 6, "six blocks later all ten are final")
+    s.line.check(
+        await s.witness.confirmations(s.payout_transaction) == 6, "six blocks later all ten are final"
+    )
     s.line.check((await s.casino.balance(s.accounts["alice"]))["held"] == 0, "and no money is held any more")
 
 
@@ -169,12 +198,16 @@ async def lying_node(s: Story) -> None:
     await s.net.mine(1)
     await asyncio.sleep(_SETTLE_S)
     found = await s.casino.deposit(frank, waiting)
-    s.line.check(await s.witness.confirmations(waiting) == 1 and (found is None or found["state"] != "credited"),
-                 "node 1 is dead: one honest node is no quorum, and nothing is credited")
+    s.line.check(
+        await s.witness.confirmations(waiting) == 1 and (found is None or found["state"] != "credited"),
+        "node 1 is dead: one honest node is no quorum, and nothing is credited",
+    )
     await s.net.clear_faults()
     await s.net.start("bitcoin:1")
     await s.casino.until_deposit(frank, waiting, "credited")
-    s.line.check((await s.casino.balance(frank))["playable"] == BTC("0.2"), "node 1 is back: nothing was lost")
+    s.line.check(
+        (await s.casino.balance(frank))["playable"] == BTC("0.2"), "node 1 is back: nothing was lost"
+    )
     await until(lambda: _node_is(s, 2, "healthy"), "the liar's return")
     s.line.tell("node 2 tells the truth again and is relied on again")
 
@@ -189,8 +222,10 @@ async def killed(s: Story) -> None:
     written = await until(lambda: s.witness.signed_bytes(tx_hash), "the signed bytes in the database")
     await s.net.kill("daemon")
     await s.net.clear_faults()
-    s.line.check(await s.witness.confirmations(tx_hash) == -1,
-                 "the signed payout is written down, no node knows it, the daemon is dead (SIGKILL)")
+    s.line.check(
+        await s.witness.confirmations(tx_hash) == -1,
+        "the signed payout is written down, no node knows it, the daemon is dead (SIGKILL)",
+    )
     await s.net.mine(2)
     s.line.tell("two blocks pass meanwhile")
     await s.net.start("daemon")
@@ -199,7 +234,9 @@ async def killed(s: Story) -> None:
     s.line.check(sent == written, "started again, it sends the very bytes that it had written down")
     await s.net.mine(6)
     await s.casino.until_withdrawal(asked["id"], "finalized")
-    s.line.check(await s.witness.transactions_paying(address) == {tx_hash}, "carol was paid by one transaction, once")
+    s.line.check(
+        await s.witness.transactions_paying(address) == {tx_hash}, "carol was paid by one transaction, once"
+    )
 
 
 async def _in_mempool(s: Story, tx_hash: str) -> bool:
@@ -211,4 +248,11 @@ async def _node_is(s: Story, node: int, state: str) -> bool:
 
 
 CHAPTERS: tuple[Callable[[Story], Awaitable[None]], ...] = (
-    deposits, reorg, re_mined, double_spend, withdrawals, lying_node, killed)
+    deposits,
+    reorg,
+    re_mined,
+    double_spend,
+    withdrawals,
+    lying_node,
+    killed,
+)

@@ -42,20 +42,28 @@ class Witness:
         found: set[str] = set()
         for height in range(await self.ask("getblockcount") + 1):
             block = await self.ask("getblock", await self.ask("getblockhash", height), 2)
-            found |= {tx["txid"] for tx in block["tx"] for out in tx["vout"]
-                      if out["scriptPubKey"].get("address") == address}
+            found |= {
+                tx["txid"]
+                for tx in block["tx"]
+                for out in tx["vout"]
+                if out["scriptPubKey"].get("address") == address
+            }
         return found
 
     async def unspent(self, descriptors: list[str]) -> Decimal:
         """What the chain holds on these descriptors."""
-        found = await self.ask("scantxoutset", "start", [{"desc": text, "range": 5000} for text in descriptors])
+        found = await self.ask(
+            "scantxoutset", "start", [{"desc": text, "range": 5000} for text in descriptors]
+        )
         return Decimal(found["total_amount"])
 
     async def signed_bytes(self, tx_hash: str) -> str | None:
         """What the daemon wrote down of a transaction before sending it, in hex; None before it is signed."""
         connection = await asyncpg.connect(self.net.postgres_dsn)
         try:
-            raw = await connection.fetchval("SELECT raw FROM attempt WHERE tx_hash = $1", bytes.fromhex(tx_hash))
+            raw = await connection.fetchval(
+                "SELECT raw FROM attempt WHERE tx_hash = $1", bytes.fromhex(tx_hash)
+            )
         finally:
             await connection.close()
         return None if raw is None else str(raw.hex())

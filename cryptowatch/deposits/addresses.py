@@ -41,12 +41,15 @@ async def derive_ahead(pool: Pool, source: AddressSource, branch: int, ahead: in
     derived = 0
     while True:
         async with transaction(pool) as conn:
-            row = await conn.fetchrow(SQL["lock_derivation"], source.chain, source.scheme, branch, source.xpub)
+            row = await conn.fetchrow(
+                SQL["lock_derivation"], source.chain, source.scheme, branch, source.xpub
+            )
             assert row is not None
             if row["xpub"] != source.xpub:
                 raise SettingsError(
                     f"chains.{source.chain}.wallet.xpub_bip{source.scheme}",
-                    "is not the key that this database's addresses were derived from")
+                    "is not the key that this database's addresses were derived from",
+                )
             free = await conn.fetchval(SQL["count_free"], source.chain, source.scheme, branch, ahead)
             count = min(ahead - free, _DERIVED_AT_ONCE_MAX)
             if count <= 0:
@@ -54,14 +57,27 @@ async def derive_ahead(pool: Pool, source: AddressSource, branch: int, ahead: in
             first = row["next_index"]
             found = await asyncio.to_thread(source.derive, branch, first, count)
             await conn.execute(
-                SQL["insert_addresses"], source.chain, source.scheme, branch, [script for _, script, _ in found],
-                [text for _, _, text in found], [index for index, _, _ in found])
+                SQL["insert_addresses"],
+                source.chain,
+                source.scheme,
+                branch,
+                [script for _, script, _ in found],
+                [text for _, _, text in found],
+                [index for index, _, _ in found],
+            )
             await conn.execute(SQL["move_derivation"], source.chain, source.scheme, branch, first + count)
             derived += count
 
 
 async def assign_address(
-    conn: Connection, chain: str, scheme: int, account_id: UUID, assets: Sequence[str], *, reuse: bool, now: datetime,
+    conn: Connection,
+    chain: str,
+    scheme: int,
+    account_id: UUID,
+    assets: Sequence[str],
+    *,
+    reuse: bool,
+    now: datetime,
 ) -> str | None:
     """A fresh address for the account, or with `reuse` its latest. None: all that were derived ahead are taken.
 

@@ -14,14 +14,22 @@ from datetime import datetime
 
 import asyncpg
 
+from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.port import BlockContents, BlockRef, Spend, Transfer
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.addresses import CHANGE_BRANCH
 from cryptowatch.deposits.bookkeeping import write_changes
-from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.deposits.machine import (
-    Deposit, Event, HeadMoved, Included, Lost, Orphaned, Quarantine, Seen, State,
+    Deposit,
+    Event,
+    HeadMoved,
+    Included,
+    Lost,
+    Orphaned,
+    Quarantine,
+    Seen,
+    State,
 )
 from cryptowatch.deposits.policy import AssetPolicy, asset_policies, quarantine_reason
 from cryptowatch.deposits.records import Change, Record, moved_by, new_record, read_record
@@ -51,7 +59,12 @@ def chain_rules(chain: str, settings: ChainSettings) -> ChainRules:
     assets = asset_policies(settings.assets)
     finality = assets[settings.asset].deepest
     return ChainRules(
-        chain, settings.asset, assets, finality, blocks_kept=max(settings.reorg_depth_max, finality) + _BLOCKS_SPARE)
+        chain,
+        settings.asset,
+        assets,
+        finality,
+        blocks_kept=max(settings.reorg_depth_max, finality) + _BLOCKS_SPARE,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +78,11 @@ class Applied:
 
 
 async def apply_block(
-    conn: Connection, rules: ChainRules, parent: BlockPoint, contents: BlockContents, now: datetime,
+    conn: Connection,
+    rules: ChainRules,
+    parent: BlockPoint,
+    contents: BlockContents,
+    now: datetime,
 ) -> Applied:
     """Append a block whose parent is the cursor's block.
 
@@ -74,7 +91,9 @@ async def apply_block(
     ref = contents.ref
     if ref.height != parent.height + 1 or ref.prev_hash != parent.hash:
         raise ConcurrentUpdate("this block does not follow the cursor's block")
-    await _move_cursor(conn, SQL["advance_cursor"], rules.chain, parent, BlockPoint(ref.height, ref.hash), now)
+    await _move_cursor(
+        conn, SQL["advance_cursor"], rules.chain, parent, BlockPoint(ref.height, ref.hash), now
+    )
     await conn.execute(SQL["insert_block"], rules.chain, ref.height, ref.hash, ref.prev_hash, ref.time)
     await conn.execute(SQL["forget_old_blocks"], rules.chain, ref.height - rules.blocks_kept)
     await conn.execute(SQL["forget_old_resources"], rules.chain, ref.height - rules.blocks_kept)
@@ -88,7 +107,11 @@ async def apply_block(
 
 
 async def apply_again(
-    conn: Connection, rules: ChainRules, contents: BlockContents, head_height: int, now: datetime,
+    conn: Connection,
+    rules: ChainRules,
+    contents: BlockContents,
+    head_height: int,
+    now: datetime,
 ) -> Applied:
     """Look at a block below the cursor anew, and record only what was missed: coins, deposits, uses of coins.
 
@@ -101,7 +124,12 @@ async def apply_again(
 
 
 async def rewind(
-    conn: Connection, rules: ChainRules, head: BlockPoint, fork: BlockRef, accepted: bool, now: datetime,
+    conn: Connection,
+    rules: ChainRules,
+    head: BlockPoint,
+    fork: BlockRef,
+    accepted: bool,
+    now: datetime,
 ) -> Applied:
     """Leave every block above `fork`, the last block that both branches share.
 
@@ -126,7 +154,12 @@ async def finalized_above(conn: Connection, chain: str, height: int) -> bool:
 
 
 async def _move_cursor(
-    conn: Connection, query: str, chain: str, at: BlockPoint, to: BlockPoint, now: datetime,
+    conn: Connection,
+    query: str,
+    chain: str,
+    at: BlockPoint,
+    to: BlockPoint,
+    now: datetime,
 ) -> None:
     status = await conn.execute(query, chain, to.height, to.hash, at.height, at.hash, now)
     if status != "UPDATE 1":
@@ -134,7 +167,11 @@ async def _move_cursor(
 
 
 async def _track_and_find(
-    conn: Connection, rules: ChainRules, contents: BlockContents, head_height: int, now: datetime,
+    conn: Connection,
+    rules: ChainRules,
+    contents: BlockContents,
+    head_height: int,
+    now: datetime,
 ) -> list[Change]:
     """Coins and our own transactions, then deposits: new ones, and those seen before in a mempool or another block.
 
@@ -146,18 +183,31 @@ async def _track_and_find(
     hashes = list({transfer.tx_hash for transfer in contents.transfers})
     known = {
         (row["tx_hash"], row["position"]): _read(row, rules)
-        for row in (await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes) if hashes else ())}
+        for row in (
+            await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes) if hashes else ()
+        )
+    }
     changes, _ = await asyncio.gather(
         asyncio.to_thread(_found, rules, contents, ours, known, head_height, now),
         track_block(
-            conn, rules.chain, rules.asset, contents, _blocks_to_mature(rules, contents.transfers, ours),
-            rules.finality, head_height, now))
+            conn,
+            rules.chain,
+            rules.asset,
+            contents,
+            _blocks_to_mature(rules, contents.transfers, ours),
+            rules.finality,
+            head_height,
+            now,
+        ),
+    )
     await remember_resources(conn, rules.chain, {c.record.tx_hash for c in changes}, contents.resources)
     return changes
 
 
 def _blocks_to_mature(
-    rules: ChainRules, transfers: Sequence[Transfer], ours: Mapping[bytes, asyncpg.Record],
+    rules: ChainRules,
+    transfers: Sequence[Transfer],
+    ours: Mapping[bytes, asyncpg.Record],
 ) -> list[int]:
     """After how many further blocks each coin may be used.
 
@@ -166,15 +216,23 @@ def _blocks_to_mature(
     """
     totals = total_per_transaction(transfers)
     return [
-        transfer.immature_blocks if ours[transfer.destination]["branch"] == CHANGE_BRANCH else max(
+        transfer.immature_blocks
+        if ours[transfer.destination]["branch"] == CHANGE_BRANCH
+        else max(
             transfer.immature_blocks,
-            rules.assets[transfer.asset].required(totals[transfer.tx_hash, transfer.asset]).finalize - 1)
-        for transfer in transfers]
+            rules.assets[transfer.asset].required(totals[transfer.tx_hash, transfer.asset]).finalize - 1,
+        )
+        for transfer in transfers
+    ]
 
 
 def _found(
-    rules: ChainRules, contents: BlockContents, ours: Mapping[bytes, asyncpg.Record],
-    known: Mapping[tuple[bytes, int], Record], head_height: int, now: datetime,
+    rules: ChainRules,
+    contents: BlockContents,
+    ours: Mapping[bytes, asyncpg.Record],
+    known: Mapping[tuple[bytes, int], Record],
+    head_height: int,
+    now: datetime,
 ) -> list[Change]:
     """Pure: what this block does to the deposits that are in it."""
     block = BlockPoint(contents.ref.height, contents.ref.hash)
@@ -194,7 +252,9 @@ def _found(
 
 
 async def our_destinations(
-    conn: Connection, chain: str, transfers: Sequence[Transfer],
+    conn: Connection,
+    chain: str,
+    transfers: Sequence[Transfer],
 ) -> Mapping[bytes, asyncpg.Record]:
     """destination -> address, and account and its status where it belongs to one; without those that are not ours."""
     if not transfers:
@@ -204,7 +264,7 @@ async def our_destinations(
 
 
 def total_per_transaction(transfers: Sequence[Transfer]) -> Mapping[tuple[bytes, str], int]:
-    """(transaction, asset) -> all that it pays us. What one double spend takes decides the tier, however it is split."""
+    """(transaction, asset) -> all that it pays us: what one double spend takes decides the tier, however split."""
     totals: Counter[tuple[bytes, str]] = Counter()
     for transfer in transfers:
         totals[transfer.tx_hash, transfer.asset] += transfer.amount
@@ -212,7 +272,11 @@ def total_per_transaction(transfers: Sequence[Transfer]) -> Mapping[tuple[bytes,
 
 
 def first_sight(
-    rules: ChainRules, transfer: Transfer, owner: asyncpg.Record, total: int, now: datetime,
+    rules: ChainRules,
+    transfer: Transfer,
+    owner: asyncpg.Record,
+    total: int,
+    now: datetime,
 ) -> tuple[Record, list[Event]]:
     """A deposit not known before, as detected, and the event that makes a person look first where policy says so.
 
@@ -221,8 +285,14 @@ def first_sight(
     policy = rules.assets[transfer.asset]
     required = policy.required(total)
     record = new_record(
-        rules.chain, transfer, account_id=owner["account_id"], address=owner["address"], decimals=policy.decimals,
-        deposit=Deposit(State.DETECTED, required.credit, required.finalize), now=now)
+        rules.chain,
+        transfer,
+        account_id=owner["account_id"],
+        address=owner["address"],
+        decimals=policy.decimals,
+        deposit=Deposit(State.DETECTED, required.credit, required.finalize),
+        now=now,
+    )
     reason = quarantine_reason(transfer.amount, policy, owner["status"])
     return record, [] if reason is None else [Quarantine(reason)]
 
@@ -236,7 +306,10 @@ def seen_again(rules: ChainRules, record: Record, owner: asyncpg.Record) -> list
 
 
 async def remember_resources(
-    conn: Connection, chain: str, tx_hashes: Iterable[bytes], resources: Mapping[bytes, tuple[bytes, ...]],
+    conn: Connection,
+    chain: str,
+    tx_hashes: Iterable[bytes],
+    resources: Mapping[bytes, tuple[bytes, ...]],
 ) -> None:
     pairs = [(resource, tx_hash) for tx_hash in tx_hashes for resource in resources.get(tx_hash, ())]
     if pairs:
@@ -246,17 +319,26 @@ async def remember_resources(
 async def _due(conn: Connection, rules: ChainRules, height: int, in_this_block: set[bytes]) -> list[Change]:
     """Deposits of earlier blocks that reach a threshold with this one."""
     rows = await conn.fetch(SQL["lock_due_deposits"], rules.chain, height)
-    return [moved_by(_read(row, rules), [HeadMoved(height)]) for row in rows if row["tx_hash"] not in in_this_block]
+    return [
+        moved_by(_read(row, rules), [HeadMoved(height)])
+        for row in rows
+        if row["tx_hash"] not in in_this_block
+    ]
 
 
 async def _losers(
-    conn: Connection, rules: ChainRules, spends: Sequence[Spend], height: int, now: datetime,
+    conn: Connection,
+    rules: ChainRules,
+    spends: Sequence[Spend],
+    height: int,
+    now: datetime,
 ) -> list[Change]:
     """Unconfirmed deposits whose input this block gave to another transaction: a double spend came true."""
     if not spends:
         return []
     losers = await conn.fetch(
-        SQL["losers_of_resources"], rules.chain, [s.resource for s in spends], [s.tx_hash for s in spends])
+        SQL["losers_of_resources"], rules.chain, [s.resource for s in spends], [s.tx_hash for s in spends]
+    )
     if not losers:
         return []
     hashes, winners = [row["tx_hash"] for row in losers], [row["winner"] for row in losers]
@@ -267,7 +349,11 @@ async def _losers(
 
 
 async def _write(
-    conn: Connection, rules: ChainRules, changes: Sequence[Change], head_height: int, now: datetime,
+    conn: Connection,
+    rules: ChainRules,
+    changes: Sequence[Change],
+    head_height: int,
+    now: datetime,
 ) -> None:
     await write_changes(conn, rules.chain, changes, head_height, now)
 

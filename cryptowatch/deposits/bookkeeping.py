@@ -20,18 +20,24 @@ from cryptowatch.money import BaseUnits
 
 
 async def write_changes(
-    conn: Connection, chain: str, changes: Sequence[Change], head_height: int, now: datetime,
+    conn: Connection,
+    chain: str,
+    changes: Sequence[Change],
+    head_height: int,
+    now: datetime,
 ) -> None:
     """Rows, postings and events of all changes. Raises ConcurrentUpdate when another writer was first.
 
     The events are put into words while Postgres works on the rest: a full block has tens of thousands.
     """
+
     async def write_rows_and_post() -> None:
         await write_rows(conn, changes, now)
         await post_effects(conn, chain, changes, now)
 
     events, _ = await asyncio.gather(
-        asyncio.to_thread(events_of, changes, head_height, now), write_rows_and_post())
+        asyncio.to_thread(events_of, changes, head_height, now), write_rows_and_post()
+    )
     await append_events(conn, events)
 
 
@@ -42,8 +48,13 @@ async def post_effects(conn: Connection, chain: str, changes: Sequence[Change], 
         return
     players = await ensure_players(conn, [(c.record.account_id, c.record.asset) for c in moving])
     assets = sorted({c.record.asset for c in moving})
-    custody = dict(zip(
-        assets, await ensure_accounts(conn, [house(f"custody:{chain}", asset) for asset in assets]), strict=True))
+    custody = dict(
+        zip(
+            assets,
+            await ensure_accounts(conn, [house(f"custody:{chain}", asset) for asset in assets]),
+            strict=True,
+        )
+    )
     credits: list[Posting] = []
     rest: list[Posting] = []
     for c in moving:
@@ -56,7 +67,11 @@ async def post_effects(conn: Connection, chain: str, changes: Sequence[Change], 
 
 
 def _posting(
-    c: Change, effect: Effect, inclusion: int, player: CustomerAccount, custody: HouseAccount,
+    c: Change,
+    effect: Effect,
+    inclusion: int,
+    player: CustomerAccount,
+    custody: HouseAccount,
 ) -> Posting:
     record, amount = c.record, BaseUnits(c.record.amount)
     credit, finalize = _key(record.id, inclusion, "credit"), _key(record.id, inclusion, "finalize")
@@ -69,8 +84,12 @@ def _posting(
             final = record.deposit.state is State.FINALIZED
             return customer_posting(
                 Kind.DEPOSIT_REVERSE_FINAL if final else Kind.DEPOSIT_REVERSE,
-                _key(record.id, inclusion, "reverse"), player, custody, amount,
-                resolves=finalize if final else credit)
+                _key(record.id, inclusion, "reverse"),
+                player,
+                custody,
+                amount,
+                resolves=finalize if final else credit,
+            )
 
 
 def _key(deposit_id: UUID, inclusion: int, what: str) -> str:

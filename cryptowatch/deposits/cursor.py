@@ -8,10 +8,10 @@ from datetime import datetime
 
 import msgspec
 
+from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.port import BlockRef
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.ledger.events import NewEvent, append_events
 from cryptowatch.sending.halts import tell_chain
 
@@ -34,7 +34,11 @@ async def read_cursor(conn: Connection, chain: str, *, lock: bool = False) -> Cu
     if row is None:
         return None
     return Cursor(
-        BlockPoint(row["height"], row["hash"]), row["halted"], row["reorg_accepted_at"] is not None, row["rescans"])
+        BlockPoint(row["height"], row["hash"]),
+        row["halted"],
+        row["reorg_accepted_at"] is not None,
+        row["rescans"],
+    )
 
 
 async def start_cursor(conn: Connection, chain: str, asset: str, block: BlockRef, now: datetime) -> None:
@@ -53,17 +57,34 @@ async def block_at(conn: Connection, chain: str, height: int) -> BlockRef | None
 async def tell_reorg(conn: Connection, chain: str, head: BlockPoint, fork_height: int, now: datetime) -> None:
     """Inside the rewind's transaction. Uses up a person's acceptance."""
     version = await conn.fetchval(SQL["reorged"], chain)
-    await tell_chain(conn, chain, "reorged", version, {
-        "height": head.height, "hash": head.hash.hex(), "fork_height": fork_height,
-        "depth": head.height - fork_height}, now)
+    await tell_chain(
+        conn,
+        chain,
+        "reorged",
+        version,
+        {
+            "height": head.height,
+            "hash": head.hash.hex(),
+            "fork_height": fork_height,
+            "depth": head.height - fork_height,
+        },
+        now,
+    )
 
 
-async def tell_node(conn: Connection, chain: str, name: str, state: str, problem: str | None, now: datetime) -> None:
+async def tell_node(
+    conn: Connection, chain: str, name: str, state: str, problem: str | None, now: datetime
+) -> None:
     """`node.quarantined` or `node.recovered`; a second daemon that sees the same adds nothing."""
     version = await conn.fetchval(SQL["node_changed"], chain, name, state, now)
     if version is not None:
         event = NewEvent(
-            type=f"node.{state}", entity_kind="node", entity_id=f"{chain}/{name}", entity_version=version,
-            account_id=None, created_at=now,
-            data=msgspec.json.encode({"chain": chain, "node": name, "problem": problem}).decode())
+            type=f"node.{state}",
+            entity_kind="node",
+            entity_id=f"{chain}/{name}",
+            entity_version=version,
+            account_id=None,
+            created_at=now,
+            data=msgspec.json.encode({"chain": chain, "node": name, "problem": problem}).decode(),
+        )
         await append_events(conn, [event])

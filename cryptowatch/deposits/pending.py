@@ -19,7 +19,12 @@ from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.apply import (
-    ChainRules, first_sight, our_destinations, remember_resources, seen_again, total_per_transaction,
+    ChainRules,
+    first_sight,
+    our_destinations,
+    remember_resources,
+    seen_again,
+    total_per_transaction,
 )
 from cryptowatch.deposits.bookkeeping import write_changes
 from cryptowatch.deposits.machine import Lost, Seen, State
@@ -52,7 +57,8 @@ class PendingObserver:
         async with connection(self.pool) as conn:
             await self.watchlist.refresh(conn)
             rows = await conn.fetch(
-                SQL["unconfirmed"], self.rules.chain, self.clock.now() - _REPLACED_WATCHED)
+                SQL["unconfirmed"], self.rules.chain, self.clock.now() - _REPLACED_WATCHED
+            )
         tracked = frozenset(row["tx_hash"] for row in rows)
         seen = await self.nodes.pending(tracked)
         for raw in seen.new:
@@ -74,16 +80,26 @@ class PendingObserver:
             head = await conn.fetchrow(SQL["lock_height"], self.rules.chain)
             if head is None:
                 return 0
-            again = [read_record(row, self.rules.assets[row["asset"]].decimals)
-                     for row in await conn.fetch(SQL["lock_unconfirmed"], self.rules.chain, hashes)]
-            owners = {destination: owner for destination, owner in (
-                await our_destinations(conn, self.rules.chain, transfers)).items() if owner["account_id"] is not None}
+            again = [
+                read_record(row, self.rules.assets[row["asset"]].decimals)
+                for row in await conn.fetch(SQL["lock_unconfirmed"], self.rules.chain, hashes)
+            ]
+            owners = {
+                destination: owner
+                for destination, owner in (await our_destinations(conn, self.rules.chain, transfers)).items()
+                if owner["account_id"] is not None
+            }
             changes = [self._again(record, owners) for record in again]
-            known = {(row["tx_hash"], row["position"])
-                     for row in await conn.fetch(SQL["known_positions"], self.rules.chain, hashes)}
+            known = {
+                (row["tx_hash"], row["position"])
+                for row in await conn.fetch(SQL["known_positions"], self.rules.chain, hashes)
+            }
             totals = total_per_transaction(transfers)
-            changes += [self._first(transfer, owners, totals) for transfer in transfers
-                        if transfer.destination in owners and (transfer.tx_hash, transfer.position) not in known]
+            changes += [
+                self._first(transfer, owners, totals)
+                for transfer in transfers
+                if transfer.destination in owners and (transfer.tx_hash, transfer.position) not in known
+            ]
             await write_changes(conn, self.rules.chain, changes, head["height"], now)
             resources = {pending.tx_hash: pending.resources for pending in found}
             await remember_resources(conn, self.rules.chain, {c.record.tx_hash for c in changes}, resources)
@@ -93,11 +109,15 @@ class PendingObserver:
         return sum(1 for c in changes if c.passed)
 
     def _first(
-        self, transfer: Transfer, owners: Mapping[bytes, asyncpg.Record], totals: Mapping[tuple[bytes, str], int],
+        self,
+        transfer: Transfer,
+        owners: Mapping[bytes, asyncpg.Record],
+        totals: Mapping[tuple[bytes, str], int],
     ) -> Change:
         total = totals[transfer.tx_hash, transfer.asset]
         record, quarantine = first_sight(
-            self.rules, transfer, owners[transfer.destination], total, self.clock.now())
+            self.rules, transfer, owners[transfer.destination], total, self.clock.now()
+        )
         c = moved_by(record, quarantine)
         return c if c.passed else Change(record, record.deposit, (), (State.DETECTED,))
 
@@ -126,15 +146,23 @@ class PendingObserver:
         if not rows:
             return
         spenders = await self.nodes.spenders([row["resource"] for row in rows])
-        warnings = [(row["tx_hash"], other) for row in rows
-                    for other in spenders.get(row["resource"], ()) if other != row["tx_hash"]]
+        warnings = [
+            (row["tx_hash"], other)
+            for row in rows
+            for other in spenders.get(row["resource"], ())
+            if other != row["tx_hash"]
+        ]
         if warnings:
             await self._write_warnings(warnings)
 
     async def _write_warnings(self, warnings: Sequence[tuple[bytes, bytes]]) -> None:
         async with transaction(self.pool) as conn:
             status = await conn.execute(
-                SQL["warn"], self.rules.chain, [w[0] for w in warnings], [w[1] for w in warnings])
+                SQL["warn"], self.rules.chain, [w[0] for w in warnings], [w[1] for w in warnings]
+            )
         if status != "UPDATE 0":
-            log.warning("unconfirmed deposits have conflicting transactions", chain=self.rules.chain,
-                        deposits=int(status.split()[-1]))
+            log.warning(
+                "unconfirmed deposits have conflicting transactions",
+                chain=self.rules.chain,
+                deposits=int(status.split()[-1]),
+            )

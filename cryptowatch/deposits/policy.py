@@ -38,9 +38,12 @@ class AssetPolicy:
 
 def asset_policy(settings: AssetSettings) -> AssetPolicy:
     tiers = tuple(
-        (None if tier.up_to is None else int(parse_amount(tier.up_to, settings.decimals)),
-         Required(tier.credit_confirmations, tier.finalize_confirmations))
-        for tier in settings.tiers)
+        (
+            None if tier.up_to is None else int(parse_amount(tier.up_to, settings.decimals)),
+            Required(tier.credit_confirmations, tier.finalize_confirmations),
+        )
+        for tier in settings.tiers
+    )
     return AssetPolicy(settings.decimals, parse_amount(settings.deposit_min, settings.decimals), tiers)
 
 

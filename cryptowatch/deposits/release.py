@@ -14,7 +14,10 @@ SQL = load_queries(__package__, "release.sql")
 
 
 async def release_deposit(
-    conn: Connection, deposit_id: UUID, rules: ChainRules, now: datetime,
+    conn: Connection,
+    deposit_id: UUID,
+    rules: ChainRules,
+    now: datetime,
 ) -> State | None:
     """The state it went on to: credited at once when it is deep enough by now. None: it is not in quarantine.
 

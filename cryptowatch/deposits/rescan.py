@@ -21,7 +21,12 @@ SQL = load_queries(__package__, "release.sql")
 
 
 async def rescan(
-    pool: Pool, nodes: NodePool, rules: ChainRules, clock: Clock, first: int, last: int | None,
+    pool: Pool,
+    nodes: NodePool,
+    rules: ChainRules,
+    clock: Clock,
+    first: int,
+    last: int | None,
     progress: Callable[[int, int], None],
 ) -> int:
     """Blocks `first` to `last` (None: the cursor's); how many deposits were found that were not known.
@@ -34,7 +39,9 @@ async def rescan(
             raise OperatorError(f"{rules.chain} was never started: run the daemon first")
         last = cursor.block.height if last is None else last
         if not 0 <= first <= last <= cursor.block.height:
-            raise OperatorError(f"the range must lie within 0 and {cursor.block.height}, where the watcher is")
+            raise OperatorError(
+                f"the range must lie within 0 and {cursor.block.height}, where the watcher is"
+            )
         watchlist = ChainWatchList(rules.chain)
         await watchlist.reload(conn)
     found = 0
@@ -55,6 +62,8 @@ async def rescan(
                 raise NoQuorum(f"{rules.chain}: a reorg is under way at height {height}; try again")
             applied = await apply_again(conn, rules, contents, head_height, clock.now())
         watchlist.applied(contents)
-        found += sum(1 for c in applied.changes if c.record.version == 0 and c.deposit.state is not State.REPLACED)
+        found += sum(
+            1 for c in applied.changes if c.record.version == 0 and c.deposit.state is not State.REPLACED
+        )
         progress(height - first + 1, until - first + 1)
     return found

@@ -40,20 +40,39 @@ class DepositView(msgspec.Struct, frozen=True):
 
 
 def deposit_view(
-    *, deposit_id: UUID, account_id: UUID, chain: str, asset: str, amount: int, decimals: int, tx_hash: bytes,
-    position: int, address: str, deposit: Deposit, head_height: int, conflict: bytes | None,
-    created_at: datetime, updated_at: datetime,
+    *,
+    deposit_id: UUID,
+    account_id: UUID,
+    chain: str,
+    asset: str,
+    amount: int,
+    decimals: int,
+    tx_hash: bytes,
+    position: int,
+    address: str,
+    deposit: Deposit,
+    head_height: int,
+    conflict: bytes | None,
+    created_at: datetime,
+    updated_at: datetime,
 ) -> DepositView:
     """`head_height` is the chain's height as the ledger knows it: confirmations count from there."""
     block = deposit.block
     return DepositView(
-        id=show_id(Kind.DEPOSIT, deposit_id), account_id=show_id(Kind.ACCOUNT, account_id), chain=chain,
-        asset=asset, amount=format_amount(amount, decimals), tx_hash=tx_hash.hex(), position=position,
-        address=address, state=deposit.state,
+        id=show_id(Kind.DEPOSIT, deposit_id),
+        account_id=show_id(Kind.ACCOUNT, account_id),
+        chain=chain,
+        asset=asset,
+        amount=format_amount(amount, decimals),
+        tx_hash=tx_hash.hex(),
+        position=position,
+        address=address,
+        state=deposit.state,
         confirmations=0 if block is None else max(0, head_height - block.height + 1),
         required=RequiredView(deposit.credit_confirmations, deposit.finalize_confirmations),
         block=None if block is None else BlockView(block.height, block.hash.hex()),
         quarantine_reason=deposit.quarantine,
         conflict_tx_hash=None if conflict is None else conflict.hex(),
-        created_at=created_at, updated_at=updated_at,
+        created_at=created_at,
+        updated_at=updated_at,
     )

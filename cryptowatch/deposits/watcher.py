@@ -23,7 +23,7 @@ from cryptowatch.deposits import cursor as chain_cursor
 from cryptowatch.deposits.apply import Applied, ChainRules, apply_block, finalized_above, rewind
 from cryptowatch.deposits.cursor import Cursor
 from cryptowatch.deposits.watchlist import ChainWatchList
-from cryptowatch.errors import ConcurrentUpdate, NoQuorum
+from cryptowatch.errors import NoQuorum
 from cryptowatch.sending.halts import forget_acceptance, halt
 
 log = structlog.get_logger(__name__)
@@ -80,7 +80,8 @@ class Watcher:
         raw = await self.nodes.block(start, height)
         async with transaction(self.pool) as conn:
             await chain_cursor.start_cursor(
-                conn, self.rules.chain, self.rules.asset, raw.ref, self.clock.now())
+                conn, self.rules.chain, self.rules.asset, raw.ref, self.clock.now()
+            )
         log.info("chain started", chain=self.rules.chain, height=height)
         return Cursor(BlockPoint(height, start), None, reorg_accepted=False, rescans=0)
 
@@ -191,4 +192,5 @@ class Watcher:
         for change in self.nodes.drain_changes():
             async with transaction(self.pool) as conn:
                 await chain_cursor.tell_node(
-                    conn, self.rules.chain, change.node, change.kind, change.reason, self.clock.now())
+                    conn, self.rules.chain, change.node, change.kind, change.reason, self.clock.now()
+                )

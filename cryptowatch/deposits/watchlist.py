@@ -50,7 +50,8 @@ class ChainWatchList:
     def applied(self, contents: BlockContents) -> None:
         """The block's coins are ours now, and those it used are gone (a rewind reloads)."""
         self.interest.add_resources(
-            transfer.tx_hash + transfer.position.to_bytes(4, "big") for transfer in contents.transfers)
+            transfer.tx_hash + transfer.position.to_bytes(4, "big") for transfer in contents.transfers
+        )
         self.interest.discard_resources(spend.resource for spend in contents.spends)
 
     def add_resources(self, resources: tuple[bytes, ...]) -> None:

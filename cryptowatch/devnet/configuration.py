@@ -219,8 +219,14 @@ async def make_api_keys(folder: Path, dsn: str) -> dict[str, str]:
     try:
         for name, scopes in _SCOPES.items():
             keys[name], _ = await create_key(
-                connection, derived_id(now, secrets.token_bytes(16)), secrets.token_bytes(SECRET_BYTES),
-                name=f"devnet {name}", scopes=scopes, expires_at=None, now=now)
+                connection,
+                derived_id(now, secrets.token_bytes(16)),
+                secrets.token_bytes(SECRET_BYTES),
+                name=f"devnet {name}",
+                scopes=scopes,
+                expires_at=None,
+                now=now,
+            )
     finally:
         await connection.close()
     write_private(path, json.dumps(keys) + "\n")

@@ -195,9 +195,7 @@ async def up(
         yield net
 
 
-def _nodes(
-    stack: AsyncExitStack, folder: Path, count: int, options: Mapping[str, str]
-) -> list[BitcoinNode]:
+def _nodes(stack: AsyncExitStack, folder: Path, count: int, options: Mapping[str, str]) -> list[BitcoinNode]:
     found = [BitcoinNode(n, folder / "bitcoin" / str(n), options=options) for n in range(count)]
     for node in found:
         stack.callback(node.close)

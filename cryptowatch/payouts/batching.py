@@ -19,7 +19,12 @@ class Queued:
 
 
 def due_batch(
-    queue: Sequence[Queued], now: datetime, *, count_max: int, wait_max_s: float, amount_max: int | None = None,
+    queue: Sequence[Queued],
+    now: datetime,
+    *,
+    count_max: int,
+    wait_max_s: float,
+    amount_max: int | None = None,
 ) -> Sequence[UUID]:
     """The withdrawals to send now, or none yet. `queue` is every waiting one, or at least the oldest and urgent.
 

@@ -16,7 +16,12 @@ from cryptowatch.money import BaseUnits
 
 
 async def hold(
-    conn: Connection, account_id: UUID, asset: str, withdrawal_id: UUID, amount: int, now: datetime,
+    conn: Connection,
+    account_id: UUID,
+    asset: str,
+    withdrawal_id: UUID,
+    amount: int,
+    now: datetime,
 ) -> bool:
     """Take amount and fee out of what can be withdrawn; False when final money does not cover it (P6)."""
     player = (await ensure_players(conn, [(account_id, asset)]))[account_id, asset]
@@ -25,13 +30,29 @@ async def hold(
 
 
 async def release(
-    conn: Connection, account_id: UUID, asset: str, withdrawal_id: UUID, amount: int, now: datetime,
+    conn: Connection,
+    account_id: UUID,
+    asset: str,
+    withdrawal_id: UUID,
+    amount: int,
+    now: datetime,
 ) -> None:
     """Give the hold back, whole. Raises PostingRefused when it was settled: then it must not be."""
     player = (await ensure_players(conn, [(account_id, asset)]))[account_id, asset]
-    await post_all(conn, [customer_posting(
-        Kind.HOLD_RELEASE, _key(withdrawal_id, "release"), player, None, BaseUnits(amount),
-        resolves=_key(withdrawal_id, "hold"))], now)
+    await post_all(
+        conn,
+        [
+            customer_posting(
+                Kind.HOLD_RELEASE,
+                _key(withdrawal_id, "release"),
+                player,
+                None,
+                BaseUnits(amount),
+                resolves=_key(withdrawal_id, "hold"),
+            )
+        ],
+        now,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +78,16 @@ async def settle(conn: Connection, chain: str, settlements: Sequence[Settlement]
     postings = []
     for s in settlements:
         custody, income = sides[s.asset]
-        postings.append(customer_posting(
-            Kind.HOLD_SETTLE, _key(s.withdrawal_id, "settle"), players[s.account_id, s.asset], custody,
-            BaseUnits(s.amount + s.fee), resolves=_key(s.withdrawal_id, "hold")))
+        postings.append(
+            customer_posting(
+                Kind.HOLD_SETTLE,
+                _key(s.withdrawal_id, "settle"),
+                players[s.account_id, s.asset],
+                custody,
+                BaseUnits(s.amount + s.fee),
+                resolves=_key(s.withdrawal_id, "hold"),
+            )
+        )
         if s.fee:
             postings.append(house_transfer(_key(s.withdrawal_id, "fee"), custody, income, BaseUnits(s.fee)))
     await post_all(conn, postings, now)

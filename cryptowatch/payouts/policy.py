@@ -25,11 +25,15 @@ def withdrawal_policy(settings: AssetSettings) -> WithdrawalPolicy:
         decimals=settings.decimals,
         minimum=parse_amount(settings.withdrawal_min, settings.decimals),
         maximum=parse_amount(settings.withdrawal_max, settings.decimals),
-        fee=parse_amount(settings.withdrawal_fee, settings.decimals))
+        fee=parse_amount(settings.withdrawal_fee, settings.decimals),
+    )
 
 
 def refusal_code(
-    amount: int, destination: bytes | InvalidAddress, account_status: str, policy: WithdrawalPolicy,
+    amount: int,
+    destination: bytes | InvalidAddress,
+    account_status: str,
+    policy: WithdrawalPolicy,
 ) -> tuple[str, str] | None:
     """(code, sentence), or None when nothing speaks against it. Self-excluded players may always take money out."""
     if account_status == "frozen":

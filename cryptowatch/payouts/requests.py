@@ -48,7 +48,11 @@ class Request:
 
 
 async def request_withdrawal(
-    conn: Connection, request: Request, policy: WithdrawalPolicy, account_status: str, withdrawal_id: UUID,
+    conn: Connection,
+    request: Request,
+    policy: WithdrawalPolicy,
+    account_status: str,
+    withdrawal_id: UUID,
     now: datetime,
 ) -> WithdrawalView | Refusal:
     """Validate, hold the money, queue; all in the caller's transaction. After a Refusal the caller writes nothing."""
@@ -56,13 +60,29 @@ async def request_withdrawal(
     if refused is not None:
         return Refusal(*refused)
     assert isinstance(request.destination, bytes)
-    held = await hold(conn, request.account_id, request.asset, withdrawal_id, request.amount + policy.fee, now)
+    held = await hold(
+        conn, request.account_id, request.asset, withdrawal_id, request.amount + policy.fee, now
+    )
     if not held:
-        return Refusal("insufficient_withdrawable", "the withdrawable balance does not cover the amount and its fee")
+        return Refusal(
+            "insufficient_withdrawable", "the withdrawable balance does not cover the amount and its fee"
+        )
     row = await conn.fetchrow(
-        SQL["insert_withdrawal"], withdrawal_id, request.account_id, request.chain, request.asset, request.amount,
-        policy.fee, request.address, request.destination, request.priority, request.memo, State.REQUESTED,
-        request.requested_by, now)
+        SQL["insert_withdrawal"],
+        withdrawal_id,
+        request.account_id,
+        request.chain,
+        request.asset,
+        request.amount,
+        policy.fee,
+        request.address,
+        request.destination,
+        request.priority,
+        request.memo,
+        State.REQUESTED,
+        request.requested_by,
+        now,
+    )
     assert row is not None
     await tell(conn, row, policy.decimals, now)
     passed = await move(conn, row, Event.PASS, policy.decimals, now)
@@ -71,7 +91,13 @@ async def request_withdrawal(
 
 
 async def decide(
-    conn: Connection, withdrawal_id: UUID, event: Event, *, decided_by: str, reason: str | None, decimals: int,
+    conn: Connection,
+    withdrawal_id: UUID,
+    event: Event,
+    *,
+    decided_by: str,
+    reason: str | None,
+    decimals: int,
     now: datetime,
 ) -> WithdrawalView | Refusal | None:
     """APPROVE, REJECT or CANCEL. None = no such withdrawal. Approval needs another key than the requester's."""
@@ -87,7 +113,12 @@ async def decide(
 
 
 async def move(
-    conn: Connection, row: asyncpg.Record, event: Event, decimals: int, now: datetime, *,
+    conn: Connection,
+    row: asyncpg.Record,
+    event: Event,
+    decimals: int,
+    now: datetime,
+    *,
     reason: str | None = None,
 ) -> asyncpg.Record | None:
     """One transition of a locked row with its ledger effect and its event; None when it does not apply."""
@@ -95,7 +126,9 @@ async def move(
     if step is None:
         return None
     state, effect = step
-    moved = await conn.fetchrow(SQL["move_withdrawal"], row["id"], row["state"], row["version"], state, reason, now)
+    moved = await conn.fetchrow(
+        SQL["move_withdrawal"], row["id"], row["state"], row["version"], state, reason, now
+    )
     if moved is None:
         return None
     if effect is Effect.RELEASE:
@@ -107,7 +140,17 @@ async def move(
 async def tell(conn: Connection, row: asyncpg.Record, decimals: int, now: datetime) -> None:
     """The event of the state that the row is in now."""
     view = withdrawal_view(row, decimals)
-    await append_events(conn, [NewEvent(
-        type=f"withdrawal.{view.state}", entity_kind="withdrawal", entity_id=show_id(Kind.WITHDRAWAL, row["id"]),
-        entity_version=row["version"], account_id=row["account_id"],
-        data=msgspec.json.encode(view).decode(), created_at=now)])
+    await append_events(
+        conn,
+        [
+            NewEvent(
+                type=f"withdrawal.{view.state}",
+                entity_kind="withdrawal",
+                entity_id=show_id(Kind.WITHDRAWAL, row["id"]),
+                entity_version=row["version"],
+                account_id=row["account_id"],
+                data=msgspec.json.encode(view).decode(),
+                created_at=now,
+            )
+        ],
+    )

@@ -34,11 +34,22 @@ class WithdrawalView(msgspec.Struct, frozen=True):
 def withdrawal_view(row: asyncpg.Record, decimals: int) -> WithdrawalView:
     """`row`: a row of `withdrawal`."""
     return WithdrawalView(
-        id=show_id(Kind.WITHDRAWAL, row["id"]), account_id=show_id(Kind.ACCOUNT, row["account_id"]),
-        asset=row["asset"], chain=row["chain"], amount=format_amount(row["amount"], decimals),
-        fee=format_amount(row["fee"], decimals), address=row["address"], priority=row["priority"], memo=row["memo"],
-        state=State(row["state"]), reason=row["reason"],
+        id=show_id(Kind.WITHDRAWAL, row["id"]),
+        account_id=show_id(Kind.ACCOUNT, row["account_id"]),
+        asset=row["asset"],
+        chain=row["chain"],
+        amount=format_amount(row["amount"], decimals),
+        fee=format_amount(row["fee"], decimals),
+        address=row["address"],
+        priority=row["priority"],
+        memo=row["memo"],
+        state=State(row["state"]),
+        reason=row["reason"],
         transaction_id=None if row["lineage_id"] is None else show_id(Kind.TRANSACTION, row["lineage_id"]),
-        tx_hash=None if row["tx_hash"] is None else row["tx_hash"].hex(), position=row["position"],
-        requested_by=row["requested_by"], created_at=row["created_at"], queued_at=row["queued_at"],
-        updated_at=row["updated_at"])
+        tx_hash=None if row["tx_hash"] is None else row["tx_hash"].hex(),
+        position=row["position"],
+        requested_by=row["requested_by"],
+        created_at=row["created_at"],
+        queued_at=row["queued_at"],
+        updated_at=row["updated_at"],
+    )

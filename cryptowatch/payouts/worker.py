@@ -56,7 +56,11 @@ class PayoutObserver(Protocol):
     def on_batch(self, payouts: int, fee_rate: int, market_rate: int) -> None: ...
 
     def on_withdrawal(
-        self, asset: str, state: str, requested_at: datetime, broadcast_at: datetime | None,
+        self,
+        asset: str,
+        state: str,
+        requested_at: datetime,
+        broadcast_at: datetime | None,
     ) -> None: ...
 
 
@@ -93,7 +97,9 @@ class PayoutWorker:
         async with transaction(self.pool) as conn:
             await conn.execute(SQL["follow_replacements"], self.chain)
             for event, lineage_states in (
-                (Event.CONFIRM, ["confirmed", "finalized"]), (Event.REORG, ["open", "dead"]), (Event.FINALIZE, ["finalized"]),
+                (Event.CONFIRM, ["confirmed", "finalized"]),
+                (Event.REORG, ["open", "dead"]),
+                (Event.FINALIZE, ["finalized"]),
             ):
                 moved += await self._follow_event(conn, event, lineage_states)
             for event in (Event.LINEAGE_DEAD, Event.LINEAGE_REFUSED):
@@ -107,10 +113,18 @@ class PayoutWorker:
         step = advance(before, event)
         assert step is not None
         rows = await conn.fetch(
-            SQL["follow_lineages"], self.chain, before, step[0], lineage_states, now, _FOLLOWED_A_STEP_MAX)
+            SQL["follow_lineages"], self.chain, before, step[0], lineage_states, now, _FOLLOWED_A_STEP_MAX
+        )
         if event is Event.FINALIZE:
-            await settle(conn, self.chain, [
-                Settlement(row["id"], row["account_id"], row["asset"], row["amount"], row["fee"]) for row in rows], now)
+            await settle(
+                conn,
+                self.chain,
+                [
+                    Settlement(row["id"], row["account_id"], row["asset"], row["amount"], row["fee"])
+                    for row in rows
+                ],
+                now,
+            )
         await self._tell(conn, rows, now)
         for row in rows:
             self.observer.on_withdrawal(row["asset"], row["state"], row["created_at"], row["broadcast_at"])
@@ -141,8 +155,12 @@ class PayoutWorker:
             chain = await conn.fetchrow(SQL["chain_state"], self.chain) if rows else None
         queue = [Queued(row["id"], row["priority"], row["queued_at"], row["amount"]) for row in rows]
         chosen = due_batch(
-            queue, self.clock.now(), count_max=batching.count_max, wait_max_s=batching.wait_max_s,
-            amount_max=self.rules.amount_max)
+            queue,
+            self.clock.now(),
+            count_max=batching.count_max,
+            wait_max_s=batching.wait_max_s,
+            amount_max=self.rules.amount_max,
+        )
         if not chosen or chain is None or chain["in_flight"] >= batching.in_flight_max:
             return 0
         if not await is_caught_up(self.nodes, chain["height"]):
@@ -152,7 +170,9 @@ class PayoutWorker:
             return self._wait("market beyond the fee cap")
         return await self._bind_covered(chosen, {row["id"]: row["amount"] for row in rows}, market)
 
-    async def _bind_covered(self, chosen: Sequence[UUID], amounts: Mapping[UUID, int], market: FeeMarket) -> int:
+    async def _bind_covered(
+        self, chosen: Sequence[UUID], amounts: Mapping[UUID, int], market: FeeMarket
+    ) -> int:
         """As many of the chosen as the coins cover: the largest wait for coins, and hold up nobody."""
         while chosen:
             try:
@@ -184,26 +204,50 @@ class PayoutWorker:
         rate = bid_sat_kvb(market, self.rules.fees, [priority])
         lineage_id, seed = self.entropy(now)
         reserved = await reserve(
-            conn, self.chain, self.planner, self.rules.coins,
+            conn,
+            self.chain,
+            self.planner,
+            self.rules.coins,
             [Recipient(row["destination"], row["amount"]) for row in claimed],
-            priority=priority, fee_rate=rate, lineage_id=lineage_id, seed=seed, now=now)
+            priority=priority,
+            fee_rate=rate,
+            lineage_id=lineage_id,
+            seed=seed,
+            now=now,
+        )
         if isinstance(reserved, Insufficient):
             raise _NotCovered(reserved.missing)
         rows = await conn.fetch(
-            SQL["bind"], [row["id"] for row in claimed], lineage_id, reserved.plan.tx_hash, now,
-            list(reserved.plan.positions))
+            SQL["bind"],
+            [row["id"] for row in claimed],
+            lineage_id,
+            reserved.plan.tx_hash,
+            now,
+            list(reserved.plan.positions),
+        )
         assert len(rows) == len(claimed), "claimed rows are locked"
         await self._tell(conn, rows, now)
         self.observer.on_batch(len(rows), rate, market_sat_kvb(market, self.rules.fees, [priority]))
         return len(rows)
 
     async def _tell(self, conn: Connection, rows: Sequence[asyncpg.Record], now: datetime) -> None:
-        await append_events(conn, [NewEvent(
-            type=f"withdrawal.{row['state']}", entity_kind="withdrawal",
-            entity_id=show_id(Kind.WITHDRAWAL, row["id"]), entity_version=row["version"],
-            account_id=row["account_id"], created_at=now,
-            data=msgspec.json.encode(withdrawal_view(row, self.rules.decimals[row["asset"]])).decode())
-            for row in rows])
+        await append_events(
+            conn,
+            [
+                NewEvent(
+                    type=f"withdrawal.{row['state']}",
+                    entity_kind="withdrawal",
+                    entity_id=show_id(Kind.WITHDRAWAL, row["id"]),
+                    entity_version=row["version"],
+                    account_id=row["account_id"],
+                    created_at=now,
+                    data=msgspec.json.encode(
+                        withdrawal_view(row, self.rules.decimals[row["asset"]])
+                    ).decode(),
+                )
+                for row in rows
+            ],
+        )
 
 
 def _without_the_largest(chosen: Sequence[UUID], amounts: Mapping[UUID, int], missing: int) -> list[UUID]:

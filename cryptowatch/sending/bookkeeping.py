@@ -14,13 +14,28 @@ from cryptowatch.money import BaseUnits
 
 
 async def post_network_fees(
-    conn: Connection, chain: str, asset: str, fees: Sequence[tuple[bytes, int]], now: datetime,
+    conn: Connection,
+    chain: str,
+    asset: str,
+    fees: Sequence[tuple[bytes, int]],
+    now: datetime,
 ) -> None:
     """(transaction, fee in base units) of each that became final. Idempotent by the transaction's hash."""
     if not fees:
         return
     expense, custody = await ensure_accounts(
-        conn, [house(f"network_fees:{chain}", asset), house(f"custody:{chain}", asset)])
-    await post_all(conn, [
-        house_transfer(f"tx:{chain}:{tx_hash.hex()}:fee", HouseAccount(expense), HouseAccount(custody), BaseUnits(fee))
-        for tx_hash, fee in fees], now)
+        conn, [house(f"network_fees:{chain}", asset), house(f"custody:{chain}", asset)]
+    )
+    await post_all(
+        conn,
+        [
+            house_transfer(
+                f"tx:{chain}:{tx_hash.hex()}:fee",
+                HouseAccount(expense),
+                HouseAccount(custody),
+                BaseUnits(fee),
+            )
+            for tx_hash, fee in fees
+        ],
+        now,
+    )

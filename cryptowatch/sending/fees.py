@@ -34,7 +34,9 @@ def beyond_cap(market: FeeMarket, fees: Fees) -> bool:
     return market.floor > fees.cap_sat_vb * SAT_KVB
 
 
-def bump_sat_kvb(market: FeeMarket, fees: Fees, previous_sat_kvb: int, priorities: Iterable[str]) -> int | None:
+def bump_sat_kvb(
+    market: FeeMarket, fees: Fees, previous_sat_kvb: int, priorities: Iterable[str]
+) -> int | None:
     """The rate of a replacement: what the market asks now, but at least a quarter and one relay increment more.
 
     None at the cap. A node relays a replacement that pays the old fee plus its increment (1 sat/vB at most by

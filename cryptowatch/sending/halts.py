@@ -40,9 +40,25 @@ async def forget_acceptance(conn: Connection, chain: str) -> None:
 
 
 async def tell_chain(
-    conn: Connection, chain: str, kind: str, version: int, data: dict[str, object], now: datetime,
+    conn: Connection,
+    chain: str,
+    kind: str,
+    version: int,
+    data: dict[str, object],
+    now: datetime,
 ) -> None:
     """One event of the chain itself; `version` is what its row counts."""
-    await append_events(conn, [NewEvent(
-        type=f"chain.{kind}", entity_kind="chain", entity_id=chain, entity_version=version, account_id=None,
-        data=msgspec.json.encode({"chain": chain, **data}).decode(), created_at=now)])
+    await append_events(
+        conn,
+        [
+            NewEvent(
+                type=f"chain.{kind}",
+                entity_kind="chain",
+                entity_id=chain,
+                entity_version=version,
+                account_id=None,
+                data=msgspec.json.encode({"chain": chain, **data}).decode(),
+                created_at=now,
+            )
+        ],
+    )

@@ -45,20 +45,30 @@ class Reserved:
 
 
 async def reserve(
-    conn: Connection, chain: str, planner: Planner, rules: CoinRules, recipients: Sequence[Recipient],
-    priority: str, fee_rate: int, lineage_id: UUID, seed: int, now: datetime,
+    conn: Connection,
+    chain: str,
+    planner: Planner,
+    rules: CoinRules,
+    recipients: Sequence[Recipient],
+    priority: str,
+    fee_rate: int,
+    lineage_id: UUID,
+    seed: int,
+    now: datetime,
 ) -> Reserved | Insufficient:
     """Choose coins for the recipients and commit to them. Raises Halted, NoChangeAddress, ConcurrentUpdate.
 
-    `priority` is the most urgent of the recipients'. `seed` is the randomness of coin selection. An Insufficient has written nothing.
+    `priority` is the most urgent of the recipients'. `seed` is the randomness of coin selection.
+    An Insufficient has written nothing but the taking of a change address.
     """
     height = await sending_height(conn, chain)
     coins = await free_coins(conn, chain, height, rules)
     change = await conn.fetchrow(SQL["take_change_address"], chain, rules.change_scheme, now)
     if change is None:
         raise NoChangeAddress
-    template = Coin(b"", BaseUnits(0), change["destination"],
-                    (change["scheme"], change["branch"], change["key_index"]))
+    template = Coin(
+        b"", BaseUnits(0), change["destination"], (change["scheme"], change["branch"], change["key_index"])
+    )
     plan = await asyncio.to_thread(planner.plan, coins, recipients, template, fee_rate, seed)
     if isinstance(plan, Insufficient):
         return plan
@@ -78,9 +88,17 @@ async def sending_height(conn: Connection, chain: str) -> int:
 
 async def free_coins(conn: Connection, chain: str, height: int, rules: CoinRules) -> list[Coin]:
     rows = await conn.fetch(
-        SQL["free_coins"], chain, height - rules.confirmations_min + 1, rules.considered_max, height)
-    return [Coin(row["resource"], row["amount"], row["destination"],
-                 (row["scheme"], row["branch"], row["key_index"])) for row in rows]
+        SQL["free_coins"], chain, height - rules.confirmations_min + 1, rules.considered_max, height
+    )
+    return [
+        Coin(
+            row["resource"],
+            row["amount"],
+            row["destination"],
+            (row["scheme"], row["branch"], row["key_index"]),
+        )
+        for row in rows
+    ]
 
 
 async def reserve_coins(conn: Connection, chain: str, resources: Sequence[bytes], lineage_id: UUID) -> None:
@@ -90,12 +108,29 @@ async def reserve_coins(conn: Connection, chain: str, resources: Sequence[bytes]
 
 
 async def insert_attempt(
-    conn: Connection, chain: str, lineage_id: UUID, number: int, plan: Plan, raw: bytes | None, height: int,
+    conn: Connection,
+    chain: str,
+    lineage_id: UUID,
+    number: int,
+    plan: Plan,
+    raw: bytes | None,
+    height: int,
     now: datetime,
 ) -> None:
     try:
         await conn.execute(
-            SQL["insert_attempt"], lineage_id, number, chain, plan.tx_hash, plan.to_json().decode(), raw, plan.fee,
-            plan.vsize, list(plan.positions), height, now)
+            SQL["insert_attempt"],
+            lineage_id,
+            number,
+            chain,
+            plan.tx_hash,
+            plan.to_json().decode(),
+            raw,
+            plan.fee,
+            plan.vsize,
+            list(plan.positions),
+            height,
+            now,
+        )
     except asyncpg.UniqueViolationError as problem:
         raise ConcurrentUpdate("this very transaction is another lineage's") from problem

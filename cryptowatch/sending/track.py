@@ -5,7 +5,6 @@ when a foreign transaction that used one of its inputs is final (P3): then its p
 """
 
 from collections.abc import Sequence
-from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -37,16 +36,32 @@ class TransactionView(msgspec.Struct, frozen=True):
 
 
 def transaction_event(
-    kind: str, lineage_id: UUID, version: int, view: TransactionView, now: datetime,
+    kind: str,
+    lineage_id: UUID,
+    version: int,
+    view: TransactionView,
+    now: datetime,
 ) -> NewEvent:
     return NewEvent(
-        type=f"transaction.{kind}", entity_kind="transaction", entity_id=show_id(Kind.TRANSACTION, lineage_id),
-        entity_version=version, account_id=None, data=msgspec.json.encode(view).decode(), created_at=now)
+        type=f"transaction.{kind}",
+        entity_kind="transaction",
+        entity_id=show_id(Kind.TRANSACTION, lineage_id),
+        entity_version=version,
+        account_id=None,
+        data=msgspec.json.encode(view).decode(),
+        created_at=now,
+    )
 
 
 async def track_block(
-    conn: Connection, chain: str, asset: str, contents: BlockContents, blocks_to_mature: Sequence[int],
-    finality: int, head_height: int, now: datetime,
+    conn: Connection,
+    chain: str,
+    asset: str,
+    contents: BlockContents,
+    blocks_to_mature: Sequence[int],
+    finality: int,
+    head_height: int,
+    now: datetime,
 ) -> None:
     """Coins created and used by this block, and what that does to our lineages; one event per change (P8).
 
@@ -58,10 +73,14 @@ async def track_block(
     if contents.transfers:
         coins = contents.transfers
         await conn.execute(
-            SQL["record_coins"], chain, height,
+            SQL["record_coins"],
+            chain,
+            height,
             [coin.tx_hash + coin.position.to_bytes(4, "big") for coin in coins],
-            [coin.amount for coin in coins], [coin.destination for coin in coins],
-            list(blocks_to_mature))
+            [coin.amount for coin in coins],
+            [coin.destination for coin in coins],
+            list(blocks_to_mature),
+        )
     events: list[NewEvent] = []
     if contents.spends:
         events += await _spent(conn, chain, contents, now)
@@ -70,12 +89,18 @@ async def track_block(
     await post_network_fees(conn, chain, asset, [(row["tx_hash"], row["fee"]) for row in finalized], now)
     for row in finalized:
         view = TransactionView(
-            show_id(Kind.TRANSACTION, row["id"]), chain, "finalized", row["tx_hash"].hex(), row["block_height"])
+            show_id(Kind.TRANSACTION, row["id"]),
+            chain,
+            "finalized",
+            row["tx_hash"].hex(),
+            row["block_height"],
+        )
         events.append(transaction_event("finalized", row["id"], row["version"], view, now))
     dead = await _bury(conn, chain, final_height, now)
     for row in dead:
         view = TransactionView(
-            show_id(Kind.TRANSACTION, row["id"]), chain, "dead", None, conflict_tx_hash=row["conflict"].hex())
+            show_id(Kind.TRANSACTION, row["id"]), chain, "dead", None, conflict_tx_hash=row["conflict"].hex()
+        )
         events.append(transaction_event("dead", row["id"], row["version"], view, now))
     if events:
         await append_events(conn, events)
@@ -88,7 +113,9 @@ async def _bury(conn: Connection, chain: str, final_height: int, now: datetime) 
         dead += rows
         ids = [row["id"] for row in rows]
         await conn.execute(SQL["free_coins_of"], ids)
-        losers = [(row["tx_hash"], row["conflict"]) for row in await conn.fetch(SQL["attempts_of_lineages"], ids)]
+        losers = [
+            (row["tx_hash"], row["conflict"]) for row in await conn.fetch(SQL["attempts_of_lineages"], ids)
+        ]
         await note_lost_parents(conn, chain, max(row["conflict_height"] for row in rows), losers, now)
     return dead
 
@@ -97,16 +124,23 @@ async def _spent(conn: Connection, chain: str, contents: BlockContents, now: dat
     """Marks our coins that this block uses; confirms lineages, notes conflicts and unknown spends."""
     height = contents.ref.height
     rows = await conn.fetch(
-        SQL["spend_coins"], chain, height,
-        [spend.resource for spend in contents.spends], [spend.tx_hash for spend in contents.spends])
+        SQL["spend_coins"],
+        chain,
+        height,
+        [spend.resource for spend in contents.spends],
+        [spend.tx_hash for spend in contents.spends],
+    )
     attempts = {
         row["tx_hash"]: row["lineage_id"]
-        for row in await conn.fetch(SQL["attempts_of"], chain, [spend.tx_hash for spend in contents.spends])}
+        for row in await conn.fetch(SQL["attempts_of"], chain, [spend.tx_hash for spend in contents.spends])
+    }
     events, winners = [], {}
     for tx_hash, lineage_id in attempts.items():
         version = await conn.fetchval(SQL["confirm_lineage"], lineage_id, tx_hash, height, now)
         if version is not None:
-            view = TransactionView(show_id(Kind.TRANSACTION, lineage_id), chain, "confirmed", tx_hash.hex(), height)
+            view = TransactionView(
+                show_id(Kind.TRANSACTION, lineage_id), chain, "confirmed", tx_hash.hex(), height
+            )
             events.append(transaction_event("confirmed", lineage_id, version, view, now))
             winners[lineage_id] = tx_hash
         elif await conn.fetchval(SQL["is_dead"], lineage_id):
@@ -119,8 +153,12 @@ async def _spent(conn: Connection, chain: str, contents: BlockContents, now: dat
         if row["tx_hash"] in attempts:
             continue
         # Nobody but the signer can use our coins: a foreign use means another holder of the key.
-        log.critical("own coin used by a foreign transaction", chain=chain, height=height,
-                     amount_base_units=row["amount"])
+        log.critical(
+            "own coin used by a foreign transaction",
+            chain=chain,
+            height=height,
+            amount_base_units=row["amount"],
+        )
         await halt(conn, chain, f"a transaction that is not ours used our coins: {row['tx_hash'].hex()}", now)
         if row["reserved_by"] is not None:
             await conn.execute(SQL["note_conflict"], row["reserved_by"], row["tx_hash"], height, now)
@@ -128,7 +166,11 @@ async def _spent(conn: Connection, chain: str, contents: BlockContents, now: dat
 
 
 async def note_lost_parents(
-    conn: Connection, chain: str, height: int, losers: Sequence[tuple[bytes, bytes]], now: datetime,
+    conn: Connection,
+    chain: str,
+    height: int,
+    losers: Sequence[tuple[bytes, bytes]],
+    now: datetime,
 ) -> None:
     """(loser, winner): the loser's outputs will not exist while the winner's block stands.
 
@@ -136,7 +178,13 @@ async def note_lost_parents(
     """
     if losers:
         await conn.execute(
-            SQL["note_lost_parents"], chain, height, now, [pair[0] for pair in losers], [pair[1] for pair in losers])
+            SQL["note_lost_parents"],
+            chain,
+            height,
+            now,
+            [pair[0] for pair in losers],
+            [pair[1] for pair in losers],
+        )
 
 
 async def track_rewind(conn: Connection, chain: str, fork_height: int, now: datetime) -> None:
@@ -146,10 +194,14 @@ async def track_rewind(conn: Connection, chain: str, fork_height: int, now: date
     await conn.execute(SQL["forget_conflicts"], chain, fork_height)
     reopened = await conn.fetch(SQL["reopen_lineages"], chain, fork_height, now)
     events = [
-        transaction_event("reorged", row["id"], row["version"], TransactionView(
-            show_id(Kind.TRANSACTION, row["id"]), chain, "open", None), now)
-        for row in reopened]
+        transaction_event(
+            "reorged",
+            row["id"],
+            row["version"],
+            TransactionView(show_id(Kind.TRANSACTION, row["id"]), chain, "open", None),
+            now,
+        )
+        for row in reopened
+    ]
     if events:
         await append_events(conn, events)
-
-

@@ -161,8 +161,14 @@ class Sender:
     def _log_answers(self, row: asyncpg.Record, answers: Sequence[BroadcastAnswer]) -> None:
         for answer in answers:
             if answer.outcome is not BroadcastOutcome.ACCEPTED:
-                log.info("broadcast", chain=self.chain, tx_hash=row["tx_hash"].hex(), node=answer.node,
-                         outcome=answer.outcome, detail=answer.detail)
+                log.info(
+                    "broadcast",
+                    chain=self.chain,
+                    tx_hash=row["tx_hash"].hex(),
+                    node=answer.node,
+                    outcome=answer.outcome,
+                    detail=answer.detail,
+                )
 
     async def _mark_broadcast(self, row: asyncpg.Record) -> None:
         now = self.clock.now()
@@ -187,7 +193,8 @@ class Sender:
             if row["number"] != row["attempts"]:
                 continue  # a newer attempt is there and not signed yet
             rate = bump_sat_kvb(
-                market, self.rules.fees, row["fee"] * SAT_KVB // row["vsize"], [row["priority"]])
+                market, self.rules.fees, row["fee"] * SAT_KVB // row["vsize"], [row["priority"]]
+            )
             if rate is None:
                 log.warning("stuck at the fee cap", chain=self.chain, tx_hash=row["tx_hash"].hex())
                 continue
@@ -195,7 +202,7 @@ class Sender:
         return done
 
     async def _bump(self, row: asyncpg.Record, fee_rate: int) -> int:
-        """A replacement that pays more from its change. Signed before it is written: unsigned it would block a later one.
+        """A replacement that pays more from its change, signed before it is written: unsigned it would block the next.
 
         It has the very inputs of the first attempt, no more: whatever loses one of them has killed all attempts, and a
         lineage that is dead can then not confirm by an older one (P3).
@@ -206,7 +213,9 @@ class Sender:
                 height = await sending_height(conn, self.chain)
             new = await asyncio.to_thread(self.planner.bump, old, (), fee_rate)
             if isinstance(new, Insufficient):
-                log.warning("no change left to raise the fee with", chain=self.chain, missing_base_units=new.missing)
+                log.warning(
+                    "no change left to raise the fee with", chain=self.chain, missing_base_units=new.missing
+                )
                 return 0
             assert set(old.resources) == set(new.resources), "a replacement keeps every input"
             raw = await self._signed(new, lineage_id)
@@ -221,7 +230,12 @@ class Sender:
         return 1
 
     async def _store_bump(
-        self, conn: Connection, row: asyncpg.Record, new: Plan, raw: bytes, height: int,
+        self,
+        conn: Connection,
+        row: asyncpg.Record,
+        new: Plan,
+        raw: bytes,
+        height: int,
     ) -> None:
         lineage_id, now = row["lineage_id"], self.clock.now()
         locked = await conn.fetchrow(SQL["lock_open_lineage"], lineage_id)
@@ -232,7 +246,9 @@ class Sender:
         await self._tell(conn, "stuck", lineage_id, version, row["tx_hash"])
         self.observer.on_bump()
 
-    async def _tell(self, conn: Connection, kind: str, lineage_id: UUID, version: int, tx_hash: bytes) -> None:
+    async def _tell(
+        self, conn: Connection, kind: str, lineage_id: UUID, version: int, tx_hash: bytes
+    ) -> None:
         view = TransactionView(show_id(Kind.TRANSACTION, lineage_id), self.chain, "open", tx_hash.hex())
         await append_events(conn, [transaction_event(kind, lineage_id, version, view, self.clock.now())])
 

@@ -30,7 +30,9 @@ _P2TR_WITNESS = (bytes(64),)
 
 
 def input_keys(
-    transaction: UnsignedTransaction, paths: Sequence[KeyPath], accounts: AccountKeys,
+    transaction: UnsignedTransaction,
+    paths: Sequence[KeyPath],
+    accounts: AccountKeys,
 ) -> tuple[SigningKey, ...] | Refusal:
     """The key of each input, or the refusal that one input's script is not that of the key at its path."""
     if len(paths) != len(transaction.inputs):
@@ -45,7 +47,9 @@ def input_keys(
 
 
 def change_outputs(
-    transaction: UnsignedTransaction, paths: Mapping[int, KeyPath], accounts: AccountKeys,
+    transaction: UnsignedTransaction,
+    paths: Mapping[int, KeyPath],
+    accounts: AccountKeys,
 ) -> frozenset[int] | Refusal:
     """Indexes of the outputs that return to the wallet: derived here, on branch 1 only."""
     outputs = transaction.outputs
@@ -96,7 +100,8 @@ def _ecdsa_low_r(key: SigningKey, digest: bytes) -> bytes:
         attempt += 1
         extra = ffi.new("unsigned char[32]", attempt.to_bytes(32, "little"))
         signature = key.private.sign(
-            digest, hasher=None, custom_nonce=(lib.secp256k1_nonce_function_rfc6979, extra))
+            digest, hasher=None, custom_nonce=(lib.secp256k1_nonce_function_rfc6979, extra)
+        )
     return signature
 
 

@@ -52,17 +52,28 @@ class SignerClient:
         self._timeout_s = timeout_s
 
     async def sign_bitcoin(
-        self, *, chain: str, lineage_id: str, transaction: UnsignedTransaction,
-        input_paths: Sequence[KeyPath], change_paths: Mapping[int, KeyPath],
+        self,
+        *,
+        chain: str,
+        lineage_id: str,
+        transaction: UnsignedTransaction,
+        input_paths: Sequence[KeyPath],
+        change_paths: Mapping[int, KeyPath],
     ) -> bytes:
         """The signed transaction in its wire form; its id is `transaction.txid`.
 
         Idempotent. Raises SignerUnavailable (ask again with the same arguments) or SigningRefused, whose
         `reason` tells what may pass later (`hourly_limit`) from what never will.
         """
-        answer = await self._ask(SignBitcoin(
-            chain=chain, lineage_id=lineage_id, transaction=to_json(transaction),
-            input_paths=list(input_paths), change_paths=dict(change_paths)))
+        answer = await self._ask(
+            SignBitcoin(
+                chain=chain,
+                lineage_id=lineage_id,
+                transaction=to_json(transaction),
+                input_paths=list(input_paths),
+                change_paths=dict(change_paths),
+            )
+        )
         if not isinstance(answer, Signed):
             raise SignerUnavailable(f"the signer answered {type(answer).__name__} to a request to sign")
         try:

@@ -29,8 +29,10 @@ def open_service(settings: Settings, clock: Clock) -> SigningService:
             raise SettingsError(f"signer.policy.{name}", "there is no such chain")
         limits[name] = read_limits(f"signer.policy.{name}", policy, settings.chains[name])
     secrets = read_keystore(signer.keystore, read_passphrase(signer.passphrase_file))
-    chains = {name: ChainKeys(_matching_accounts(secrets, name, settings.chains[name]), limits[name])
-              for name in limits}
+    chains = {
+        name: ChainKeys(_matching_accounts(secrets, name, settings.chains[name]), limits[name])
+        for name in limits
+    }
     return SigningService(chains, signer.log, clock)
 
 
@@ -48,9 +50,13 @@ def read_limits(key: str, policy: SignerPolicy, chain: ChainSettings) -> Limits:
     return Limits(
         transaction_amount_max=amounts["transaction_amount_max"],
         hourly_amount_max=amounts["hourly_amount_max"],
-        hourly_signings_max=policy.hourly_signings_max, fee_max=amounts["fee_max"],
-        fee_rate_max_sat_vb=policy.fee_rate_max_sat_vb, inputs_max=policy.inputs_max,
-        outputs_max=policy.outputs_max, allowed_scripts=_allowed_scripts(f"{key}.allow_list", policy, chain))
+        hourly_signings_max=policy.hourly_signings_max,
+        fee_max=amounts["fee_max"],
+        fee_rate_max_sat_vb=policy.fee_rate_max_sat_vb,
+        inputs_max=policy.inputs_max,
+        outputs_max=policy.outputs_max,
+        allowed_scripts=_allowed_scripts(f"{key}.allow_list", policy, chain),
+    )
 
 
 def _allowed_scripts(key: str, policy: SignerPolicy, chain: ChainSettings) -> frozenset[bytes] | None:

@@ -29,8 +29,12 @@ def _bitcoin(client: SignerClient, chain: str) -> Sign:
         change = {} if plan.change_position is None else {plan.change_position: _path(plan.change_path)}
         try:
             return await client.sign_bitcoin(
-                chain=chain, lineage_id=lineage_id, transaction=plan.transaction,
-                input_paths=[_path(path) for path in plan.input_paths], change_paths=change)
+                chain=chain,
+                lineage_id=lineage_id,
+                transaction=plan.transaction,
+                input_paths=[_path(path) for path in plan.input_paths],
+                change_paths=change,
+            )
         except SigningRefused as refusal:
             if refusal.reason == Reason.HOURLY_LIMIT:
                 raise SignerWaits(str(refusal)) from refusal

@@ -78,8 +78,10 @@ class AccountKeys:
     def xpubs(self, network: str) -> dict[Scheme, str]:
         """Account xpubs (`xpub…`, `tpub…`): all that settings and watchers need."""
         version = NETWORKS["main" if network == "main" else "test"]["xpub"]
-        return {scheme: account.to_public(version=version).to_base58()
-                for scheme, account in self._accounts.items()}
+        return {
+            scheme: account.to_public(version=version).to_base58()
+            for scheme, account in self._accounts.items()
+        }
 
 
 def coin_type(network: str) -> int:
@@ -100,8 +102,12 @@ def accounts_from_mnemonic(mnemonic: str, network: str) -> AccountKeys:
         raise KeyMaterialError("the mnemonic is not valid BIP39: a wrong word, count or checksum")
     root = bip32.HDKey.from_seed(bip39.mnemonic_to_seed(words))
     coin = coin_type(network)
-    return AccountKeys({scheme: root.derive([_HARDENED + purpose, _HARDENED + coin, _HARDENED])
-                        for scheme, purpose in PURPOSES.items()})
+    return AccountKeys(
+        {
+            scheme: root.derive([_HARDENED + purpose, _HARDENED + coin, _HARDENED])
+            for scheme, purpose in PURPOSES.items()
+        }
+    )
 
 
 def accounts_from_xprvs(xprvs: Mapping[Scheme, str]) -> AccountKeys:

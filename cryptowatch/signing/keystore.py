@@ -66,7 +66,8 @@ def write_keystore(path: Path, secrets: KeystoreSecrets, passphrase: bytes, scry
     header = _Header("cryptowatch-keystore-1", scrypt_n, 8, 1, os.urandom(16).hex(), os.urandom(12).hex())
     cipher = ChaCha20Poly1305(_derive(passphrase, header))
     ciphertext = cipher.encrypt(
-        bytes.fromhex(header.nonce), msgspec.json.encode(secrets), msgspec.json.encode(header))
+        bytes.fromhex(header.nonce), msgspec.json.encode(secrets), msgspec.json.encode(header)
+    )
     document = msgspec.json.format(msgspec.json.encode(_File(header, ciphertext.hex())))
     draft = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     try:
@@ -136,8 +137,9 @@ def _read_private(path: Path, bytes_max: int, forbidden_mode: int) -> bytes:
 
 
 def _derive(passphrase: bytes, header: _Header) -> bytes:
-    return Scrypt(salt=bytes.fromhex(header.salt), length=32, n=header.scrypt_n, r=header.scrypt_r,
-                  p=header.scrypt_p).derive(passphrase)
+    return Scrypt(
+        salt=bytes.fromhex(header.salt), length=32, n=header.scrypt_n, r=header.scrypt_r, p=header.scrypt_p
+    ).derive(passphrase)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -31,7 +31,11 @@ class KeyPath(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SignBitcoin(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="method", tag="sign_bitcoin",
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    tag_field="method",
+    tag="sign_bitcoin",
 ):
     """Ask for signatures. Asking again for the same transaction gives the same bytes and is charged once."""
 

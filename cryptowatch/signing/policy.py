@@ -128,8 +128,11 @@ class History:
         spent = self.hourly_amount(now_ms)
         # A signing that adds nothing is let through even when the hour is full: its money was counted before.
         if charge and spent + charge > self._limits.hourly_amount_max:
-            return Refusal(Reason.HOURLY_LIMIT, f"{spent} left within the hour and {charge} more would, "
-                                                f"at most {self._limits.hourly_amount_max}")
+            return Refusal(
+                Reason.HOURLY_LIMIT,
+                f"{spent} left within the hour and {charge} more would, "
+                f"at most {self._limits.hourly_amount_max}",
+            )
         signings = len(self._within_hour(now_ms))
         if signings >= self._limits.hourly_signings_max:
             return Refusal(Reason.HOURLY_LIMIT, f"{signings} signings within the hour")
@@ -181,8 +184,10 @@ class History:
     def _contradiction(self, proposal: Proposal) -> Refusal | None:
         group = self._by_lineage.get(proposal.lineage_id)
         if group is not None and group.core.isdisjoint(proposal.inputs):
-            return Refusal(Reason.LINEAGE_CONFLICT,
-                           f"lineage {proposal.lineage_id} has an attempt that this one does not exclude")
+            return Refusal(
+                Reason.LINEAGE_CONFLICT,
+                f"lineage {proposal.lineage_id} has an attempt that this one does not exclude",
+            )
         for coin, amount in proposal.inputs.items():
             # BIP143 signatures commit to the own input's amount only: of two tellings one is a lie, and
             # signatures from both could be combined into a transaction with an enormous fee.
@@ -217,16 +222,23 @@ def _beyond_transaction(proposal: Proposal, limits: Limits) -> Refusal | None:
     elif proposal.fee > limits.fee_max:
         refusal = Refusal(Reason.FEE_TOO_HIGH, f"a fee of {proposal.fee}, at most {limits.fee_max}")
     elif proposal.fee > limits.fee_rate_max_sat_vb * proposal.vsize:
-        refusal = Refusal(Reason.FEE_TOO_HIGH, f"a fee of {proposal.fee} for {proposal.vsize} vB, at most "
-                                               f"{limits.fee_rate_max_sat_vb} sat/vB")
+        refusal = Refusal(
+            Reason.FEE_TOO_HIGH,
+            f"a fee of {proposal.fee} for {proposal.vsize} vB, at most {limits.fee_rate_max_sat_vb} sat/vB",
+        )
     elif proposal.foreign_amount > limits.transaction_amount_max:
-        refusal = Refusal(Reason.TRANSACTION_LIMIT,
-                          f"{proposal.foreign_amount} to others, at most {limits.transaction_amount_max}")
+        refusal = Refusal(
+            Reason.TRANSACTION_LIMIT,
+            f"{proposal.foreign_amount} to others, at most {limits.transaction_amount_max}",
+        )
     elif proposal.leaving > limits.hourly_amount_max:
         # Said at once: no waiting would make room for it.
-        refusal = Refusal(Reason.TRANSACTION_LIMIT,
-                          f"{proposal.leaving} with the fee, at most {limits.hourly_amount_max} in an hour")
+        refusal = Refusal(
+            Reason.TRANSACTION_LIMIT,
+            f"{proposal.leaving} with the fee, at most {limits.hourly_amount_max} in an hour",
+        )
     elif limits.allowed_scripts is not None and any(
-            script not in limits.allowed_scripts for script, _ in proposal.foreign):
+        script not in limits.allowed_scripts for script, _ in proposal.foreign
+    ):
         refusal = Refusal(Reason.DESTINATION_NOT_ALLOWED, "an output's script is not on the allow-list")
     return refusal

@@ -59,9 +59,13 @@ class SigningService:
         now_ms = self._now_ms()
         return SignerStatus(
             uptime_s=self._clock.monotonic_s() - self._started_s,
-            requests=self._requests, signed=self._signed,
-            refusals=dict(self._refusals), log_entries=self._log.entries, log_head=self._log.head,
-            hourly_amounts={name: history.hourly_amount(now_ms) for name, history in self._histories.items()})
+            requests=self._requests,
+            signed=self._signed,
+            refusals=dict(self._refusals),
+            log_entries=self._log.entries,
+            log_head=self._log.head,
+            hourly_amounts={name: history.hourly_amount(now_ms) for name, history in self._histories.items()},
+        )
 
     def close(self) -> None:
         self._log.close()
@@ -91,13 +95,23 @@ class SigningService:
         return self._sign_and_remember(request.chain, transaction, keys, proposed, charge)
 
     def _sign_and_remember(
-        self, chain: str, transaction: UnsignedTransaction, keys: tuple[SigningKey, ...], proposed: Proposal,
+        self,
+        chain: str,
+        transaction: UnsignedTransaction,
+        keys: tuple[SigningKey, ...],
+        proposed: Proposal,
         charge: int,
     ) -> bytes:
         raw = sign(transaction, keys)
         signing = Signing(
-            chain=chain, time_ms=max(self._now_ms(), self._last_ms), lineage_id=proposed.lineage_id,
-            txid=transaction.txid.hex(), inputs=proposed.inputs, leaving=proposed.leaving, charged=charge)
+            chain=chain,
+            time_ms=max(self._now_ms(), self._last_ms),
+            lineage_id=proposed.lineage_id,
+            txid=transaction.txid.hex(),
+            inputs=proposed.inputs,
+            leaving=proposed.leaving,
+            charged=charge,
+        )
         self._log.append(signing)
         self._remember(signing)
         return raw

@@ -193,7 +193,11 @@ def _deposits(f: _Families) -> DepositMetrics:
     return DepositMetrics(
         entered=f.counter("deposits", "Deposits that entered a state.", "chain", "asset", "state"),
         credit_seconds=f.histogram(
-            "deposit_credit_seconds", "From first sight of the deposit to its credit.", _CHAIN_S, "chain", "asset"
+            "deposit_credit_seconds",
+            "From first sight of the deposit to its credit.",
+            _CHAIN_S,
+            "chain",
+            "asset",
         ),
         finality_seconds=f.histogram(
             "deposit_finality_seconds",
@@ -237,7 +241,10 @@ def _payouts(f: _Families) -> PayoutMetrics:
 def _treasury(f: _Families) -> TreasuryMetrics:
     return TreasuryMetrics(
         difference=f.gauge(
-            "reconciliation_difference_base_units", "On the chain beyond what the books explain.", "chain", "asset"
+            "reconciliation_difference_base_units",
+            "On the chain beyond what the books explain.",
+            "chain",
+            "asset",
         ),
         holdings=f.gauge("holdings_base_units", "Confirmed coins of ours.", "chain", "asset"),
         liabilities=f.gauge("liabilities_base_units", "What the house owes its players.", "asset"),

@@ -32,11 +32,17 @@ async def read_positions(conn: Connection) -> list[Position]:
         owed = {totals.asset: totals.owed for totals in await customer_totals(conn)}
     return [
         Position(
-            chain=row["chain"], asset=row["asset"], on_chain=row["on_chain"],
+            chain=row["chain"],
+            asset=row["asset"],
+            on_chain=row["on_chain"],
             ledger_holdings=-house.get((f"custody:{row['chain']}", row["asset"]), 0),
-            uncredited=row["uncredited"], unsettled=row["unsettled"], unbooked_fees=row["unbooked_fees"],
-            liabilities=owed.get(row["asset"], 0))
-        for row in rows]
+            uncredited=row["uncredited"],
+            unsettled=row["unsettled"],
+            unbooked_fees=row["unbooked_fees"],
+            liabilities=owed.get(row["asset"], 0),
+        )
+        for row in rows
+    ]
 
 
 @dataclass(slots=True)
@@ -61,18 +67,40 @@ class Reconciler:
 async def record_finding(conn: Connection, position: Position, now: datetime) -> None:
     """Tell of a finding that is new, and halt payouts when money is missing. Idempotent."""
     state = "mismatch" if position.difference < 0 else "balanced"
-    version = await conn.fetchval(SQL["found"], position.chain, position.asset, state, position.difference, now)
+    version = await conn.fetchval(
+        SQL["found"], position.chain, position.asset, state, position.difference, now
+    )
     if version is None:
         await conn.execute(SQL["checked"], position.chain, position.asset, position.difference, now)
         return
     if state == "mismatch":
         reason = f"{-position.difference} base units of {position.asset} are missing on the chain"
         await halt(conn, position.chain, reason, now)
-        log.critical("reconciliation mismatch", chain=position.chain, asset=position.asset,
-                     missing_base_units=-position.difference)
-    data = {"chain": position.chain, "asset": position.asset, "state": state,
-            "on_chain_base_units": str(position.on_chain), "expected_base_units": str(position.expected),
-            "difference_base_units": str(position.difference)}
-    await append_events(conn, [NewEvent(
-        type=f"reconciliation.{state}", entity_kind="reconciliation", entity_id=f"{position.chain}/{position.asset}",
-        entity_version=version, account_id=None, data=msgspec.json.encode(data).decode(), created_at=now)])
+        log.critical(
+            "reconciliation mismatch",
+            chain=position.chain,
+            asset=position.asset,
+            missing_base_units=-position.difference,
+        )
+    data = {
+        "chain": position.chain,
+        "asset": position.asset,
+        "state": state,
+        "on_chain_base_units": str(position.on_chain),
+        "expected_base_units": str(position.expected),
+        "difference_base_units": str(position.difference),
+    }
+    await append_events(
+        conn,
+        [
+            NewEvent(
+                type=f"reconciliation.{state}",
+                entity_kind="reconciliation",
+                entity_id=f"{position.chain}/{position.asset}",
+                entity_version=version,
+                account_id=None,
+                data=msgspec.json.encode(data).decode(),
+                created_at=now,
+            )
+        ],
+    )

@@ -1,24 +1,26 @@
 """`scripts/bench`: runs the named benchmarks, or all; exits 0 when all ran, whether goals are met or not."""
 
 import argparse
-import asyncio
 import importlib
 import pkgutil
 import sys
 import time
 from pathlib import Path
 
-import benchmarks
 import uvloop
-from benchmarks.reporting import Figure, as_json, machine, show
 from rich.console import Console
+
+import benchmarks
+from benchmarks.reporting import Figure, as_json, machine, show
 
 _NOT_BENCHMARKS = {"__main__", "reporting"}
 
 
 def names() -> list[str]:
     found = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__))
-    return [name.replace("_", "-") for name in found if name not in _NOT_BENCHMARKS and not name.startswith("_")]
+    return [
+        name.replace("_", "-") for name in found if name not in _NOT_BENCHMARKS and not name.startswith("_")
+    ]
 
 
 def main() -> None:
@@ -37,8 +39,15 @@ def main() -> None:
         module = importlib.import_module(f"benchmarks.{name.replace('-', '_')}")
 
         def report(
-            figure: str, value: float, unit: str, against: str | None = None, against_value: float | None = None,
-            ratio: float | None = None, goal: str | None = None, met: bool | None = None, name: str = name,
+            figure: str,
+            value: float,
+            unit: str,
+            against: str | None = None,
+            against_value: float | None = None,
+            ratio: float | None = None,
+            goal: str | None = None,
+            met: bool | None = None,
+            name: str = name,
         ) -> None:
             figures.append(Figure(name, figure, value, unit, against, against_value, ratio, goal, met))
 

@@ -45,7 +45,9 @@ async def build_full_block(net: Net) -> FullBlock:
     accounts = accounts_from_mnemonic(mnemonic, "regtest")
     xpub = accounts.xpubs("regtest")["bip84"]
     key = parse_extended_key(xpub, "regtest", Scheme.BIP84)
-    scripts = [d.script for d in await asyncio.to_thread(derive_scripts, key, Scheme.BIP84, 0, range(ADDRESSES))]
+    scripts = [
+        d.script for d in await asyncio.to_thread(derive_scripts, key, Scheme.BIP84, 0, range(ADDRESSES))
+    ]
     coins = await _coins(net, accounts)
     raws = await asyncio.to_thread(_payments, accounts, coins, scripts)
     rpc = net.bitcoin[0].rpc
@@ -55,10 +57,18 @@ async def build_full_block(net: Net) -> FullBlock:
     header = await rpc("getblockheader", block_hash)
     parent = await rpc("getblockheader", header["previousblockhash"])
     return FullBlock(
-        height=header["height"], hash=bytes.fromhex(block_hash), mnemonic=mnemonic, scripts=scripts,
+        height=header["height"],
+        hash=bytes.fromhex(block_hash),
+        mnemonic=mnemonic,
+        scripts=scripts,
         texts=[address_of(script, "regtest") or "" for script in scripts],
-        parent=BlockRef(parent["height"], bytes.fromhex(parent["hash"]), bytes.fromhex(parent["previousblockhash"]),
-                        datetime.fromtimestamp(parent["time"], UTC)))
+        parent=BlockRef(
+            parent["height"],
+            bytes.fromhex(parent["hash"]),
+            bytes.fromhex(parent["previousblockhash"]),
+            datetime.fromtimestamp(parent["time"], UTC),
+        ),
+    )
 
 
 async def _coins(net: Net, accounts: AccountKeys) -> list[TxInput]:
@@ -73,12 +83,17 @@ async def _coins(net: Net, accounts: AccountKeys) -> list[TxInput]:
         tx_hash = await net.send(funding, "0.5")
         transaction = await rpc("getrawtransaction", tx_hash, 1)
         (place, amount) = next(
-            (out["n"], int(out["value"] * 100_000_000)) for out in transaction["vout"]
-            if out["scriptPubKey"]["hex"] == script.hex())
+            (out["n"], int(out["value"] * 100_000_000))
+            for out in transaction["vout"]
+            if out["scriptPubKey"]["hex"] == script.hex()
+        )
         fan_out = UnsignedTransaction(
             (TxInput(bytes.fromhex(tx_hash), place, BaseUnits(amount), script),),
-            tuple(TxOutput(script, BaseUnits(_COIN_SATS)) for _ in range(_FUNDING_OUTPUTS))
-            + (TxOutput(script, BaseUnits(amount - _FUNDING_OUTPUTS * _COIN_SATS - 200_000)),))
+            (
+                *(TxOutput(script, BaseUnits(_COIN_SATS)) for _ in range(_FUNDING_OUTPUTS)),
+                TxOutput(script, BaseUnits(amount - _FUNDING_OUTPUTS * _COIN_SATS - 200_000)),
+            ),
+        )
         await rpc("sendrawtransaction", sign(fan_out, [accounts.key(KeyPath("bip84", 1, 0))]).hex())
         found += [TxInput(fan_out.txid, n, BaseUnits(_COIN_SATS), script) for n in range(_FUNDING_OUTPUTS)]
         assert batch >= 0
@@ -90,9 +105,15 @@ def _payments(accounts: AccountKeys, coins: list[TxInput], scripts: list[bytes])
     key = accounts.key(KeyPath("bip84", 1, 0))
     raws = []
     for n, coin in enumerate(coins):
-        paid = scripts[n * OUTPUTS_EACH:(n + 1) * OUTPUTS_EACH]
-        raws.append(sign(UnsignedTransaction(
-            (coin,), tuple(TxOutput(script, BaseUnits(_PAID_SATS)) for script in paid)), [key]))
+        paid = scripts[n * OUTPUTS_EACH : (n + 1) * OUTPUTS_EACH]
+        raws.append(
+            sign(
+                UnsignedTransaction(
+                    (coin,), tuple(TxOutput(script, BaseUnits(_PAID_SATS)) for script in paid)
+                ),
+                [key],
+            )
+        )
     return raws
 
 
@@ -105,8 +126,15 @@ async def hot_wallet(rpc: BitcoinRpc, name: str, mnemonic: str, addresses: int) 
     for branch, given_out in ((0, addresses), (1, 100)):
         descriptor = f"wpkh({account}/{branch}/*)"
         checksum = (await rpc("getdescriptorinfo", descriptor))["checksum"]
-        requests.append({
-            "desc": f"{descriptor}#{checksum}", "range": [0, given_out], "next_index": given_out, "timestamp": "now",
-            "active": True, "internal": branch == 1})
+        requests.append(
+            {
+                "desc": f"{descriptor}#{checksum}",
+                "range": [0, given_out],
+                "next_index": given_out,
+                "timestamp": "now",
+                "active": True,
+                "internal": branch == 1,
+            }
+        )
     answers = await rpc("importdescriptors", requests)
     assert all(answer["success"] for answer in answers), answers

@@ -1,4 +1,4 @@
-"""`block-ingest`: one full block that pays 20,000 of a million watched addresses, from fetched bytes to committed credits.
+"""`block-ingest`: a full block that pays 20,000 of a million watched addresses, from bytes to committed credits.
 
 Peer: bitcoind's own descriptor wallet digesting the same block, less what a node without a wallet needs for it.
 Everything is real: regtest nodes, Postgres and the wallet's file with their default durability, the daemon's own code.
@@ -13,7 +13,6 @@ from pathlib import Path
 
 from benchmarks._full_block import ADDRESSES, TRANSACTIONS, FullBlock, build_full_block, hot_wallet
 from benchmarks.reporting import Report
-
 from cryptowatch import devnet
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.connect import connect
@@ -47,8 +46,16 @@ async def _measure(net: Net, report: Report) -> None:
         ours_s, steps = await _ours(net, pool, block)
         wallet_s, bare_s = await _bitcoind(net, block)
     peer_s = wallet_s - bare_s
-    report(f"{ADDRESSES} deposits in one block, fetched to committed", ours_s, "s", "bitcoind's descriptor wallet",
-           peer_s, peer_s / ours_s, f">= {GOAL_RATIO}", peer_s / ours_s >= GOAL_RATIO)
+    report(
+        f"{ADDRESSES} deposits in one block, fetched to committed",
+        ours_s,
+        "s",
+        "bitcoind's descriptor wallet",
+        peer_s,
+        peer_s / ours_s,
+        f">= {GOAL_RATIO}",
+        peer_s / ours_s >= GOAL_RATIO,
+    )
     for step, seconds in steps.items():
         report(f"  of which {step}", seconds, "s")
     report("  bitcoind per output", peer_s / ADDRESSES * 1000, "ms")
@@ -85,8 +92,11 @@ async def _ours(net: Net, pool: Pool, block: FullBlock) -> tuple[float, dict[str
         assert credited == ADDRESSES, f"{credited} credited"
     finally:
         await nodes.close()
-    steps = {"fetch over REST (not counted)": got_s - fetched_s, "match": matched_s - got_s,
-             "apply and commit": done_s - matched_s}
+    steps = {
+        "fetch over REST (not counted)": got_s - fetched_s,
+        "match": matched_s - got_s,
+        "apply and commit": done_s - matched_s,
+    }
     return done_s - got_s, steps
 
 
@@ -95,21 +105,32 @@ async def _accounts_and_addresses(conn: object, block: FullBlock) -> None:
     now = datetime.now(UTC)
     await conn.execute(  # type: ignore[attr-defined]
         "INSERT INTO account (external_id, created_at, updated_at) SELECT 'player-' || n, $1, $1 "
-        "FROM generate_series(1, $2::int) n", now, ADDRESSES)
+        "FROM generate_series(1, $2::int) n",
+        now,
+        ADDRESSES,
+    )
     await conn.execute(  # type: ignore[attr-defined]
         "INSERT INTO address (chain, destination, address, scheme, branch, key_index, account_id, assigned_at) "
         "SELECT 'bitcoin', u.d, u.t, 84, 0, u.n - 1, a.id, $3 "
         "FROM unnest($1::bytea[], $2::text[]) WITH ORDINALITY u (d, t, n) "
-        "JOIN account a ON a.external_id = 'player-' || u.n", block.scripts, block.texts, now)
+        "JOIN account a ON a.external_id = 'player-' || u.n",
+        block.scripts,
+        block.texts,
+        now,
+    )
     players = [(row["id"], "BTC") for row in await conn.fetch("SELECT id FROM account")]  # type: ignore[attr-defined]
     await ensure_players(conn, players)  # type: ignore[arg-type] # as the API does when it gives out an address
     await conn.execute(  # type: ignore[attr-defined]
         "INSERT INTO address (chain, destination, address, scheme, branch, key_index) "
         "SELECT 'bitcoin', '\\x0014'::bytea || substr(sha256(n::text::bytea), 1, 20), 'filler-' || n, 84, 0, n "
-        "FROM generate_series($1::int, $2::int) n", ADDRESSES, WATCHED - 1)
+        "FROM generate_series($1::int, $2::int) n",
+        ADDRESSES,
+        WATCHED - 1,
+    )
     await conn.execute(  # type: ignore[attr-defined]
         "INSERT INTO derivation (chain, scheme, branch, xpub, next_index) VALUES ('bitcoin', 84, 0, 'bench', $1)",
-        WATCHED)
+        WATCHED,
+    )
 
 
 async def _bitcoind(net: Net, block: FullBlock) -> tuple[float, float]:

@@ -32,7 +32,7 @@ _EMBIT_TRANSACTIONS = 500
 
 async def run(report: Report) -> None:
     with tempfile.TemporaryDirectory(prefix="cw-bench-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o711)  # noqa: ASYNC240 - nothing else runs yet
+        Path(folder).chmod(0o711)
         async with devnet.up(Path(folder), bitcoin_nodes=1) as net:
             block = await build_full_block(net)
             raw, fetch_ms = await _fetch(net, block)

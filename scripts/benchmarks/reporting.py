@@ -30,8 +30,15 @@ class Report(Protocol):
     """Handed to each benchmark's `run`."""
 
     def __call__(
-        self, figure: str, value: float, unit: str, against: str | None = None, against_value: float | None = None,
-        ratio: float | None = None, goal: str | None = None, met: bool | None = None,
+        self,
+        figure: str,
+        value: float,
+        unit: str,
+        against: str | None = None,
+        against_value: float | None = None,
+        ratio: float | None = None,
+        goal: str | None = None,
+        met: bool | None = None,
     ) -> None: ...
 
 
@@ -45,8 +52,15 @@ def show(figures: Iterable[Figure], console: Console) -> None:
     for f in figures:
         against = "" if f.against is None else f"{f.against}: {_number(f.against_value)} {f.unit}"
         met = {None: "", True: "[green]yes[/green]", False: "[bold red]NO[/bold red]"}[f.met]
-        table.add_row(f.benchmark, f.figure, f"{_number(f.value)} {f.unit}", against,
-                      "" if f.ratio is None else f"{f.ratio:.2f}", f.goal or "", met)
+        table.add_row(
+            f.benchmark,
+            f.figure,
+            f"{_number(f.value)} {f.unit}",
+            against,
+            "" if f.ratio is None else f"{f.ratio:.2f}",
+            f.goal or "",
+            met,
+        )
     console.print(table)
 
 

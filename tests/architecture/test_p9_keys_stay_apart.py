@@ -18,7 +18,11 @@ print("LOADED", *[name for name in ("asyncpg", "psycopg", "aiohttp", "cryptowatc
 def _loaded(*arguments: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT.format(arguments=list(arguments))],
-        capture_output=True, text=True, check=True, timeout=60)
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     line = next(line for line in done.stdout.splitlines() if line.startswith("LOADED"))
     return set(line.split()[1:])
 

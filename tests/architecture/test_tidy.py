@@ -47,8 +47,11 @@ def test_a_module_is_short_and_says_its_role(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_a_function_fits_a_screen(path: Path) -> None:
-    long = [f.name for f in _functions(ast.parse(path.read_text()))
-            if f.end_lineno is not None and f.end_lineno - f.lineno + 1 > FUNCTION_LINES_MAX]
+    long = [
+        f.name
+        for f in _functions(ast.parse(path.read_text()))
+        if f.end_lineno is not None and f.end_lineno - f.lineno + 1 > FUNCTION_LINES_MAX
+    ]
     assert [name for name in long if (_name(path), name) not in LONG_FOR_A_REASON] == []
 
 
@@ -71,12 +74,18 @@ def test_the_environment_is_read_in_the_settings_only(path: Path) -> None:
 def test_nothing_is_logged_and_forgotten(path: Path) -> None:
     """What a bare `except Exception` caught is raised, or handed on to something else than the log."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ExceptHandler) and isinstance(node.type, ast.Name) and node.type.id == "Exception":
+        if (
+            isinstance(node, ast.ExceptHandler)
+            and isinstance(node.type, ast.Name)
+            and node.type.id == "Exception"
+        ):
             raised = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
             handed_on = any(
                 isinstance(argument, ast.Name) and argument.id == node.name
-                for call in ast.walk(node) if isinstance(call, ast.Call) and "log" not in ast.unparse(call.func)
-                for argument in call.args)
+                for call in ast.walk(node)
+                if isinstance(call, ast.Call) and "log" not in ast.unparse(call.func)
+                for argument in call.args
+            )
             assert raised or handed_on, f"line {node.lineno}"
 
 
@@ -104,7 +113,10 @@ def test_sql_stands_in_sql_files() -> None:
         if _allowed(path, {"devnet", "demo", "db"}):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.match(
-                    r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM)\s+\w+\s+\w+", node.value):
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and re.match(r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM)\s+\w+\s+\w+", node.value)
+            ):
                 found.append(f"{_name(path)}:{node.lineno}")
     assert not found

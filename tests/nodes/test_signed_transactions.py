@@ -24,8 +24,14 @@ COINS = 100
 COIN_SAT = 100_000
 FEE_SAT = 30_000
 LIMITS = Limits(
-    transaction_amount_max=10**9, hourly_amount_max=10**9, hourly_signings_max=10, fee_max=10**6,
-    fee_rate_max_sat_vb=100, inputs_max=200, outputs_max=200)
+    transaction_amount_max=10**9,
+    hourly_amount_max=10**9,
+    hourly_signings_max=10,
+    fee_max=10**6,
+    fee_rate_max_sat_vb=100,
+    inputs_max=200,
+    outputs_max=200,
+)
 PATHS = [KeyPath("bip84" if n % 2 else "bip86", 0, n) for n in range(COINS)]
 CHANGE_PATH = KeyPath("bip84", 1, 0)
 
@@ -43,17 +49,25 @@ async def funded_inputs(net: Net) -> tuple[TxInput, ...]:
 
 def paying(inputs: tuple[TxInput, ...], fee_sat: int) -> UnsignedTransaction:
     """99 payments to others and one change output, all different."""
-    payments = [TxOutput(b"\x00\x14" + n.to_bytes(20, "big"), BaseUnits(90_000 + n))
-                for n in range(COINS - 1)]
+    payments = [
+        TxOutput(b"\x00\x14" + n.to_bytes(20, "big"), BaseUnits(90_000 + n)) for n in range(COINS - 1)
+    ]
     left = sum(coin.amount for coin in inputs) - sum(payment.amount for payment in payments) - fee_sat
     return UnsignedTransaction(
-        inputs, (*payments, TxOutput(ACCOUNTS.key(CHANGE_PATH).script, BaseUnits(left))))
+        inputs, (*payments, TxOutput(ACCOUNTS.key(CHANGE_PATH).script, BaseUnits(left)))
+    )
 
 
 def signed(service: SigningService, transaction: UnsignedTransaction) -> bytes:
-    answer = service.sign_bitcoin(SignBitcoin(
-        chain="btc", lineage_id="L", transaction=to_json(transaction), input_paths=PATHS,
-        change_paths={COINS - 1: CHANGE_PATH}))
+    answer = service.sign_bitcoin(
+        SignBitcoin(
+            chain="btc",
+            lineage_id="L",
+            transaction=to_json(transaction),
+            input_paths=PATHS,
+            change_paths={COINS - 1: CHANGE_PATH},
+        )
+    )
     assert isinstance(answer, Signed), answer
     return bytes.fromhex(answer.raw_hex)
 
@@ -80,7 +94,9 @@ async def test_a_node_accepts_a_hundred_signed_inputs_and_their_replacement(net:
         await net.mine(1)
         mined = await node.rpc("getrawtransaction", bumped.txid.hex(), True)
         assert mined["confirmations"] == 1
-        assert service.status().hourly_amounts["btc"] == sum(
-            output.amount for output in bumped.outputs[:-1]) + 2 * FEE_SAT
+        assert (
+            service.status().hourly_amounts["btc"]
+            == sum(output.amount for output in bumped.outputs[:-1]) + 2 * FEE_SAT
+        )
     finally:
         service.close()

@@ -80,8 +80,16 @@ def run(*arguments: str | Path, stdin: str = "") -> Result:
 
 
 def test_a_new_keystore_holds_a_new_mnemonic_and_prints_only_its_xpubs(folder: Path) -> None:
-    created = run("wallet", "create-keystore", folder / "new", "--network", "regtest",
-                  "--passphrase-file", folder / "passphrase", "--json")
+    created = run(
+        "wallet",
+        "create-keystore",
+        folder / "new",
+        "--network",
+        "regtest",
+        "--passphrase-file",
+        folder / "passphrase",
+        "--json",
+    )
     assert created.exit_code == 0, created.output
     mnemonic = read_keystore(folder / "new", b"correct horse").mnemonic
     assert mnemonic is not None and len(mnemonic.split()) == 24
@@ -91,33 +99,64 @@ def test_a_new_keystore_holds_a_new_mnemonic_and_prints_only_its_xpubs(folder: P
 
 
 def test_a_mnemonic_from_stdin_is_kept_and_not_printed(folder: Path) -> None:
-    created = run("wallet", "create-keystore", folder / "new", "--network", "regtest", "--source", "mnemonic",
-                  "--passphrase-file", folder / "passphrase", stdin=MNEMONIC + "\n")
+    created = run(
+        "wallet",
+        "create-keystore",
+        folder / "new",
+        "--network",
+        "regtest",
+        "--source",
+        "mnemonic",
+        "--passphrase-file",
+        folder / "passphrase",
+        stdin=MNEMONIC + "\n",
+    )
     assert created.exit_code == 0, created.output
     assert XPUBS["bip84"] in created.stdout and XPUBS["bip86"] in created.stdout
     assert "abandon" not in created.output
 
 
 def test_wrong_key_material_leaves_no_file_and_is_not_quoted(folder: Path) -> None:
-    for source, given in (("mnemonic", "abandon " * 12), ("xprvs", '{"btc": {"bip84": "xprvsecret"}}'),
-                          ("xprvs", '{"btc": "xprvsecret"}'), ("xprvs", "xprvsecret")):
-        refused = run("wallet", "create-keystore", folder / "new", "--source", source,
-                      "--passphrase-file", folder / "passphrase", stdin=given)
+    for source, given in (
+        ("mnemonic", "abandon " * 12),
+        ("xprvs", '{"btc": {"bip84": "xprvsecret"}}'),
+        ("xprvs", '{"btc": "xprvsecret"}'),
+        ("xprvs", "xprvsecret"),
+    ):
+        refused = run(
+            "wallet",
+            "create-keystore",
+            folder / "new",
+            "--source",
+            source,
+            "--passphrase-file",
+            folder / "passphrase",
+            stdin=given,
+        )
         assert refused.exit_code == 1
         assert "abandon" not in refused.output and "xprvsecret" not in refused.output
         assert not (folder / "new").exists()
 
 
 def test_xpubs_are_printed_for_the_network_asked_for(folder: Path) -> None:
-    shown = run("wallet", "xpubs", folder / "keystore", "--network", "regtest",
-                "--passphrase-file", folder / "passphrase")
+    shown = run(
+        "wallet",
+        "xpubs",
+        folder / "keystore",
+        "--network",
+        "regtest",
+        "--passphrase-file",
+        folder / "passphrase",
+    )
     assert shown.exit_code == 0 and f'xpub_bip84 = "{XPUBS["bip84"]}"' in shown.stdout
 
 
 def test_a_wrong_passphrase_fails_with_one_clear_line(folder: Path) -> None:
     (folder / "passphrase").write_text("wrong\n")
-    for arguments in (("wallet", "xpubs", folder / "keystore", "--passphrase-file", folder / "passphrase"),
-                      ("signer", "--config", folder / "config.toml")):
+    for arguments in (
+        ("wallet", "xpubs", folder / "keystore", "--passphrase-file", folder / "passphrase"),
+        ("signer", "--config", folder / "config.toml"),
+    ):
         failed = run(*arguments)
         assert failed.exit_code == 1
         assert failed.stderr.count("\n") == 1 and "passphrase is wrong" in failed.stderr
@@ -149,10 +188,14 @@ def test_a_sound_log_is_reported_and_a_changed_one_fails(folder: Path) -> None:
     assert missing.exit_code == 1 and "No such file" in missing.stderr
 
 
-@pytest.mark.parametrize(("policy", "key"), [
-    ('fee_max = "-1"', "fee_max"), ('fee_max = "0.000000001"', "fee_max"),
-    ('allow_list = ["not an address"]', "allow_list"),
-])
+@pytest.mark.parametrize(
+    ("policy", "key"),
+    [
+        ('fee_max = "-1"', "fee_max"),
+        ('fee_max = "0.000000001"', "fee_max"),
+        ('allow_list = ["not an address"]', "allow_list"),
+    ],
+)
 def test_a_wrong_policy_is_named(folder: Path, policy: str, key: str) -> None:
     settings = write_config(folder, policy=policy)
     with pytest.raises(SettingsError, match=rf"signer\.policy\.btc\.{key}"):
@@ -194,16 +237,23 @@ def test_a_systemd_credential_is_found_by_its_name(folder: Path, monkeypatch: py
 
 
 def test_a_hardened_process_is_not_dumpable() -> None:
-    program = ("import ctypes; from cryptowatch.signing.hardening import harden_process; "
-               "print('not_dumpable' in harden_process(), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))")
+    program = (
+        "import ctypes; from cryptowatch.signing.hardening import harden_process; "
+        "print('not_dumpable' in harden_process(), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
+    )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["True", "0"]
 
 
 def test_the_real_process_serves_leaves_no_core_and_ends_cleanly_when_told(folder: Path) -> None:
     program = "import typer, pathlib; from cryptowatch.cli.signer import run_signer; typer.run(run_signer)"
-    process = subprocess.Popen([sys.executable, "-c", program, "--config", str(folder / "config.toml")],
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path.cwd())
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "--config", str(folder / "config.toml")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=Path.cwd(),
+    )
     try:
         deadline_s = time.monotonic() + 20
         while not (folder / "s").exists() and process.poll() is None and time.monotonic() < deadline_s:

@@ -33,26 +33,36 @@ from tests.support.bitcoinlib_apart import LibKey, LibMnemonic
 from tests.support.wallet import ACCOUNTS, MNEMONIC, build
 
 #: BIP86, test vectors: account 0.
-BIP86_XPRV = ("xprv9xgqHN7yz9MwCkxsBPN5qetuNdQSUttZNKw1dcYTV4mkaAFiBVGQz"
-              "iHs3NRSWMkCzvgjEe3n9xV8oYywvM8at9yRqyaZVz6TYYhX98VjsUk")
-BIP86_XPUB = ("xpub6BgBgsespWvERF3LHQu6CnqdvfEvtMcQjYrcRzx53QJjSxarj2afY"
-              "WcLteoGVky7D3UKDP9QyrLprQ3VCECoY49yfdDEHGCtMMj92pReUsQ")
+BIP86_XPRV = (
+    "xprv9xgqHN7yz9MwCkxsBPN5qetuNdQSUttZNKw1dcYTV4mkaAFiBVGQz"
+    "iHs3NRSWMkCzvgjEe3n9xV8oYywvM8at9yRqyaZVz6TYYhX98VjsUk"
+)
+BIP86_XPUB = (
+    "xpub6BgBgsespWvERF3LHQu6CnqdvfEvtMcQjYrcRzx53QJjSxarj2afY"
+    "WcLteoGVky7D3UKDP9QyrLprQ3VCECoY49yfdDEHGCtMMj92pReUsQ"
+)
 
 
-@pytest.mark.parametrize(("branch", "index", "public_key"), [
-    (0, 0, "0330d54fd0dd420a6e5f8d3624f5f3482cae350f79d5f0753bf5beef9c2d91af3c"),
-    (0, 1, "03e775fd51f0dfb8cd865d9ff1cca2a158cf651fe997fdc9fee9c1d3b5e995ea77"),
-    (1, 0, "03025324888e429ab8e3dbaf1f7802648b9cd01e9b418485c5fa4c1b9b5700e1a6"),
-])
+@pytest.mark.parametrize(
+    ("branch", "index", "public_key"),
+    [
+        (0, 0, "0330d54fd0dd420a6e5f8d3624f5f3482cae350f79d5f0753bf5beef9c2d91af3c"),
+        (0, 1, "03e775fd51f0dfb8cd865d9ff1cca2a158cf651fe997fdc9fee9c1d3b5e995ea77"),
+        (1, 0, "03025324888e429ab8e3dbaf1f7802648b9cd01e9b418485c5fa4c1b9b5700e1a6"),
+    ],
+)
 def test_the_bip84_vectors_give_the_published_keys(branch: int, index: int, public_key: str) -> None:
     assert ACCOUNTS.key(KeyPath("bip84", branch, index)).public_key.hex() == public_key  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("branch", "index", "script"), [
-    (0, 0, "5120a60869f0dbcf1dc659c9cecbaf8050135ea9e8cdc487053f1dc6880949dc684c"),
-    (0, 1, "5120a82f29944d65b86ae6b5e5cc75e294ead6c59391a1edc5e016e3498c67fc7bbb"),
-    (1, 0, "5120882d74e5d0572d5a816cef0041a96b6c1de832f6f9676d9605c44d5e9a97d3dc"),
-])
+@pytest.mark.parametrize(
+    ("branch", "index", "script"),
+    [
+        (0, 0, "5120a60869f0dbcf1dc659c9cecbaf8050135ea9e8cdc487053f1dc6880949dc684c"),
+        (0, 1, "5120a82f29944d65b86ae6b5e5cc75e294ead6c59391a1edc5e016e3498c67fc7bbb"),
+        (1, 0, "5120882d74e5d0572d5a816cef0041a96b6c1de832f6f9676d9605c44d5e9a97d3dc"),
+    ],
+)
 def test_the_bip86_vectors_give_the_published_scripts(branch: int, index: int, script: str) -> None:
     key = ACCOUNTS.key(KeyPath("bip86", branch, index))  # type: ignore[arg-type]
     assert key.script.hex() == script
@@ -110,7 +120,8 @@ def test_the_bip340_vector_with_zero_auxiliary_randomness_gives_the_published_si
     key = PrivateKey(bytes.fromhex("00" * 31 + "03"))
     assert key.sign_schnorr(bytes(32), bytes(32)).hex().upper() == (
         "E907831F80848D1069A5371B402410364BDF1C5F8307B0084C55F1CE2DCA8215"
-        "25F66A4A85EA8B71E482A74F382D2CE5EBEEE8FDB2172F477DF4900D310536C0")
+        "25F66A4A85EA8B71E482A74F382D2CE5EBEEE8FDB2172F477DF4900D310536C0"
+    )
 
 
 def test_the_bip341_vector_with_the_default_hash_type_gives_the_published_signature() -> None:
@@ -118,7 +129,8 @@ def test_the_bip341_vector_with_the_default_hash_type_gives_the_published_signat
     key = PrivateKey(bytes.fromhex("a8e7aa924f0d58854185a490e6c41f6efb7b675c0f3331b7f14b549400b4d501"))
     assert key.sign_schnorr(SignatureHashes(bip341_unsigned()).of(4), bytes(32)).hex() == (
         "b4010dd48a617db09926f729e79c33ae0b4e94b79f04a1ae93ede6315eb3669d"
-        "e185a17d2b0ac9ee09fd4c64b678a0b61a0a86fa888a273c8511be83bfd6810f")
+        "e185a17d2b0ac9ee09fd4c64b678a0b61a0a86fa888a273c8511be83bfd6810f"
+    )
 
 
 def test_the_bip143_key_gives_a_signature_that_its_public_key_verifies() -> None:
@@ -217,9 +229,12 @@ def test_an_output_is_change_only_when_the_signer_derives_it_on_branch_1() -> No
     deposit = TxOutput(ACCOUNTS.key(KeyPath("bip84", 0, 3)).script, BaseUnits(1_000))
     to_deposit = replace(transaction, outputs=(*transaction.outputs, deposit))
     for claimed, of in (
-        ({0: KeyPath("bip84", 1, 0)}, transaction), ({1: KeyPath("bip84", 1, 1)}, transaction),
-        ({1: KeyPath("bip86", 1, 0)}, transaction), ({2: KeyPath("bip84", 0, 3)}, to_deposit),
-        ({9: KeyPath("bip84", 1, 0)}, transaction), ({-1: KeyPath("bip84", 1, 0)}, transaction),
+        ({0: KeyPath("bip84", 1, 0)}, transaction),
+        ({1: KeyPath("bip84", 1, 1)}, transaction),
+        ({1: KeyPath("bip86", 1, 0)}, transaction),
+        ({2: KeyPath("bip84", 0, 3)}, to_deposit),
+        ({9: KeyPath("bip84", 1, 0)}, transaction),
+        ({-1: KeyPath("bip84", 1, 0)}, transaction),
     ):
         refusal = change_outputs(of, claimed, ACCOUNTS)
         assert isinstance(refusal, Refusal) and refusal.reason is Reason.WRONG_CHANGE_PATH

@@ -70,12 +70,21 @@ def test_a_changed_parameter_or_cipher_text_is_found(path: Path) -> None:
             read_keystore(path, b"correct horse")
 
 
-@pytest.mark.parametrize(("part", "value"), [
-    ("scrypt_n", 2**30), ("scrypt_n", 2), ("scrypt_r", 1024), ("scrypt_p", 99), ("format", "other"),
-    ("nonce", "00"),
-])
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("scrypt_n", 2**30),
+        ("scrypt_n", 2),
+        ("scrypt_r", 1024),
+        ("scrypt_p", 99),
+        ("format", "other"),
+        ("nonce", "00"),
+    ],
+)
 def test_a_header_outside_the_formats_bounds_is_refused_before_deriving(
-    path: Path, part: str, value: object,
+    path: Path,
+    part: str,
+    value: object,
 ) -> None:
     document = json.loads(path.read_text())
     document["header"][part] = value
@@ -112,12 +121,21 @@ def test_a_passphrase_comes_from_a_file_descriptor_too() -> None:
     os.close(reader)
 
 
-@pytest.mark.parametrize(("content", "mode", "complaint"), [
-    (b"x", 0o444, "open to other users"), (b"x", 0o660, "open to other users"), (b"", 0o600, "empty"),
-    (b"\n", 0o600, "empty"), (b"x" * 2000, 0o600, "longer"),
-])
+@pytest.mark.parametrize(
+    ("content", "mode", "complaint"),
+    [
+        (b"x", 0o444, "open to other users"),
+        (b"x", 0o660, "open to other users"),
+        (b"", 0o600, "empty"),
+        (b"\n", 0o600, "empty"),
+        (b"x" * 2000, 0o600, "longer"),
+    ],
+)
 def test_a_passphrase_file_that_is_open_empty_or_endless_is_refused(
-    tmp_path: Path, content: bytes, mode: int, complaint: str,
+    tmp_path: Path,
+    content: bytes,
+    mode: int,
+    complaint: str,
 ) -> None:
     with pytest.raises(KeystoreError, match=complaint):
         read_passphrase(private(tmp_path / "p", content, mode))

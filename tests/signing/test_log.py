@@ -8,8 +8,9 @@ import pytest
 from cryptowatch.signing.log import LogInUse, LogTampered, SigningLog, read_log
 from cryptowatch.signing.policy import Signing
 
-ENTRIES = [Signing("btc", 1_000 + n, f"L{n}", f"{n:064x}", {f"{n:064x}:0": 50_000}, 20_000, 20_000)
-           for n in range(4)]
+ENTRIES = [
+    Signing("btc", 1_000 + n, f"L{n}", f"{n:064x}", {f"{n:064x}:0": 50_000}, 20_000, 20_000) for n in range(4)
+]
 
 
 @pytest.fixture

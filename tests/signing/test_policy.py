@@ -10,13 +10,22 @@ from hypothesis import strategies as st
 from cryptowatch.signing.policy import HOUR_MS, History, Limits, Proposal, Reason, Refusal, Signing
 
 LIMITS = Limits(
-    transaction_amount_max=1_000_000, hourly_amount_max=2_000_000, hourly_signings_max=100, fee_max=20_000,
-    fee_rate_max_sat_vb=100, inputs_max=5, outputs_max=4)
+    transaction_amount_max=1_000_000,
+    hourly_amount_max=2_000_000,
+    hourly_signings_max=100,
+    fee_max=20_000,
+    fee_rate_max_sat_vb=100,
+    inputs_max=5,
+    outputs_max=4,
+)
 PLAYER = b"\x00\x14" + b"\x01" * 20
 
 
 def proposal(
-    pays: int = 100_000, fee: int = 1_000, coins: tuple[str, ...] = ("a",), change: int = 50_000,
+    pays: int = 100_000,
+    fee: int = 1_000,
+    coins: tuple[str, ...] = ("a",),
+    change: int = 50_000,
     lineage: str = "L",
 ) -> Proposal:
     """Coins of equal amounts that add up to what is paid, the change and the fee."""
@@ -51,26 +60,29 @@ def test_a_consolidation_is_charged_with_its_fee_only() -> None:
     assert sign(History(LIMITS), proposal(pays=0, fee=1_000)) == 1_000
 
 
-@pytest.mark.parametrize(("proposed", "expected"), [
-    (proposal(pays=1_000_000), None),
-    (proposal(pays=1_000_001), Reason.TRANSACTION_LIMIT),
-    (proposal(fee=20_000), None),
-    (proposal(fee=20_001), Reason.FEE_TOO_HIGH),
-    (proposal(fee=0), None),
-    (proposal(fee=-1), Reason.INVALID_AMOUNT),
-    (replace(proposal(fee=10_000), vsize=100), None),
-    (replace(proposal(fee=10_001), vsize=100), Reason.FEE_TOO_HIGH),
-    (proposal(coins=("a", "b", "c", "d", "e")), None),
-    (proposal(coins=("a", "b", "c", "d", "e", "f")), Reason.TOO_LARGE),
-    (replace(proposal(pays=0, change=50_000), change=(12_500,) * 4), None),
-    (replace(proposal(pays=0, change=50_000), change=(10_000,) * 5), Reason.TOO_LARGE),
-    (replace(proposal(), foreign=((PLAYER, 100_000), (PLAYER, 0))), Reason.INVALID_AMOUNT),
-    (replace(proposal(), foreign=((PLAYER, 100_001), (PLAYER, -1))), Reason.INVALID_AMOUNT),
-    (replace(proposal(), change=(50_001, -1)), Reason.INVALID_AMOUNT),
-    (replace(proposal(), inputs={"a": 151_000, "b": 0}), Reason.INVALID_AMOUNT),
-    (replace(proposal(), inputs={}), Reason.INVALID_AMOUNT),
-    (replace(proposal(), foreign=(), change=()), Reason.INVALID_AMOUNT),
-])
+@pytest.mark.parametrize(
+    ("proposed", "expected"),
+    [
+        (proposal(pays=1_000_000), None),
+        (proposal(pays=1_000_001), Reason.TRANSACTION_LIMIT),
+        (proposal(fee=20_000), None),
+        (proposal(fee=20_001), Reason.FEE_TOO_HIGH),
+        (proposal(fee=0), None),
+        (proposal(fee=-1), Reason.INVALID_AMOUNT),
+        (replace(proposal(fee=10_000), vsize=100), None),
+        (replace(proposal(fee=10_001), vsize=100), Reason.FEE_TOO_HIGH),
+        (proposal(coins=("a", "b", "c", "d", "e")), None),
+        (proposal(coins=("a", "b", "c", "d", "e", "f")), Reason.TOO_LARGE),
+        (replace(proposal(pays=0, change=50_000), change=(12_500,) * 4), None),
+        (replace(proposal(pays=0, change=50_000), change=(10_000,) * 5), Reason.TOO_LARGE),
+        (replace(proposal(), foreign=((PLAYER, 100_000), (PLAYER, 0))), Reason.INVALID_AMOUNT),
+        (replace(proposal(), foreign=((PLAYER, 100_001), (PLAYER, -1))), Reason.INVALID_AMOUNT),
+        (replace(proposal(), change=(50_001, -1)), Reason.INVALID_AMOUNT),
+        (replace(proposal(), inputs={"a": 151_000, "b": 0}), Reason.INVALID_AMOUNT),
+        (replace(proposal(), inputs={}), Reason.INVALID_AMOUNT),
+        (replace(proposal(), foreign=(), change=()), Reason.INVALID_AMOUNT),
+    ],
+)
 def test_each_limit_holds_at_its_boundary(proposed: Proposal, expected: Reason | None) -> None:
     assert reason(History(LIMITS).judge(proposed, 0)) is expected
 
@@ -207,9 +219,14 @@ def test_what_is_remembered_is_bounded_and_a_forgotten_lineage_is_charged_in_ful
 COINS = "abcdef"
 Steps = list[tuple[int, set[str], int, str]]
 requests = st.lists(
-    st.tuples(st.integers(0, HOUR_MS), st.sets(st.sampled_from(COINS), min_size=1, max_size=3),
-              st.integers(1, 400_000), st.sampled_from("LMN")),
-    max_size=14)
+    st.tuples(
+        st.integers(0, HOUR_MS),
+        st.sets(st.sampled_from(COINS), min_size=1, max_size=3),
+        st.integers(1, 400_000),
+        st.sampled_from("LMN"),
+    ),
+    max_size=14,
+)
 
 
 def _signed(steps: Steps, limits: Limits, history: History | None = None) -> list[tuple[int, Proposal, int]]:

@@ -38,8 +38,14 @@ from cryptowatch.signing.service import ChainKeys, SigningService
 from tests.support.wallet import ACCOUNTS, build
 
 LIMITS = Limits(
-    transaction_amount_max=100_000, hourly_amount_max=150_000, hourly_signings_max=100, fee_max=5_000,
-    fee_rate_max_sat_vb=50, inputs_max=10, outputs_max=10)
+    transaction_amount_max=100_000,
+    hourly_amount_max=150_000,
+    hourly_signings_max=100,
+    fee_max=5_000,
+    fee_rate_max_sat_vb=50,
+    inputs_max=10,
+    outputs_max=10,
+)
 #: Of the 150 000 that may leave within an hour.
 LARGE: dict[str, Any] = {"pays": (95_000,), "change": (4_000,)}
 
@@ -68,7 +74,10 @@ def settings(folder: Path, **changed: object) -> Signer:
 
 @asynccontextmanager
 async def running(
-    folder: Path, clock: SetClock | None = None, limits: Limits = LIMITS, **changed: object,
+    folder: Path,
+    clock: SetClock | None = None,
+    limits: Limits = LIMITS,
+    **changed: object,
 ) -> AsyncIterator[SignerClient]:
     """A signer in this process, and a client of it."""
     chosen = settings(folder, **changed)
@@ -88,7 +97,8 @@ async def running(
 async def ask(client: SignerClient, lineage: str = "L", chain: str = "btc", **of: Any) -> bytes:
     transaction, paths, change = build(**of)
     return await client.sign_bitcoin(
-        chain=chain, lineage_id=lineage, transaction=transaction, input_paths=paths, change_paths=change)
+        chain=chain, lineage_id=lineage, transaction=transaction, input_paths=paths, change_paths=change
+    )
 
 
 async def refusal(client: SignerClient, **of: Any) -> str:
@@ -142,16 +152,21 @@ async def test_the_hour_passes(tmp_path: Path) -> None:
         await ask(client, lineage="M", salt=1, **LARGE)
 
 
-@pytest.mark.parametrize(("of", "reason"), [
-    ({"chain": "other"}, Reason.UNKNOWN_CHAIN),
-    ({"coins": (200_000,), "pays": (100_001,), "change": (98_999,)}, Reason.TRANSACTION_LIMIT),
-    ({"pays": (60_000,), "change": (34_999,)}, Reason.FEE_TOO_HIGH),
-    ({"coins": (20_000,) * 11, "change": ()}, Reason.TOO_LARGE),
-    ({"pays": (0, 60_000)}, Reason.INVALID_AMOUNT),
-    ({"pays": (60_000, 60_000)}, Reason.INVALID_AMOUNT),
-])
+@pytest.mark.parametrize(
+    ("of", "reason"),
+    [
+        ({"chain": "other"}, Reason.UNKNOWN_CHAIN),
+        ({"coins": (200_000,), "pays": (100_001,), "change": (98_999,)}, Reason.TRANSACTION_LIMIT),
+        ({"pays": (60_000,), "change": (34_999,)}, Reason.FEE_TOO_HIGH),
+        ({"coins": (20_000,) * 11, "change": ()}, Reason.TOO_LARGE),
+        ({"pays": (0, 60_000)}, Reason.INVALID_AMOUNT),
+        ({"pays": (60_000, 60_000)}, Reason.INVALID_AMOUNT),
+    ],
+)
 async def test_what_the_policy_forbids_is_refused_and_leaves_no_trace_in_the_log(
-    tmp_path: Path, of: dict[str, object], reason: Reason,
+    tmp_path: Path,
+    of: dict[str, object],
+    reason: Reason,
 ) -> None:
     async with running(tmp_path) as client:
         assert await refusal(client, **of) == reason
@@ -164,12 +179,18 @@ async def test_a_foreign_input_and_a_wrong_change_path_are_refused(tmp_path: Pat
     wrong_inputs, wrong_change = [KeyPath("bip84", 0, 9)], {1: KeyPath("bip84", 1, 9)}
     async with running(tmp_path) as client:
         for input_paths, change_paths, reason in (
-            (wrong_inputs, change, Reason.FOREIGN_INPUT), (paths, wrong_change, Reason.WRONG_CHANGE_PATH),
+            (wrong_inputs, change, Reason.FOREIGN_INPUT),
+            (paths, wrong_change, Reason.WRONG_CHANGE_PATH),
             (paths, {0: KeyPath("bip84", 1, 0)}, Reason.WRONG_CHANGE_PATH),
         ):
             with pytest.raises(SigningRefused, match=reason):
-                await client.sign_bitcoin(chain="btc", lineage_id="L", transaction=transaction,
-                                          input_paths=input_paths, change_paths=change_paths)
+                await client.sign_bitcoin(
+                    chain="btc",
+                    lineage_id="L",
+                    transaction=transaction,
+                    input_paths=input_paths,
+                    change_paths=change_paths,
+                )
 
 
 async def test_unclaimed_change_counts_as_paid_to_others(tmp_path: Path) -> None:
@@ -177,25 +198,41 @@ async def test_unclaimed_change_counts_as_paid_to_others(tmp_path: Path) -> None
     async with running(tmp_path) as client:
         with pytest.raises(SigningRefused, match="transaction_limit"):
             await client.sign_bitcoin(
-                chain="btc", lineage_id="L", transaction=transaction, input_paths=paths, change_paths={})
+                chain="btc", lineage_id="L", transaction=transaction, input_paths=paths, change_paths={}
+            )
 
 
-REQUEST = {"method": "sign_bitcoin", "chain": "btc", "lineage_id": "L", "transaction": {}, "input_paths": [],
-           "change_paths": {}}
+REQUEST = {
+    "method": "sign_bitcoin",
+    "chain": "btc",
+    "lineage_id": "L",
+    "transaction": {},
+    "input_paths": [],
+    "change_paths": {},
+}
 
 
-@pytest.mark.parametrize("body", [
-    b"", b"\x00", b"[]", b"{}", b'{"method":"export_keys"}', b"[" * 5_000, b"\xff" * 100,
-    msgspec.json.encode(REQUEST),
-    msgspec.json.encode(REQUEST | {"more": 1}),
-    msgspec.json.encode(REQUEST | {"lineage_id": ""}),
-    msgspec.json.encode(REQUEST | {"lineage_id": "x" * 65}),
-    msgspec.json.encode(REQUEST | {"input_paths": [{"scheme": "bip84", "branch": 2, "index": 0}]}),
-    msgspec.json.encode(REQUEST | {"input_paths": [{"scheme": "bip44", "branch": 0, "index": 0}]}),
-    msgspec.json.encode(REQUEST | {"input_paths": [{"scheme": "bip84", "branch": 0, "index": 2**31}]}),
-    msgspec.json.encode(REQUEST | {"input_paths": [{"scheme": "bip84", "branch": 0, "index": -1}]}),
-    msgspec.json.encode(REQUEST | {"change_paths": {"x": {"scheme": "bip84", "branch": 1, "index": 0}}}),
-])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\x00",
+        b"[]",
+        b"{}",
+        b'{"method":"export_keys"}',
+        b"[" * 5_000,
+        b"\xff" * 100,
+        msgspec.json.encode(REQUEST),
+        msgspec.json.encode(REQUEST | {"more": 1}),
+        msgspec.json.encode(REQUEST | {"lineage_id": ""}),
+        msgspec.json.encode(REQUEST | {"lineage_id": "x" * 65}),
+        msgspec.json.encode(REQUEST | {"input_paths": [{"scheme": "bip84", "branch": 2, "index": 0}]}),
+        msgspec.json.encode(REQUEST | {"input_paths": [{"scheme": "bip44", "branch": 0, "index": 0}]}),
+        msgspec.json.encode(REQUEST | {"input_paths": [{"scheme": "bip84", "branch": 0, "index": 2**31}]}),
+        msgspec.json.encode(REQUEST | {"input_paths": [{"scheme": "bip84", "branch": 0, "index": -1}]}),
+        msgspec.json.encode(REQUEST | {"change_paths": {"x": {"scheme": "bip84", "branch": 1, "index": 0}}}),
+    ],
+)
 async def test_a_malformed_message_is_refused_and_the_signer_lives_on(tmp_path: Path, body: bytes) -> None:
     async with running(tmp_path) as client:
         answered = await raw_exchange(tmp_path, len(body).to_bytes(4, "big") + body)
@@ -259,8 +296,8 @@ async def test_concurrent_requests_are_judged_one_after_the_other(tmp_path: Path
     """Two payments that only fit one by one into the hour never both get through."""
     async with running(tmp_path) as client:
         answers = await asyncio.gather(
-            *(ask(client, lineage=f"L{n}", salt=n, **LARGE) for n in range(8)),
-            return_exceptions=True)
+            *(ask(client, lineage=f"L{n}", salt=n, **LARGE) for n in range(8)), return_exceptions=True
+        )
     assert sum(isinstance(answer, bytes) for answer in answers) == 1
 
 
@@ -336,15 +373,23 @@ except OSError:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize(("named", "answer_bytes"), [([], 0), ([65534], 4)])
 async def test_a_real_process_of_another_user_is_answered_only_when_named(
-    tmp_path: Path, named: list[int], answer_bytes: int,
+    tmp_path: Path,
+    named: list[int],
+    answer_bytes: int,
 ) -> None:
     with tempfile.TemporaryDirectory() as open_folder:
         os.chmod(open_folder, 0o755)
         async with running(tmp_path, peer_uids=named, socket=f"{open_folder}/s"):
             os.chmod(f"{open_folder}/s", 0o666)  # modes aside: the kernel's word on the peer must be enough
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-c", STRANGER, f"{open_folder}/s", frame(Status()).hex(),
-                stdout=subprocess.PIPE)
+                sys.executable,
+                "-I",
+                "-c",
+                STRANGER,
+                f"{open_folder}/s",
+                frame(Status()).hex(),
+                stdout=subprocess.PIPE,
+            )
             stdout, _ = await process.communicate()
     assert stdout.decode().strip() == str(answer_bytes)
 
@@ -365,12 +410,13 @@ async def test_a_dead_signers_socket_is_replaced_and_a_living_ones_is_not(tmp_pa
 
 
 async def test_a_log_that_cannot_be_written_gives_no_signature_and_ends_the_signer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """P9: no signature leaves that the next start would not know of."""
+
     def full_disk(_: int) -> None:
         raise OSError(28, "No space left on device")
-
 
     async def until_it_ends() -> None:
         async with running(tmp_path) as client:

@@ -6,24 +6,33 @@ from cryptowatch.money import BaseUnits
 # BIP143, "Native P2WPKH": input 0 is P2PK (not ours), input 1 is P2WPKH.
 BIP143_UNSIGNED = UnsignedTransaction(
     inputs=(
-        TxInput(bytes.fromhex("9f96ade4b41d5433f4eda31e1738ec2b36f6e7d1420d94a6af99801a88f7f7ff"), 0,
-                BaseUnits(625_000_000),
-                bytes.fromhex("2103c9f4836b9a4f77fc0d81f7bcb01b7f1b35916864b9476c241ce9fc198bd25432ac"),
-                0xFFFFFFEE),
-        TxInput(bytes.fromhex("8ac60eb9575db5b2d987e29f301b5b819ea83a5c6579d282d189cc04b8e151ef"), 1,
-                BaseUnits(600_000_000), bytes.fromhex("00141d0f172a0ecb48aee1be1f2687d2963ae33f71a1"),
-                0xFFFFFFFF),
+        TxInput(
+            bytes.fromhex("9f96ade4b41d5433f4eda31e1738ec2b36f6e7d1420d94a6af99801a88f7f7ff"),
+            0,
+            BaseUnits(625_000_000),
+            bytes.fromhex("2103c9f4836b9a4f77fc0d81f7bcb01b7f1b35916864b9476c241ce9fc198bd25432ac"),
+            0xFFFFFFEE,
+        ),
+        TxInput(
+            bytes.fromhex("8ac60eb9575db5b2d987e29f301b5b819ea83a5c6579d282d189cc04b8e151ef"),
+            1,
+            BaseUnits(600_000_000),
+            bytes.fromhex("00141d0f172a0ecb48aee1be1f2687d2963ae33f71a1"),
+            0xFFFFFFFF,
+        ),
     ),
     outputs=(
         TxOutput(bytes.fromhex("76a9148280b37df378db99f66f85c95a783a76ac7a6d5988ac"), BaseUnits(112_340_000)),
         TxOutput(bytes.fromhex("76a9143bde42dbee7e4dbe6a21b2d50ce2f0167faa815988ac"), BaseUnits(223_450_000)),
     ),
-    locktime=17, version=1,
+    locktime=17,
+    version=1,
 )
 BIP143_UNSIGNED_RAW = (
     "0100000002fff7f7881a8099afa6940d42d1e7f6362bec38171ea3edf433541db4e4ad969f0000000000eeffffffef51e1b804cc89d182"
     "d279655c3aa89e815b1b309fe287d9b2b55d57b90ec68a0100000000ffffffff02202cb206000000001976a9148280b37df378db99f66f"
-    "85c95a783a76ac7a6d5988ac9093510d000000001976a9143bde42dbee7e4dbe6a21b2d50ce2f0167faa815988ac11000000")
+    "85c95a783a76ac7a6d5988ac9093510d000000001976a9143bde42dbee7e4dbe6a21b2d50ce2f0167faa815988ac11000000"
+)
 BIP143_SIGNED_RAW = (
     "01000000000102fff7f7881a8099afa6940d42d1e7f6362bec38171ea3edf433541db4e4ad969f00000000494830450221008b9d1dc26b"
     "a6a9cb62127b02742fa9d754cd3bebf337f7a55d114c8e5cdd30be022040529b194ba3f9281a99f2b1c0a19c0489bc22ede944ccf4ecba"
@@ -31,7 +40,8 @@ BIP143_SIGNED_RAW = (
     "b206000000001976a9148280b37df378db99f66f85c95a783a76ac7a6d5988ac9093510d000000001976a9143bde42dbee7e4dbe6a21b2"
     "d50ce2f0167faa815988ac000247304402203609e17b84f6a7d30c80bfa610b5b4542f32a8a0d5447a12fb1366d7f01cc44a0220573a95"
     "4c4518331561406f90300e8f3358f51928d43c212a8caed02de67eebee0121025476c2e83188368da1ff3e292e7acafcdb3566bb0ad253"
-    "f62fc70f07aeee635711000000")
+    "f62fc70f07aeee635711000000"
+)
 
 # bitcoin/bitcoin src/test/data/bip341_wallet_vectors.json, keyPathSpending[0] (the vectors of BIP341).
 BIP341_UNSIGNED_RAW = (
@@ -43,7 +53,8 @@ BIP341_UNSIGNED_RAW = (
     "531bbb1d5d5f4c94010000000000000000e9aa6b8e6c9de67619e6a3924ae25696bb7b694bb677a632a74ef7eadfd4eabf0000000000ff"
     "ffffffa778eb6a263dc090464cd125c466b5a99667720b1c110468831d058aa1b82af10100000000ffffffff0200ca9a3b000000001976"
     "a91406afd46bcdfd22ef94ac122aa11f241244a37ecc88ac807840cb0000000020ac9a87f5594be208f8532db38cff670c450ed2fea8fc"
-    "defcc9a663f78bab962b0065cd1d")
+    "defcc9a663f78bab962b0065cd1d"
+)
 BIP341_COINS = (
     ("512053a1f6e454df1aa2776a2814a721372d6258050de330b3c6d10ee8f4e0dda343", 420_000_000),
     ("5120147c9c57132f6e7ecddba9800bb0c4449251c92a1e60371ee77557b6620f3ea3", 462_000_000),
@@ -61,5 +72,6 @@ def bip341_unsigned() -> UnsignedTransaction:
     read = read_transaction(bytes.fromhex(BIP341_UNSIGNED_RAW))
     inputs = tuple(
         TxInput(coin.prev_hash, coin.prev_index, BaseUnits(amount), bytes.fromhex(script), coin.sequence)
-        for coin, (script, amount) in zip(read.inputs, BIP341_COINS, strict=True))
+        for coin, (script, amount) in zip(read.inputs, BIP341_COINS, strict=True)
+    )
     return UnsignedTransaction(inputs, read.outputs, read.locktime, read.version)

@@ -13,16 +13,21 @@ FOREIGN_SCRIPT = b"\x51\x20" + b"\x07" * 32
 
 
 def build(
-    coins: tuple[int, ...] = (100_000,), pays: tuple[int, ...] = (60_000,),
-    change: tuple[int, ...] = (39_000,), scheme: Scheme = "bip84", salt: int = 0,
+    coins: tuple[int, ...] = (100_000,),
+    pays: tuple[int, ...] = (60_000,),
+    change: tuple[int, ...] = (39_000,),
+    scheme: Scheme = "bip84",
+    salt: int = 0,
 ) -> tuple[UnsignedTransaction, list[KeyPath], dict[int, KeyPath]]:
     """(transaction, its input paths, its change paths). Coin n of one salt is always the same coin."""
     paths = [KeyPath(scheme, 0, n) for n in range(len(coins))]
     inputs = tuple(
         TxInput(bytes([salt]) * 32, path.index, BaseUnits(amount), ACCOUNTS.key(path).script)
-        for path, amount in zip(paths, coins, strict=True))
+        for path, amount in zip(paths, coins, strict=True)
+    )
     change_paths = {len(pays) + n: KeyPath("bip84", 1, n) for n in range(len(change))}
     outputs = tuple(TxOutput(FOREIGN_SCRIPT, BaseUnits(amount)) for amount in pays) + tuple(
         TxOutput(ACCOUNTS.key(path).script, BaseUnits(amount))
-        for path, amount in zip(change_paths.values(), change, strict=True))
+        for path, amount in zip(change_paths.values(), change, strict=True)
+    )
     return UnsignedTransaction(inputs, outputs), paths, change_paths

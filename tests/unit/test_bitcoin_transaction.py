@@ -38,7 +38,8 @@ def test_the_bip143_example_serialises_to_the_published_bytes() -> None:
 
 def test_the_bip143_signature_hash_of_p2wpkh_is_the_published_one() -> None:
     assert SignatureHashes(BIP143_UNSIGNED).of(1).hex() == (
-        "c37af31116d1b27caf68aae9e3ac82f1477929014d5b917657d0eb49478cb670")
+        "c37af31116d1b27caf68aae9e3ac82f1477929014d5b917657d0eb49478cb670"
+    )
 
 
 def test_an_input_that_is_not_native_segwit_has_no_signature_hash() -> None:
@@ -49,7 +50,8 @@ def test_an_input_that_is_not_native_segwit_has_no_signature_hash() -> None:
 def test_the_bip341_signature_hash_of_the_default_key_path_is_the_published_one() -> None:
     # Input 4 is the vector with SIGHASH_DEFAULT; the others commit to less than a whole transaction.
     assert SignatureHashes(bip341_unsigned()).of(4).hex() == (
-        "4f900a0bae3f1446fd48490c2958b5a023228f01661cda3496a11da502a7f7ef")
+        "4f900a0bae3f1446fd48490c2958b5a023228f01661cda3496a11da502a7f7ef"
+    )
 
 
 def test_the_bip143_example_is_read_with_its_witness_and_its_id_without() -> None:
@@ -94,13 +96,20 @@ def test_a_count_beyond_the_bytes_is_refused_without_reading_on() -> None:
 
 
 coins = st.builds(
-    TxInput, prev_hash=st.binary(min_size=32, max_size=32), prev_index=st.integers(0, 2**32 - 1),
-    amount=st.integers(0, SATOSHI_MAX), script=st.binary(max_size=60), sequence=st.integers(0, 2**32 - 1))
+    TxInput,
+    prev_hash=st.binary(min_size=32, max_size=32),
+    prev_index=st.integers(0, 2**32 - 1),
+    amount=st.integers(0, SATOSHI_MAX),
+    script=st.binary(max_size=60),
+    sequence=st.integers(0, 2**32 - 1),
+)
 payments = st.builds(TxOutput, script=st.binary(max_size=300), amount=st.integers(0, SATOSHI_MAX))
 transactions = st.builds(
     UnsignedTransaction,
     inputs=st.lists(coins, min_size=1, max_size=5, unique_by=lambda coin: coin.outpoint).map(tuple),
-    outputs=st.lists(payments, min_size=1, max_size=5).map(tuple), locktime=st.integers(0, 2**32 - 1))
+    outputs=st.lists(payments, min_size=1, max_size=5).map(tuple),
+    locktime=st.integers(0, 2**32 - 1),
+)
 
 
 @given(transactions)
@@ -124,20 +133,23 @@ def test_new_inputs_are_replaceable() -> None:
     assert TxInput(bytes(32), 0, BaseUnits(1), b"").sequence == SEQUENCE_REPLACEABLE == 0xFFFFFFFD
 
 
-@pytest.mark.parametrize(("change", "complaint"), [
-    ({"version": 3}, "version"),
-    ({"locktime": -1}, "locktime"),
-    ({"locktime": 2**32}, "locktime"),
-    ({"inputs": []}, "inputs"),
-    ({"outputs": []}, "outputs"),
-    ({"fee": 1}, "fee"),
-    ({"outputs": [{"script": "00", "amount": -1}]}, "amount"),
-    ({"outputs": [{"script": "00", "amount": 1.0}]}, "amount"),
-    ({"outputs": [{"script": "00", "amount": True}]}, "amount"),
-    ({"outputs": [{"script": "00", "amount": SATOSHI_MAX + 1}]}, "amount"),
-    ({"outputs": [{"script": "0", "amount": 1}]}, "script"),
-    ({"outputs": [{"script": "00\n", "amount": 1}]}, "script"),
-])
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"version": 3}, "version"),
+        ({"locktime": -1}, "locktime"),
+        ({"locktime": 2**32}, "locktime"),
+        ({"inputs": []}, "inputs"),
+        ({"outputs": []}, "outputs"),
+        ({"fee": 1}, "fee"),
+        ({"outputs": [{"script": "00", "amount": -1}]}, "amount"),
+        ({"outputs": [{"script": "00", "amount": 1.0}]}, "amount"),
+        ({"outputs": [{"script": "00", "amount": True}]}, "amount"),
+        ({"outputs": [{"script": "00", "amount": SATOSHI_MAX + 1}]}, "amount"),
+        ({"outputs": [{"script": "0", "amount": 1}]}, "script"),
+        ({"outputs": [{"script": "00\n", "amount": 1}]}, "script"),
+    ],
+)
 def test_json_that_is_no_transaction_is_refused_and_named(change: dict[str, object], complaint: str) -> None:
     with pytest.raises(InvalidTransaction, match=complaint):
         from_json(to_json(BIP143_UNSIGNED) | change)

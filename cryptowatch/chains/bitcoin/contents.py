@@ -26,7 +26,6 @@ from cryptowatch.chains.bitcoin.parse import (
 from cryptowatch.chains.port import BlockContents, BlockRef, Interest, PendingTransaction, Spend, Transfer
 from cryptowatch.money import BaseUnits
 
-
 #: COINBASE_MATURITY counts the coinbase's own block.
 COINBASE_IMMATURE_BLOCKS = 99
 
@@ -56,7 +55,8 @@ class BitcoinBlock:
         spends = tuple(
             Spend(resources[number], shown(columns.ids[bisect_right(columns.input_ends, number)]))
             for number in compress(
-                range(len(resources)), map(or_, watched, map(paid.__contains__, resources)) if paid else watched
+                range(len(resources)),
+                map(or_, watched, map(paid.__contains__, resources)) if paid else watched,
             )
         )
         used = {shown(columns.ids[number]): _resources_of(columns, number) for number in sorted(paying)}

@@ -34,14 +34,21 @@ def connect(chain: str, settings: ChainSettings) -> ConnectedChain:
     nodes = [
         BitcoinNode(
             RpcClient(node.name, node.url, node.auth_file, timeout_s=settings.request_timeout_s),
-            network=settings.network, asset=settings.asset)
-        for node in settings.nodes]
+            network=settings.network,
+            asset=settings.asset,
+        )
+        for node in settings.nodes
+    ]
     return ConnectedChain(
-        chain=chain, settings=settings, nodes=nodes,
+        chain=chain,
+        settings=settings,
+        nodes=nodes,
         planner=BitcoinPlanner(settings.fees.long_term_sat_vb * _SAT_KVB),
         read_address=partial(script_of, network=settings.network),
-        scheme=scheme, xpubs={int(named): text for named, text in texts.items()},
-        derive={int(named): partial(_derive, key, settings.network, named) for named, key in keys.items()})
+        scheme=scheme,
+        xpubs={int(named): text for named, text in texts.items()},
+        derive={int(named): partial(_derive, key, settings.network, named) for named, key in keys.items()},
+    )
 
 
 def _key(chain: str, text: str, network: Network, scheme: Scheme) -> ExtendedPublicKey:
@@ -52,7 +59,12 @@ def _key(chain: str, text: str, network: Network, scheme: Scheme) -> ExtendedPub
 
 
 def _derive(
-    key: ExtendedPublicKey, network: Network, scheme: Scheme, branch: int, first: int, count: int,
+    key: ExtendedPublicKey,
+    network: Network,
+    scheme: Scheme,
+    branch: int,
+    first: int,
+    count: int,
 ) -> Sequence[tuple[int, bytes, str]]:
     """(index, script, address) of each key that exists."""
     found = []

@@ -58,9 +58,17 @@ class BitcoinPlan:
         return self.transaction.fee
 
     def to_json(self) -> bytes:
-        return msgspec.json.encode(_PlanJson(
-            to_json(self.transaction), list(self.input_paths), list(self.positions), self.change_script.hex(),
-            self.change_path, self.change_position, self.vsize))
+        return msgspec.json.encode(
+            _PlanJson(
+                to_json(self.transaction),
+                list(self.input_paths),
+                list(self.positions),
+                self.change_script.hex(),
+                self.change_path,
+                self.change_position,
+                self.vsize,
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,12 @@ class BitcoinPlanner:
     inputs_max: int = 400
 
     def plan(
-        self, coins: Sequence[Coin], recipients: Sequence[Recipient], change: Coin, fee_rate: int, seed: int,
+        self,
+        coins: Sequence[Coin],
+        recipients: Sequence[Recipient],
+        change: Coin,
+        fee_rate: int,
+        seed: int,
     ) -> BitcoinPlan | Insufficient:
         """A batch's first transaction. `seed` decides what may be arbitrary, such as where the change stands."""
         randomness = Random(seed)  # noqa: S311 - for privacy of change only, the caller's seed is from the system
@@ -83,16 +96,22 @@ class BitcoinPlanner:
     def bump(self, plan: Plan, coins: Sequence[Coin], fee_rate: int) -> BitcoinPlan | Insufficient:
         """The same payments and at least the same inputs for at least the rate, and enough for nodes to relay it."""
         assert isinstance(plan, BitcoinPlan)
-        required = [Coin(coin.outpoint, coin.amount, coin.script, path)
-                    for coin, path in zip(plan.transaction.inputs, plan.input_paths, strict=True)]
+        required = [
+            Coin(coin.outpoint, coin.amount, coin.script, path)
+            for coin, path in zip(plan.transaction.inputs, plan.input_paths, strict=True)
+        ]
         outputs = plan.transaction.outputs
         recipients = [Recipient(outputs[place].script, outputs[place].amount) for place in plan.positions]
         place = int.from_bytes(plan.tx_hash[:4], "big")
         missing = 1
         for _ in range(3):
             selection = select_coins(
-                coins, recipients, self._terms(plan.change_script, fee_rate), Random(place),  # noqa: S311
-                required=required)
+                coins,
+                recipients,
+                self._terms(plan.change_script, fee_rate),
+                Random(place),  # noqa: S311
+                required=required,
+            )
             if isinstance(selection, Insufficient):
                 return selection
             vsize = vsize_of(selection.weight)
@@ -108,20 +127,31 @@ class BitcoinPlanner:
         """Raises msgspec.DecodeError or InvalidTransaction for what no plan wrote."""
         plan = msgspec.json.decode(document, type=_PlanJson)
         return BitcoinPlan(
-            from_json(plan.transaction), tuple(plan.input_paths), tuple(plan.positions),
-            bytes.fromhex(plan.change_script), plan.change_path, plan.change_position, plan.vsize)
+            from_json(plan.transaction),
+            tuple(plan.input_paths),
+            tuple(plan.positions),
+            bytes.fromhex(plan.change_script),
+            plan.change_path,
+            plan.change_position,
+            plan.vsize,
+        )
 
     def _terms(self, change_script: bytes, fee_rate: int) -> Terms:
         return Terms(fee_rate, self.long_term_fee_rate, change_script, inputs_max=self.inputs_max)
 
 
 def _build(
-    selection: Selection, recipients: Sequence[Recipient], change_script: bytes, change_path: KeyPath, place: int,
+    selection: Selection,
+    recipients: Sequence[Recipient],
+    change_script: bytes,
+    change_path: KeyPath,
+    place: int,
 ) -> BitcoinPlan:
     """`place` modulo the outputs is where the change stands: an observer learns nothing from its position."""
     inputs = tuple(
         TxInput(coin.resource[:32], int.from_bytes(coin.resource[32:], "big"), coin.amount, coin.destination)
-        for coin in selection.inputs)
+        for coin in selection.inputs
+    )
     outputs = [TxOutput(recipient.destination, recipient.amount) for recipient in recipients]
     change_position = place % (len(outputs) + 1) if selection.change else None
     if change_position is not None:
@@ -130,5 +160,11 @@ def _build(
     transaction = UnsignedTransaction(inputs, tuple(outputs))
     assert transaction.fee == selection.fee, "inputs = payments + change + fee"
     return BitcoinPlan(
-        transaction, tuple(coin.key_path for coin in selection.inputs), positions, change_script, change_path,
-        change_position, vsize_of(selection.weight))
+        transaction,
+        tuple(coin.key_path for coin in selection.inputs),
+        positions,
+        change_script,
+        change_path,
+        change_position,
+        vsize_of(selection.weight),
+    )

@@ -123,11 +123,14 @@ def compact_size(number: int) -> bytes:
 
 def serialise(transaction: UnsignedTransaction, witnesses: Sequence[Witness] | None = None) -> bytes:
     """The wire form: without witness for the txid, or with one witness per input (BIP144)."""
-    body = (compact_size(len(transaction.inputs))
-            + b"".join(_wire_outpoint(coin) + b"\x00" + struct.pack("<I", coin.sequence)
-                       for coin in transaction.inputs)
-            + compact_size(len(transaction.outputs))
-            + b"".join(map(_wire_output, transaction.outputs)))
+    body = (
+        compact_size(len(transaction.inputs))
+        + b"".join(
+            _wire_outpoint(coin) + b"\x00" + struct.pack("<I", coin.sequence) for coin in transaction.inputs
+        )
+        + compact_size(len(transaction.outputs))
+        + b"".join(map(_wire_output, transaction.outputs))
+    )
     version, locktime = struct.pack("<i", transaction.version), struct.pack("<I", transaction.locktime)
     if witnesses is None:
         return version + body + locktime
@@ -170,11 +173,19 @@ class SignatureHashes:
         scripts = _sha256(b"".join(compact_size(len(coin.script)) + coin.script for coin in inputs))
         tag = _sha256(b"TapSighash")
         self._taproot_start = hashlib.sha256(
-            tag + tag
+            tag
+            + tag
             + b"\x00"  # epoch
             + b"\x00"  # SIGHASH_DEFAULT
-            + version + locktime + prevouts + amounts + scripts + sequences + outputs
-            + b"\x00")  # spend type: key path, no annex
+            + version
+            + locktime
+            + prevouts
+            + amounts
+            + scripts
+            + sequences
+            + outputs
+            + b"\x00"
+        )  # spend type: key path, no annex
 
     def of(self, index: int) -> bytes:
         """For the input at the index. Raises InvalidTransaction if its script is neither P2WPKH nor P2TR."""
@@ -190,8 +201,14 @@ class SignatureHashes:
     def _bip143(self, coin: TxInput) -> bytes:
         state = self._segwit_start.copy()
         # The script code of P2WPKH is the P2PKH script of the same key hash, with its length before it.
-        state.update(_wire_outpoint(coin) + b"\x19\x76\xa9\x14" + coin.script[2:] + b"\x88\xac"
-                     + struct.pack("<qI", coin.amount, coin.sequence) + self._segwit_end)
+        state.update(
+            _wire_outpoint(coin)
+            + b"\x19\x76\xa9\x14"
+            + coin.script[2:]
+            + b"\x88\xac"
+            + struct.pack("<qI", coin.amount, coin.sequence)
+            + self._segwit_end
+        )
         return _sha256(state.digest())
 
 
@@ -207,7 +224,7 @@ def read_transaction(raw: bytes) -> ReadTransaction:
     body_start = reader.position
     inputs = [reader.take_input() for _ in range(reader.take_count(41))]
     outputs = tuple(reader.take_output() for _ in range(reader.take_count(9)))
-    body = raw[body_start:reader.position]
+    body = raw[body_start : reader.position]
     witnesses: list[tuple[bytes, ...]] = [()] * len(inputs)
     if segwit:
         witnesses = [tuple(reader.take_bytes() for _ in range(reader.take_count(1))) for _ in inputs]
@@ -220,9 +237,14 @@ def read_transaction(raw: bytes) -> ReadTransaction:
         raise InvalidTransaction("no input")
     stripped = raw[:4] + body + raw[-4:]
     return ReadTransaction(
-        txid=_double_sha256(stripped)[::-1], wtxid=_double_sha256(raw)[::-1],
+        txid=_double_sha256(stripped)[::-1],
+        wtxid=_double_sha256(raw)[::-1],
         inputs=tuple(ReadInput(*coin, witness) for coin, witness in zip(inputs, witnesses, strict=True)),
-        outputs=outputs, locktime=locktime, version=version, weight=3 * len(stripped) + len(raw))
+        outputs=outputs,
+        locktime=locktime,
+        version=version,
+        weight=3 * len(stripped) + len(raw),
+    )
 
 
 class _Reader:
@@ -236,7 +258,7 @@ class _Reader:
         end = self.position + count
         if end > len(self._raw):
             raise InvalidTransaction("it ends too early")
-        piece = self._raw[self.position:end]
+        piece = self._raw[self.position : end]
         self.position = end
         return piece
 
@@ -294,10 +316,19 @@ def to_json(transaction: UnsignedTransaction) -> dict[str, object]:
     """The stable JSON form (plan in Postgres, signer's wire): hex as shown, satoshi as integers."""
     return {
         "version": transaction.version,
-        "inputs": [{"hash": coin.prev_hash.hex(), "index": coin.prev_index, "amount": int(coin.amount),
-                    "script": coin.script.hex(), "sequence": coin.sequence} for coin in transaction.inputs],
-        "outputs": [{"script": output.script.hex(), "amount": int(output.amount)}
-                    for output in transaction.outputs],
+        "inputs": [
+            {
+                "hash": coin.prev_hash.hex(),
+                "index": coin.prev_index,
+                "amount": int(coin.amount),
+                "script": coin.script.hex(),
+                "sequence": coin.sequence,
+            }
+            for coin in transaction.inputs
+        ],
+        "outputs": [
+            {"script": output.script.hex(), "amount": int(output.amount)} for output in transaction.outputs
+        ],
         "locktime": transaction.locktime,
     }
 
@@ -309,13 +340,20 @@ def from_json(document: Mapping[str, object]) -> UnsignedTransaction:
     except msgspec.ValidationError as problem:
         raise InvalidTransaction(str(problem)) from problem
     inputs = tuple(
-        TxInput(bytes.fromhex(coin.hash), coin.index, BaseUnits(coin.amount), bytes.fromhex(coin.script),
-                coin.sequence)
-        for coin in plan.inputs)
+        TxInput(
+            bytes.fromhex(coin.hash),
+            coin.index,
+            BaseUnits(coin.amount),
+            bytes.fromhex(coin.script),
+            coin.sequence,
+        )
+        for coin in plan.inputs
+    )
     if len({coin.outpoint for coin in inputs}) != len(inputs):
         raise InvalidTransaction("two inputs spend the same coin")
-    outputs = tuple(TxOutput(bytes.fromhex(output.script), BaseUnits(output.amount))
-                    for output in plan.outputs)
+    outputs = tuple(
+        TxOutput(bytes.fromhex(output.script), BaseUnits(output.amount)) for output in plan.outputs
+    )
     return UnsignedTransaction(inputs, outputs, plan.locktime, plan.version)
 
 
