@@ -14,7 +14,7 @@ Everything else was mined again and did not return.
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -50,6 +50,18 @@ class Reorg:
     dropped: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Pending:
+    """A transaction in a mempool. `time`: when it came; `ancestors` counts itself."""
+
+    raw: str
+    time: int
+    ancestors: int
+
+
+_Mempool = Mapping[str, _Pending]
+
+
 async def reorg(
     nodes: Sequence[BitcoinNode],
     depth: int,
@@ -83,8 +95,8 @@ async def reorg(
             assemble(parent, height - depth + 1 + position, block_time, content, pay_to=pay_to, salt=salt)
         )
         parent = new[-1].hash
-    await _switch(nodes, new)
-    gone = await _forgotten(nodes, dropped)
+    before = await _switch(nodes, new)
+    gone = await _forgotten(nodes, before, dropped)
     return Reorg(height - depth, tuple(hashes[1:]), tuple(shown(block.hash) for block in new), gone)
 
 
@@ -114,7 +126,9 @@ def _divided(
     return kept, dropped
 
 
-async def _switch(nodes: Sequence[BitcoinNode], new: Sequence[Block]) -> None:
+async def _switch(nodes: Sequence[BitcoinNode], new: Sequence[Block]) -> dict[str, _Mempool]:
+    """Makes the nodes switch; by node, what its mempool holds while the clocks still stand in the past."""
+
     async def prepare(node: BitcoinNode) -> None:
         for block in new:
             await node.rpc("submitheader", block.header.hex())
@@ -131,6 +145,7 @@ async def _switch(nodes: Sequence[BitcoinNode], new: Sequence[Block]) -> None:
             await asyncio.gather(*(node.rpc("setmocktime", past) for node in nodes))
             await asyncio.gather(*(switch(node) for node in nodes))
             head = await until_same_head(nodes)
+            held = await asyncio.gather(*(_mempool(node) for node in nodes))
         finally:
             await asyncio.gather(*(node.rpc("setmocktime", 0) for node in nodes))
     except RpcError as refusal:
@@ -139,6 +154,7 @@ async def _switch(nodes: Sequence[BitcoinNode], new: Sequence[Block]) -> None:
         raise ReorgImpossible(
             "the nodes did not follow the new branch: one of its transactions is not valid in it"
         )
+    return {node.name: pool for node, pool in zip(nodes, held, strict=True)}
 
 
 async def _submit(node: BitcoinNode, block: Block) -> None:
@@ -147,14 +163,25 @@ async def _submit(node: BitcoinNode, block: Block) -> None:
         raise ReorgImpossible(f"{node.name} refused a block of the new branch: {answer}")
 
 
-async def _forgotten(nodes: Sequence[BitcoinNode], dropped: Sequence[Transaction]) -> tuple[str, ...]:
-    """Makes every node forget the dropped transactions, and makes sure that it did."""
+async def _forgotten(
+    nodes: Sequence[BitcoinNode], before: Mapping[str, _Mempool], dropped: Sequence[Transaction]
+) -> tuple[str, ...]:
+    """Makes every node forget the dropped transactions, and makes sure that it did.
+
+    What others sent while the clocks stood in the past is forgotten as well, and so it is sent again.
+    """
     names = tuple(shown(tx.txid) for tx in dropped)
     for node in nodes:
-        for tx in dropped:
-            if shown(tx.txid) in await node.rpc("getrawmempool"):
+        pool = {**before[node.name], **await _mempool(node)}
+        old = {name: entry for name, entry in pool.items() if entry.time < time.time() - _PAST_S / 2}
+        for name, entry in old.items():
+            if name in await node.rpc("getrawmempool"):
                 # The submission itself has no effect; it is the occasion at which expired transactions go.
-                await node.rpc("submitpackage", [tx.raw.hex()])
+                await node.rpc("submitpackage", [entry.raw])
+        await _send_again(node, old, without=set(names))
+    for node in nodes:
+        # A node that had not forgotten yet may have told another one that had.
+        await _forget(node, set(names))
         left = set(names) & set(await node.rpc("getrawmempool"))
         if left:
             raise ReorgImpossible(f"{node.name} still holds dropped transactions: {', '.join(sorted(left))}")
@@ -164,24 +191,42 @@ async def _forgotten(nodes: Sequence[BitcoinNode], dropped: Sequence[Transaction
 async def forget_missed(
     node: BitcoinNode, others: Sequence[BitcoinNode], dropped: set[str]
 ) -> tuple[str, ...]:
-    """Make a node that was down during a reorg forget what the reorg dropped, unless it was sent anew since.
+    """Make a node that was down during a reorg forget what the reorg dropped, unless it was sent anew since."""
+    elsewhere = {name for other in others for name in await other.rpc("getrawmempool")}
+    return await _forget(node, dropped - elsewhere)
+
+
+async def _forget(node: BitcoinNode, dropped: set[str]) -> tuple[str, ...]:
+    """Make a node forget those of these transactions that it holds; which they were.
 
     Its clock goes forward for a moment, so that its whole mempool is too old; then it gets back what it
     shall keep.
     """
-    held = await node.rpc("getrawmempool", True)
-    elsewhere = {name for other in others for name in await other.rpc("getrawmempool")}
-    gone = dropped & (set(held) - elsewhere)
+    pool = await _mempool(node)
+    gone = dropped & pool.keys()
     if not gone:
         return ()
-    raw = {name: str(await node.rpc("getrawtransaction", name)) for name in held}
     try:
         await node.rpc("setmocktime", int(time.time()) + _PAST_S)
-        await node.rpc("submitpackage", [raw[next(iter(gone))]])
+        await node.rpc("submitpackage", [pool[next(iter(gone))].raw])
     finally:
         await node.rpc("setmocktime", 0)
-    for name in sorted(set(held) - gone, key=lambda name: int(held[name]["ancestorcount"])):
+    await _send_again(node, pool, without=gone)
+    return tuple(sorted(gone))
+
+
+async def _mempool(node: BitcoinNode) -> _Mempool:
+    found = {}
+    for name, entry in (await node.rpc("getrawmempool", True)).items():
+        with suppress(RpcError):  # it went while we asked
+            raw = str(await node.rpc("getrawtransaction", name))
+            found[name] = _Pending(raw, int(entry["time"]), int(entry["ancestorcount"]))
+    return found
+
+
+async def _send_again(node: BitcoinNode, pool: _Mempool, *, without: set[str]) -> None:
+    """Parents first."""
+    for name in sorted(pool.keys() - without, key=lambda name: pool[name].ancestors):
         with suppress(RpcError):
             # A child of a dropped transaction is refused, and is to go with it.
-            await node.rpc("sendrawtransaction", raw[name], 0)
-    return tuple(sorted(gone))
+            await node.rpc("sendrawtransaction", pool[name].raw, 0)

@@ -126,7 +126,7 @@ async def test_wrong_parameters_of_events_are_refused(backend: Caller, query: st
         ({}, b"{}"),
         ({"Content-Type": "application/json; charset=utf-16"}, b"{}"),
         ({"Content-Type": "\u00e9"}, b"{}"),
-        ({**JSON, "Content-Encoding": "gzip"}, gzip.compress(b'{"external_id": "a"}')),
+        ({**JSON, "Content-Encoding": "gzip"}, gzip.compress(b'{"external_id": "a"}', mtime=0)),
         ({**JSON, "Content-Encoding": "br"}, b"{}"),
     ],
 )

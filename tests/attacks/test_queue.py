@@ -1,0 +1,136 @@
+"""The queue of withdrawals: who must wait, who must not, and what a person is shown."""
+
+from cryptowatch.chains.port import FeeMarket, Plan
+from cryptowatch.db.pool import transaction
+from cryptowatch.errors import SignerRefused
+from cryptowatch.payouts.machine import Event
+from cryptowatch.payouts.requests import decide
+from cryptowatch.payouts.view import WithdrawalView
+from tests.attacks.world import PATIENCE, World
+
+
+async def test_a_frozen_accounts_queued_withdrawal_waits_for_a_person(world: World) -> None:
+    account, destination = await world.rich()
+    await world.coin(50_000_000, destination)
+    await world.mine(3)
+    await world.withdraw(account, 1_000_000)
+    await world.pool.execute("UPDATE account SET status = 'frozen' WHERE id = $1", account)
+    await world.pay()
+    [payout] = await world.withdrawals()
+    assert (payout.state, payout.reason) == ("in_review", "account_frozen")
+    assert world.nodes.sent == []
+
+
+async def test_a_queued_withdrawal_of_an_account_in_debt_waits_for_a_person(world: World) -> None:
+    _, of_others = await world.rich()
+    await world.coin(50_000_000, of_others)
+    await world.mine(3)
+    account, destination = await world.account()
+    before = world.at.height
+    await world.coin(20_000_000, destination)
+    await world.mine(3)
+    await world.withdraw(account, 15_000_000)
+    await world.back_to(before, accepted=True)
+    await world.mine(1)
+    await world.pay()
+    [payout] = await world.withdrawals()
+    assert (payout.state, payout.reason) == ("in_review", "account_in_debt")
+    assert world.nodes.sent == []
+
+
+async def test_withdrawals_that_nothing_can_cover_do_not_starve_those_behind_them(world: World) -> None:
+    account, destination = await world.rich()
+    await world.coin(50_000_000, destination)
+    await world.mine(3)
+    for _ in range(3):
+        await world.withdraw(account, 900_000_000)
+    for number in range(3):
+        await world.withdraw(account, 100_000 + number)
+    worker = world.worker(count_max=3)
+    for _ in range(3):
+        await worker.step()
+    states = [payout.state for payout in await world.withdrawals()]
+    assert states == ["queued"] * 3 + ["sending"] * 3
+
+
+async def test_a_withdrawal_shows_its_place_in_a_replacement_that_lost_its_change(world: World) -> None:
+    account, destination = await world.rich()
+    await world.coin(4_000_006 + 2_200, destination)
+    await world.mine(3)
+    for number in range(4):
+        await world.withdraw(account, 1_000_000 + number)
+    world.payouts = world.worker(seed=3)
+    await world.pay()
+    await world.mine(PATIENCE)
+    world.nodes.market = FeeMarket({2: 10_000}, 1_000)
+    await world.sender.step()
+    (_, first), (_, last) = await world.attempts()
+    assert first.change_position is not None
+    assert last.change_position is None
+    assert first.positions != last.positions
+    await world.payouts.step()
+    await _shows_the_outputs_of(world, last.tx_hash, "sending")
+    await world.mine_plans(last)
+    await world.payouts.step()
+    await _shows_the_outputs_of(world, last.tx_hash, "confirmed")
+
+
+async def test_a_withdrawal_shows_its_place_in_the_first_attempt_when_a_block_has_that_one(
+    world: World,
+) -> None:
+    account, destination = await world.rich()
+    await world.coin(4_000_006 + 2_200, destination)
+    await world.mine(3)
+    for number in range(4):
+        await world.withdraw(account, 1_000_000 + number)
+    world.payouts = world.worker(seed=3)
+    await world.pay()
+    await world.mine(PATIENCE)
+    world.nodes.market = FeeMarket({2: 10_000}, 1_000)
+    await world.pay()
+    await world.payouts.step()
+    (_, first), (_, last) = await world.attempts()
+    assert first.positions != last.positions
+    await world.mine_plans(first)
+    await world.payouts.step()
+    await _shows_the_outputs_of(world, first.tx_hash, "confirmed")
+
+
+async def _shows_the_outputs_of(world: World, tx_hash: bytes, state: str) -> None:
+    outputs = next(
+        attempt.plan.transaction.outputs
+        for attempt in await world.attempts()
+        if attempt.plan.tx_hash == tx_hash
+    )
+    for payout in await world.withdrawals():
+        assert (payout.state, payout.tx_hash) == (state, tx_hash)
+        assert payout.position is not None
+        assert outputs[payout.position].amount == payout.amount
+
+
+async def test_a_payout_that_the_signer_refused_is_sent_once_a_person_approves_it(world: World) -> None:
+    account, destination = await world.rich()
+    await world.coin(100_600, destination)
+    await world.mine(3)
+    withdrawal_id = await world.withdraw(account, 100_000)
+    refused = []
+
+    async def refuse(plan: Plan, lineage_id: str) -> bytes:
+        refused.append(plan.tx_hash)
+        raise SignerRefused("fee_too_high: says the test")
+
+    await world.payouts.step()
+    await world.sender_with(refuse).step()
+    await world.payouts.step()
+    [payout] = await world.withdrawals()
+    assert payout.state == "in_review"
+    assert str(payout.reason).startswith("signer_refused")
+    async with transaction(world.pool) as conn:
+        decided = await decide(
+            conn, withdrawal_id, Event.APPROVE, decided_by="key_2", reason=None, decimals=8, now=world.now
+        )
+    assert isinstance(decided, WithdrawalView)
+    await world.pay()
+    assert world.nodes.sent == [b"signed" + refused[0]]
+    [payout] = await world.withdrawals()
+    assert (payout.state, payout.tx_hash) == ("sending", refused[0])

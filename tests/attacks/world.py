@@ -1,0 +1,301 @@
+"""A chain of made-up blocks above a real database: `apply_block` to `Sender` are the real code, nodes and signer not.
+
+Blocks hold whatever a test puts into them. That lets an attack say in a few lines which block of which branch has
+which of our transactions, and what nodes ask as fees meanwhile.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import NamedTuple, cast
+from uuid import UUID
+
+from cryptowatch.chains.agreement import BlockPoint
+from cryptowatch.chains.bitcoin.payments import BitcoinPlan, BitcoinPlanner
+from cryptowatch.chains.nodes import NodePool
+from cryptowatch.chains.port import (
+    BlockContents,
+    BlockRef,
+    BroadcastAnswer,
+    BroadcastOutcome,
+    FeeMarket,
+    Plan,
+    Spend,
+    Transfer,
+)
+from cryptowatch.clock import SystemClock
+from cryptowatch.db.pool import Pool, transaction
+from cryptowatch.deposits.apply import ChainRules, apply_block, finalized_above, rewind
+from cryptowatch.deposits.cursor import start_cursor
+from cryptowatch.deposits.policy import AssetPolicy, Required
+from cryptowatch.ids import derived_id
+from cryptowatch.ledger.accounts import ensure_accounts, ensure_players, house
+from cryptowatch.ledger.postings import post
+from cryptowatch.ledger.rules import HouseAccount, Kind, customer_posting
+from cryptowatch.money import BaseUnits
+from cryptowatch.payouts.policy import WithdrawalPolicy
+from cryptowatch.payouts.requests import Refusal, Request, request_withdrawal
+from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
+from cryptowatch.sending.reserve import CoinRules
+from cryptowatch.sending.worker import Sender, SendRules
+from cryptowatch.settings import Batching, Fees
+from cryptowatch.signing.families import Sign
+
+CHAIN, ASSET = "bitcoin", "BTC"
+START = 100
+#: Blocks until a conflict, a payout or the largest deposit is final; a deposit up to 1 BTC is after three.
+FINALITY = 6
+#: Blocks after which a transaction counts as stuck.
+PATIENCE = 3
+RULES = ChainRules(
+    CHAIN,
+    ASSET,
+    {ASSET: AssetPolicy(8, BaseUnits(0), ((100_000_000, Required(1, 3)), (None, Required(2, FINALITY))))},
+    FINALITY,
+    150,
+)
+FEES = Fees(target_blocks={"economy": 24, "normal": PATIENCE, "urgent": 2})
+#: A market in which nothing is sent, so that what is queued stays so and can be looked at.
+CLOSED = FeeMarket({}, FEES.cap_sat_vb * 1000 + 1)
+COINS = CoinRules(1, 84)
+_ADDRESSES = 40
+
+
+def made_up(*parts: object) -> bytes:
+    """32 bytes that stand for a hash."""
+    return sha256(repr(parts).encode()).digest()
+
+
+class Payout(NamedTuple):
+    """A withdrawal as the tests look at it."""
+
+    amount: int
+    state: str
+    reason: str | None
+    tx_hash: bytes | None
+    position: int | None
+
+
+class Attempt(NamedTuple):
+    lineage_id: UUID
+    plan: BitcoinPlan
+
+
+class _Unobserved:
+    """An observer that keeps nothing."""
+
+    def on_batch(self, payouts: int, fee_rate: int, market_rate: int) -> None: ...
+
+    def on_withdrawal(
+        self, asset: str, state: str, requested_at: datetime, broadcast_at: datetime | None
+    ) -> None: ...
+
+    def on_bump(self) -> None: ...
+
+    def on_signing(self, refused: bool) -> None: ...
+
+
+@dataclass
+class Nodes:
+    """A pool of nodes that agrees with the database's chain and takes every transaction."""
+
+    world: "World"
+    market: FeeMarket = field(default_factory=lambda: FeeMarket({2: 5_000, 6: 5_000, 24: 5_000}, 1_000))
+    sent: list[bytes] = field(default_factory=list)
+    quorum: int = 1
+
+    def drain_changes(self) -> list[object]:
+        return []
+
+    async def agreed_head(self) -> BlockPoint:
+        return self.world.at
+
+    async def agreed_hash(self, height: int) -> bytes:
+        return self.world.blocks[height].hash
+
+    async def fee_market(self) -> FeeMarket:
+        return self.market
+
+    async def broadcast(self, raw: bytes) -> list[BroadcastAnswer]:
+        self.sent.append(raw)
+        return [BroadcastAnswer("n", BroadcastOutcome.ACCEPTED, "")]
+
+
+async def _sign(plan: Plan, lineage_id: str) -> bytes:
+    return b"signed" + plan.tx_hash
+
+
+class World:
+    """The chain, its workers, and the people who ask for money."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.nodes = Nodes(self)
+        self.clock = SystemClock()
+        self.now = datetime.now(UTC) - timedelta(hours=1)
+        first = BlockRef(START, made_up("block", START, 0), made_up("block", START - 1), self.now)
+        self.blocks = {START: first}
+        self.at = BlockPoint(START, first.hash)
+        self._made = 0
+        self.payouts = self.worker()
+        self.sender = self.sender_with(_sign)
+
+    def _next(self) -> int:
+        self._made += 1
+        return self._made
+
+    @property
+    def pool_of_nodes(self) -> NodePool:
+        return cast(NodePool, self.nodes)
+
+    async def open(self) -> None:
+        addresses = [
+            (CHAIN, b"\x00\x14" + made_up(branch, index)[:20], f"a{branch}-{index}", branch, index)
+            for branch in (0, 1)
+            for index in range(_ADDRESSES)
+        ]
+        async with transaction(self.pool) as conn:
+            await start_cursor(conn, CHAIN, ASSET, self.blocks[START], self.now)
+            await conn.executemany(
+                "INSERT INTO address (chain, destination, address, scheme, branch, key_index) "
+                "VALUES ($1, $2, $3, 84, $4, $5)",
+                addresses,
+            )
+
+    # Workers
+
+    def worker(self, count_max: int = 100, seed: int = 1) -> PayoutWorker:
+        def entropy(now: datetime) -> tuple[UUID, int]:
+            return derived_id(now, os.urandom(16)), seed
+
+        batching = Batching(wait_max_s=0, count_max=count_max)
+        rules = PayoutRules(COINS, FEES, batching, {ASSET: 8})
+        planner = BitcoinPlanner(10_000)
+        return PayoutWorker(
+            CHAIN, self.pool_of_nodes, self.pool, self.clock, planner, rules, entropy, _Unobserved()
+        )
+
+    def sender_with(self, sign: Sign) -> Sender:
+        rules = SendRules(COINS, FEES, PATIENCE, rebroadcast_s=0)
+        planner = BitcoinPlanner(10_000)
+        return Sender(CHAIN, self.pool_of_nodes, self.pool, self.clock, planner, sign, rules, _Unobserved())
+
+    async def pay(self) -> None:
+        """One round of both workers: what is due is planned, signed and sent."""
+        await self.payouts.step()
+        await self.sender.step()
+
+    # Blocks
+
+    async def block(
+        self,
+        transfers: Sequence[Transfer] = (),
+        spends: Sequence[Spend] = (),
+        resources: Mapping[bytes, tuple[bytes, ...]] | None = None,
+    ) -> None:
+        height = self.at.height + 1
+        ref = BlockRef(height, made_up("block", height, self._next()), self.at.hash, self.now)
+        contents = BlockContents(ref, tuple(transfers), tuple(spends), resources or {}, 1, 1)
+        async with transaction(self.pool) as conn:
+            await apply_block(conn, RULES, self.at, contents, self.now)
+        self.at, self.blocks[height] = BlockPoint(height, ref.hash), ref
+
+    async def mine(self, count: int) -> None:
+        for _ in range(count):
+            await self.block()
+
+    async def mine_plans(self, *plans: BitcoinPlan) -> None:
+        """A block with these transactions of ours, their change included."""
+        spends = [Spend(resource, plan.tx_hash) for plan in plans for resource in plan.resources]
+        change = []
+        for plan in plans:
+            if plan.change_position is not None:
+                amount = plan.transaction.outputs[plan.change_position].amount
+                change.append(Transfer(plan.tx_hash, plan.change_position, plan.change_script, ASSET, amount))
+        await self.block(change, spends)
+
+    async def back_to(self, height: int, *, accepted: bool = False) -> None:
+        """Leaves every block above the height."""
+        async with transaction(self.pool) as conn:
+            assert accepted or not await finalized_above(conn, CHAIN, height)
+            await rewind(conn, RULES, self.at, self.blocks[height], accepted, self.now)
+        self.at = BlockPoint(height, self.blocks[height].hash)
+
+    # People
+
+    async def account(self) -> tuple[UUID, bytes]:
+        """An account and its deposit address."""
+        account_id = derived_id(self.now, os.urandom(8))
+        await self.pool.execute(
+            "INSERT INTO account (id, external_id, created_at, updated_at) VALUES ($1, $2, now(), now())",
+            account_id,
+            account_id.hex,
+        )
+        destination = await self.pool.fetchval(
+            "UPDATE address SET account_id = $1, assigned_at = now() WHERE (chain, destination) = ("
+            "  SELECT chain, destination FROM address WHERE branch = 0 AND account_id IS NULL"
+            "  ORDER BY key_index LIMIT 1) RETURNING destination",
+            account_id,
+        )
+        return account_id, destination
+
+    async def rich(self) -> tuple[UUID, bytes]:
+        """An account that may withdraw whatever it likes."""
+        account_id, destination = await self.account()
+        async with transaction(self.pool) as conn:
+            player = (await ensure_players(conn, [(account_id, ASSET)]))[account_id, ASSET]
+            [bonus] = await ensure_accounts(conn, [house("bonus", ASSET)])
+            posting = customer_posting(
+                Kind.BONUS, os.urandom(8).hex(), player, HouseAccount(bonus), BaseUnits(10**11)
+            )
+            await post(conn, posting, self.now)
+        return account_id, destination
+
+    async def coin(self, amount: int, destination: bytes) -> bytes:
+        """A block with a deposit; its outpoint. It may be used from two blocks later on."""
+        tx_hash = made_up("deposit", self._next())
+        inputs = {tx_hash: (made_up("input", tx_hash) + bytes(4),)}
+        await self.block([Transfer(tx_hash, 0, destination, ASSET, BaseUnits(amount))], (), inputs)
+        return tx_hash + bytes(4)
+
+    async def withdraw(self, account_id: UUID, amount: int) -> UUID:
+        number = self._next()
+        now = self.now + timedelta(milliseconds=number)
+        destination = b"\x00\x14" + made_up("stranger", number)[:20]
+        request = Request(account_id, CHAIN, ASSET, amount, "x", destination, "normal", None, "key_1")
+        policy = WithdrawalPolicy(8, BaseUnits(546), BaseUnits(10**12), BaseUnits(0))
+        async with transaction(self.pool) as conn:
+            withdrawal_id = derived_id(now, os.urandom(8))
+            found = await request_withdrawal(conn, request, policy, "active", withdrawal_id, now)
+        assert not isinstance(found, Refusal), found
+        return withdrawal_id
+
+    # What the database says
+
+    async def withdrawals(self) -> list[Payout]:
+        """In the order of their requests."""
+        rows = await self.pool.fetch(
+            "SELECT amount, state, reason, tx_hash, position FROM withdrawal ORDER BY created_at"
+        )
+        return [Payout(*row) for row in rows]
+
+    async def attempts(self) -> list[Attempt]:
+        """In the order of their plans."""
+        rows = await self.pool.fetch("SELECT lineage_id, plan FROM attempt ORDER BY created_at, number")
+        return [Attempt(row[0], BitcoinPlanner(10_000).read(row[1].encode())) for row in rows]
+
+    async def lineage_states(self, lineages: Iterable[UUID]) -> list[str]:
+        return [
+            await self.pool.fetchval("SELECT state FROM lineage WHERE id = $1", lineage)
+            for lineage in lineages
+        ]
+
+    async def conflict(self, lineage: UUID) -> bytes | None:
+        found: bytes | None = await self.pool.fetchval("SELECT conflict FROM lineage WHERE id = $1", lineage)
+        return found
+
+    async def halted(self) -> str | None:
+        reason: str | None = await self.pool.fetchval("SELECT halted FROM chain WHERE chain = $1", CHAIN)
+        return reason
