@@ -13,15 +13,12 @@ from aiohttp import web
 from tests.promises.conftest import MakeSite
 from tests.support import processes
 from tests.support.books import assert_balanced, assert_sound, paid_to
-from tests.support.running import Site
+from tests.support.running import FINAL, Site
 from tests.support.traffic import Traffic
 from tests.webhooks.receiver import Received, Receiver, receiving
 
 KILLS = 30
 PLAYERS = 5
-#: More blocks than any withdrawal needs once traffic has stopped.
-BLOCKS_MAX = 80
-
 SETTINGS: dict[str, Any] = {
     "chains": {"bitcoin": {"batching": {"wait_max_s": 0.5}, "wallet": {"addresses_ahead": 200}}}
 }
@@ -66,20 +63,12 @@ async def finish(site: Site, traffic: Traffic) -> None:
         if debt:
             assert (await player.transfer("win", debt)).status == 201
             traffic.expected[player.id] += debt
-    for _ in range(BLOCKS_MAX):
-        open_ones = [
-            found
-            for withdrawal in traffic.withdrawals
-            if (found := await site.withdrawal(withdrawal))["state"] != "finalized"
-        ]
-        if not open_ones:
-            break
-        for found in open_ones:
-            if found["state"] == "in_review":
-                await site.approver.post(f"/v1/withdrawals/{found['id']}/approve")
-        await site.polled(2)
-        await site.mine()
-    await site.mine(6)
+    waiting = await site.backend.get("/v1/withdrawals", params={"state": "in_review", "limit": 200})
+    for found in waiting.body["data"]:
+        assert (await site.approver.post(f"/v1/withdrawals/{found['id']}/approve")).status == 200
+    await site.mine_until_final(traffic.withdrawals)
+    # The last deposits are final, too.
+    await site.mine(FINAL)
 
 
 async def everybody_agrees(site: Site, traffic: Traffic) -> None:

@@ -60,11 +60,7 @@ async def test_many_withdrawals_at_once_are_each_paid_once(make_site: MakeSite) 
     player = await site.rich_player(*["0.2"] * 10)
     wanted = {strangers_address(): 100_000 + number for number in range(30)}
     asked = await asyncio.gather(*(player.withdraw(amount, address) for address, amount in wanted.items()))
-    for _ in range(20):
-        await site.mine()
-        states = {(await site.withdrawal(withdrawal))["state"] for withdrawal in asked}
-        if states == {"finalized"}:
-            break
+    await site.mine_until_final(asked)
     for address, amount in wanted.items():
         assert await paid_to(site, address) == [amount]
     total = sat("2") - sum(wanted.values()) - 30 * WITHDRAWAL_FEE

@@ -500,6 +500,16 @@ class Site:
         for withdrawal_id in withdrawal_ids:
             await self.reaches(withdrawal_id, "finalized")
 
+    async def mine_until_final(self, withdrawal_ids: Collection[str], *, blocks_max: int = 60) -> None:
+        """For withdrawals that may be anywhere on their way."""
+        for _ in range(blocks_max):
+            states = {(await self.withdrawal(withdrawal_id))["state"] for withdrawal_id in withdrawal_ids}
+            if states <= {"finalized"}:
+                return
+            await self.polled(2)
+            await self.mine()
+        raise AssertionError(f"after {blocks_max} blocks: {states}")
+
     async def is_pending(self, tx_hash: str) -> bool:
         return tx_hash in await self.net.bitcoin[0].rpc("getrawmempool")
 

@@ -302,6 +302,8 @@ async def test_a_worker_that_dies_leaves_its_delivery_to_the_next_after_the_leas
     await hooks.happen("dep_1")
     async with hooks.working() as worker:
         await worker.fan_out()
+        # Leaving earlier could cancel the worker's own fan-out, and there would be no delivery at all.
+        await hooks.until_states(endpoint, "delivered")
     async with connection(hooks.pool) as conn:
         await conn.execute("UPDATE webhook_delivery SET state = 'pending', leased_until = NULL, attempts = 0")
         claimed = await deliveries.claim(conn, {endpoint_id(endpoint): 5}, 30, hooks.clock.now())
