@@ -233,3 +233,20 @@ async def test_a_withdrawal_requested_during_catch_up_waits_for_the_head_and_is_
     assert all(read_transaction(made["raw"]).inputs)
     await site.finished(withdrawal)
     assert await paid_to(site, address) == [sat("0.2")]
+
+
+async def test_a_payout_is_not_built_on_money_that_a_reorg_could_take_back(site: Site) -> None:
+    """It could then neither confirm nor be proven dead, and its payee would wait for ever."""
+    player, address = await site.rich_player("0.1"), strangers_address()
+    assert (await player.transfer("win", sat("0.5"))).status == 201
+    other, tx_hash = await site.deposited("0.6", 2)
+    withdrawal = await player.withdraw(sat("0.4"), address)
+    await site.polled(5)
+    assert (await site.withdrawal(withdrawal))["state"] == "queued"
+    await site.reorg(2, drop=[tx_hash])
+    assert (await other.balance()).total == 0
+    await site.net.send(await other.address(), "0.6")
+    await site.mine(3)
+    await site.finished(withdrawal)
+    assert await paid_to(site, address) == [sat("0.4")]
+    await assert_balanced(site)

@@ -88,6 +88,8 @@ async def everybody_agrees(site: Site, traffic: Traffic) -> None:
         assert balance.total == traffic.expected[player.id]
     await assert_sound(site)
     await assert_balanced(site)
+    alarms = "SELECT type FROM event WHERE type IN ('chain.halted', 'reconciliation.mismatch')"
+    assert await site.pool.fetch(alarms) == []
 
 
 async def every_event_arrived(site: Site, receiver: Receiver, secret: str) -> None:

@@ -58,8 +58,7 @@ async def test_ten_withdrawals_leave_in_one_transaction_and_each_arrives_to_the_
     await assert_balanced(site)
 
 
-async def test_a_batch_takes_no_more_than_its_bound(make_site: MakeSite) -> None:
-    """P10."""
+async def test_p10_a_batch_takes_no_more_than_its_bound(make_site: MakeSite) -> None:
     site = await make_site(**TEN_AT_ONCE)
     await site.start()
     player = await site.rich_player("1")
@@ -68,6 +67,23 @@ async def test_a_batch_takes_no_more_than_its_bound(make_site: MakeSite) -> None
     await site.polled(5)
     states = [(await site.withdrawal(withdrawal))["state"] for withdrawal in asked]
     assert sorted(states) == ["queued", *["sending"] * 10]
+
+
+async def test_p10_no_more_transactions_are_under_way_than_its_bound(make_site: MakeSite) -> None:
+    site = await make_site(chains={"bitcoin": {"batching": {"wait_max_s": 0, "in_flight_max": 2}}})
+    await site.start()
+    player = await site.rich_player(*["0.1"] * 6)
+    sent = []
+    for _ in range(2):
+        sent.append(await player.withdraw(sat("0.05"), strangers_address()))
+        await site.sent(sent[-1])
+    waiting = await player.withdraw(sat("0.05"), strangers_address())
+    await site.polled(5)
+    assert await transactions(site) == 2
+    await site.mine()
+    await site.sent(waiting)
+    await site.mine_until_final([*sent, waiting])
+    await assert_balanced(site)
 
 
 async def test_an_urgent_withdrawal_does_not_wait_for_a_full_batch_and_takes_others_along(
