@@ -40,6 +40,8 @@ ORDER BY e.id
 WITH due AS MATERIALIZED (
     SELECT d.id
     FROM unnest($1::uuid[], $2::bigint[]) AS share (endpoint_id, places)
+    -- Asked again: since it was found ready, an outcome may have disabled it.
+    JOIN webhook_endpoint ready ON ready.id = share.endpoint_id AND ready.state = 'enabled'
     CROSS JOIN LATERAL (
         SELECT w.id FROM webhook_delivery w
         WHERE w.endpoint_id = share.endpoint_id AND w.state = 'pending' AND w.next_attempt_at <= $3
