@@ -142,8 +142,8 @@ async def _fill_wallet(net: Net) -> tuple[AccountKeys, list[Coin]]:
             for n, amount in enumerate(part)
         ]
     # In exchange for the faucet's wallet, so that plain calls mean this one.
-    await hot_wallet(rpc, "peer", mnemonic, COINS)
     await rpc("unloadwallet", "faucet")
+    await hot_wallet(rpc, "peer", mnemonic, COINS)
     await net.mine(1)
     return accounts, coins
 
