@@ -34,7 +34,7 @@ Observer = Callable[[Applied, int], None]
 
 @dataclass(slots=True)
 class Watcher:
-    """One chain's watcher. `start_height` None = begin at the quorum's head of the first start."""
+    """One chain's watcher. `start_height` None = begin just below the quorum's head of the first start."""
 
     rules: ChainRules
     nodes: NodePool
@@ -75,7 +75,10 @@ class Watcher:
             cursor = await chain_cursor.read_cursor(conn, self.rules.chain)
         if cursor is not None:
             return cursor
-        height = head.height if self.start_height is None else min(self.start_height, head.height)
+        # Far enough below the head that a reorg of the blocks there now is followed like any other.
+        height = max(0, head.height - self.rules.finality)
+        if self.start_height is not None:
+            height = min(self.start_height, height)
         start = await self._agreed(height)
         raw = await self.nodes.block(start, height)
         async with transaction(self.pool) as conn:

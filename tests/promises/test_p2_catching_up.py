@@ -117,13 +117,13 @@ async def test_a_start_on_an_older_height_finds_what_came_before(make_site: Make
     await assert_balanced(site)
 
 
-async def test_a_start_without_a_height_begins_at_the_head(make_site: MakeSite) -> None:
+async def test_a_start_without_a_height_begins_just_below_the_head(make_site: MakeSite) -> None:
     site = await make_site()
     wallet = Wallet(site)
     await wallet.derive(20)
     player = await wallet.player()
     await site.net.send(await wallet.assign(player), "0.5")
-    await site.net.mine(2)
+    await site.net.mine(FINAL + 1)
     await site.start()
     await site.mine()
     assert await player.deposits() == []

@@ -10,6 +10,7 @@ import secrets
 import pytest
 
 from cryptowatch.ledger.rules import Balance
+from tests.promises.conftest import MakeSite
 from tests.support.books import assert_balanced, assert_sound
 from tests.support.running import FINAL, LARGE, SMALL, Player, Site, sat
 
@@ -37,6 +38,17 @@ async def deposits_of_all_tiers(site: Site, depth: int) -> dict[tuple[int, int],
         await player.reaches("detected")
     await site.mine(depth)
     return found
+
+
+async def test_a_reorg_of_the_blocks_that_were_there_at_the_first_start_is_followed(
+    make_site: MakeSite,
+) -> None:
+    site = await make_site()
+    await site.start()
+    await site.net.reorg(FINAL - 1)
+    player, _ = await site.deposited("0.4", 1)
+    assert await player.state() == "credited"
+    assert await site.pool.fetchval("SELECT halted FROM chain") is None
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])

@@ -149,6 +149,13 @@ class Player:
         found = await self.deposit()
         return None if found is None else str(found["state"])
 
+    async def state_in_database(self) -> str | None:
+        """The same while no daemon answers."""
+        found = await self.site.pool.fetchval(
+            "SELECT state FROM deposit WHERE account_id = $1", uuid.UUID(hex=self.id.partition("_")[2])
+        )
+        return None if found is None else str(found)
+
     async def story(self) -> list[str]:
         """What happened to the only deposit: its events, without their common prefix."""
         found = await self.deposit()
