@@ -73,7 +73,7 @@ def _chain(
     height = None if row is None else row["height"]
     return ChainView(
         chain=name,
-        network=settings.network,
+        network=settings.network_name,
         assets=sorted(settings.assets),
         height=height,
         hash=None if row is None else row["hash"].hex(),

@@ -15,10 +15,10 @@ from datetime import datetime
 import asyncpg
 
 from cryptowatch.chains.agreement import BlockPoint
+from cryptowatch.chains.connect import OWN_BRANCH
 from cryptowatch.chains.port import BlockContents, BlockRef, Spend, Transfer
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.deposits.addresses import CHANGE_BRANCH
 from cryptowatch.deposits.bookkeeping import write_changes
 from cryptowatch.deposits.machine import (
     Deposit,
@@ -34,8 +34,9 @@ from cryptowatch.deposits.machine import (
 from cryptowatch.deposits.policy import AssetPolicy, asset_policies, quarantine_reason
 from cryptowatch.deposits.records import Change, Record, moved_by, new_record, read_record
 from cryptowatch.errors import ConcurrentUpdate
-from cryptowatch.sending.track import note_lost_parents, track_block, track_rewind
-from cryptowatch.settings import ChainSettings
+from cryptowatch.sending.coins import note_lost_parents
+from cryptowatch.sending.track import track_block, track_rewind
+from cryptowatch.settings.chains import Chain
 
 SQL = load_queries(__package__, "apply.sql")
 
@@ -55,8 +56,8 @@ class ChainRules:
     blocks_kept: int
 
 
-def chain_rules(chain: str, settings: ChainSettings) -> ChainRules:
-    assets = asset_policies(settings.assets)
+def chain_rules(chain: str, settings: Chain) -> ChainRules:
+    assets = asset_policies(settings.asset_settings)
     finality = assets[settings.asset].deepest
     return ChainRules(
         chain,
@@ -195,8 +196,7 @@ async def _track_and_find(
             rules.asset,
             contents,
             _blocks_to_mature(rules, contents.transfers, ours),
-            rules.finality,
-            head_height,
+            head_height - rules.finality + 1,
             now,
         ),
     )
@@ -217,7 +217,7 @@ def _blocks_to_mature(
     totals = total_per_transaction(transfers)
     return [
         transfer.immature_blocks
-        if ours[transfer.destination]["branch"] == CHANGE_BRANCH
+        if ours[transfer.destination]["branch"] == OWN_BRANCH
         else max(
             transfer.immature_blocks,
             rules.assets[transfer.asset].required(totals[transfer.tx_hash, transfer.asset]).finalize - 1,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cryptowatch.chains.port import InvalidAddress
 from cryptowatch.money import BaseUnits, format_amount, parse_amount
-from cryptowatch.settings import AssetSettings
+from cryptowatch.settings.chains import AssetSettings
 
 
 @dataclass(frozen=True, slots=True)

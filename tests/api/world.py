@@ -24,18 +24,9 @@ from cryptowatch.ledger.postings import post
 from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, customer_posting
 from cryptowatch.ledger.rules import Kind as PostingKind
 from cryptowatch.money import BaseUnits
-from cryptowatch.settings import (
-    Api,
-    AssetSettings,
-    ChainSettings,
-    Database,
-    NodeSettings,
-    Settings,
-    Signer,
-    Tier,
-    Wallet,
-    Webhooks,
-)
+from cryptowatch.settings import Api, Database, Settings, Wallet, Webhooks
+from cryptowatch.settings.chains import AssetSettings, ChainSettings, NodeSettings, Tier
+from cryptowatch.settings.signer import Signer
 from cryptowatch.telemetry.metrics import create_metrics
 from tests.support.moving_clock import MovingClock
 

@@ -15,13 +15,13 @@ from uuid import UUID
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan, BitcoinPlanner
 from cryptowatch.chains.nodes import NodePool
+from cryptowatch.chains.plans import Plan
 from cryptowatch.chains.port import (
     BlockContents,
     BlockRef,
     BroadcastAnswer,
     BroadcastOutcome,
     FeeMarket,
-    Plan,
     Spend,
     Transfer,
 )
@@ -40,7 +40,8 @@ from cryptowatch.payouts.requests import Refusal, Request, request_withdrawal
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
 from cryptowatch.sending.reserve import CoinRules
 from cryptowatch.sending.worker import Sender, SendRules
-from cryptowatch.settings import Batching, Fees
+from cryptowatch.settings.chains import Batching
+from cryptowatch.settings import Fees
 from cryptowatch.signing.families import Sign
 
 CHAIN, ASSET = "bitcoin", "BTC"

@@ -17,7 +17,7 @@ import pytest
 
 from cryptowatch.chains.bitcoin.transaction import read_transaction
 from cryptowatch.errors import SignerUnavailable
-from cryptowatch.settings import Signer
+from cryptowatch.settings.signer import Signer
 from cryptowatch.signing import server as server_module
 from cryptowatch.signing.client import SignerClient, SigningRefused
 from cryptowatch.signing.log import LogUnavailable
