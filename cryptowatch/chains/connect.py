@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from cryptowatch.chains.port import InvalidAddress, Node, Planner
+from cryptowatch.chains.plans import Planner
+from cryptowatch.chains.port import InvalidAddress, Node
 from cryptowatch.settings import ChainSettings
 
 #: (branch, first index, count) -> (index, destination, address) in order; an index without a key is left out.

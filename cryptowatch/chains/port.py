@@ -1,7 +1,8 @@
 """What the rest of the system knows of a chain: the values and the Protocol that every family implements.
 
-`deposits.watcher` reads through it, `sending` builds, broadcasts and tracks through it, the API checks
-addresses with it. The families know no database, hold no private key and never import each other.
+`deposits.watcher` reads through it, `sending` broadcasts and tracks through it, the API checks addresses with it.
+How transactions are built is in `chains.plans`. The families know no database, hold no private key and never import
+each other.
 
 Hashes are bytes in the order in which explorers show them. Amounts are integer base units.
 """
@@ -27,10 +28,15 @@ class BlockRef:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Money arriving at one of our destinations. Identity: (chain, tx_hash, position), in whatever block (P2)."""
+    """Money arriving at one of our destinations.
+
+    Identity: (chain, tx_hash, position) and what arrives where, in whatever block (P2). A contract may pay more in
+    one block than the same call would in another, so that a place alone does not say what was paid.
+    """
 
     tx_hash: bytes
-    #: Place inside the transaction: the output index; for EVM the log's ordinal or the trace path.
+    #: Place inside the transaction: the output index; on account chains the log's ordinal among the transaction's
+    #: logs, or for the chain's own coin OWN_COIN_POSITION + the call frame's number, in the order of entry.
     position: int
     #: What the family watches for: an output script, an account address.
     destination: bytes
@@ -40,12 +46,41 @@ class Transfer:
     immature_blocks: int = 0
 
 
+#: No transaction has as many logs: below it are logs, from it on call frames.
+OWN_COIN_POSITION = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """A change of one of our accounts' balances by a block: money in or out, or a fee paid (account chains only)."""
+
+    tx_hash: bytes
+    #: Counts the transaction's movements of ours from 0, in an order that its content alone decides.
+    number: int
+    account: bytes
+    asset: str
+    #: Base units; negative for what left.
+    delta: int
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What became of a transaction that one of our accounts sent (account chains: being in a block is not success)."""
+
+    tx_hash: bytes
+    #: What the network took, in base units of the chain's own coin.
+    fee: BaseUnits
+    #: One for each payment that the transaction was to make, in its order: its position, or None where it failed.
+    outcomes: tuple[int | None, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Spend:
     """A transaction's use of something that only one transaction can ever use.
 
-    `resource` is an outpoint (32 bytes hash as shown + 4 bytes index, big endian) or an account's nonce. Two
-    transactions that use the same resource conflict: at most one of them is ever in the chain.
+    `resource` is an outpoint (32 bytes hash as shown + 4 bytes index, big endian) or an account's nonce (20 bytes
+    address + 8 bytes nonce, big endian). Two transactions that use the same resource conflict: at most one of them
+    is ever in the chain.
     """
 
     resource: bytes
@@ -67,12 +102,15 @@ class BlockContents:
 
     ref: BlockRef
     transfers: tuple[Transfer, ...]
-    #: Uses of the resources that were asked about, by whichever transaction.
+    #: Uses of the resources that were asked about, and of every nonce of our own accounts, by whichever transaction.
     spends: tuple[Spend, ...]
     #: For each transaction with a transfer: every resource that it uses (its conflicts can replace it in a reorg).
     resources: Mapping[bytes, tuple[bytes, ...]]
     transactions: int
     size_bytes: int
+    #: None where money is coins: there each transfer is one. On account chains all that changed our balances.
+    movements: tuple[Movement, ...] | None = None
+    executions: tuple[Execution, ...] = ()
 
 
 class Interest(Protocol):
@@ -124,11 +162,14 @@ class NodeStatus:
 
 @dataclass(frozen=True, slots=True)
 class FeeMarket:
-    """What inclusion costs now, as the family's nodes see it. Rates in the family's unit (Bitcoin: sat/vB * 1000)."""
+    """What inclusion costs now, as the family's nodes see it. Rates in the family's unit.
 
-    #: target in blocks -> rate; empty when no node knows.
+    Bitcoin: satoshi per 1000 virtual bytes. Ethereum: wei per gas.
+    """
+
+    #: target in blocks -> rate (Ethereum: the tip alone); empty when no node knows.
     estimates: Mapping[int, int] = field(default_factory=dict)
-    #: The highest of the nodes' own floors: below it a transaction is not relayed.
+    #: Below it nothing is relayed (Bitcoin) or included (Ethereum: the next block's base fee).
     floor: int = 0
 
 
@@ -144,6 +185,11 @@ class RawBlock(Protocol):
 
     @property
     def ref(self) -> BlockRef: ...
+
+    @property
+    def unproven(self) -> bytes:
+        """A digest of what the hash does not commit to (traces): a quorum must say the same. Empty: all is proven."""
+        ...
 
     def contents(self, interest: Interest) -> BlockContents:
         """What in it is ours. Called after the watch list is brought up to date, so fetching can run ahead."""
@@ -166,8 +212,19 @@ class Node(Protocol):
 
     async def block(self, block_hash: bytes, height: int) -> RawBlock: ...
 
-    async def pending(self, known: frozenset[bytes]) -> tuple[frozenset[bytes], Sequence["RawPending"]]:
-        """(all ids now pending at the node, the transactions whose ids are not in `known`)."""
+    async def finalized(self) -> tuple[int, bytes] | None:
+        """(height, hash) of what the node calls final; None where the chain's finality is a depth alone."""
+        ...
+
+    async def pending(
+        self,
+        known: frozenset[bytes],
+        tracked: frozenset[bytes],
+    ) -> tuple[frozenset[bytes], Sequence["RawPending"]]:
+        """(ids now pending at the node, the transactions whose ids are not in `known`).
+
+        The ids cover at least `tracked`: families whose mempools cannot be listed answer for those alone.
+        """
         ...
 
     async def spenders(self, resources: Sequence[bytes]) -> Mapping[bytes, bytes]:
@@ -181,6 +238,24 @@ class Node(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """An account after a block, as a node says: transactions sent, and base units per asset."""
+
+    nonce: int
+    balances: Mapping[str, int]
+    #: Not empty in the sense of EIP-161 (nonce, own coin, code), whatever tokens it holds: what gas prices go by.
+    exists: bool
+
+
+class AccountNode(Node, Protocol):
+    """A node of a chain of accounts."""
+
+    async def accounts(self, addresses: Sequence[bytes], block_hash: bytes) -> Sequence[AccountState]:
+        """Each account's state after the block, in order."""
+        ...
+
+
 class RawPending(Protocol):
     """An unconfirmed transaction as fetched, checked to hash to its id."""
 
@@ -189,75 +264,4 @@ class RawPending(Protocol):
 
     def contents(self, interest: Interest) -> PendingTransaction | None:
         """What in it is ours, or None."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Coin:
-    """An unspent output of ours, with the key that owns it: (scheme, branch, index) below the wallet's account."""
-
-    resource: bytes
-    amount: BaseUnits
-    destination: bytes
-    key_path: tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    destination: bytes
-    amount: BaseUnits
-
-
-@dataclass(frozen=True, slots=True)
-class Insufficient:
-    """The coins on offer do not cover the payments and their fee."""
-
-    missing: int
-
-
-class Plan(Protocol):
-    """An unsigned transaction, complete: signing it gives these bytes' meaning and this id, and nothing else."""
-
-    @property
-    def tx_hash(self) -> bytes: ...
-
-    @property
-    def resources(self) -> tuple[bytes, ...]:
-        """What it uses: every attempt of a lineage uses at least all that the first one does (P3)."""
-        ...
-
-    @property
-    def positions(self) -> tuple[int, ...]:
-        """Where in the transaction each recipient is, in the order in which they were given."""
-        ...
-
-    @property
-    def fee(self) -> int: ...
-
-    @property
-    def vsize(self) -> int: ...
-
-    def to_json(self) -> bytes: ...
-
-
-class Planner(Protocol):
-    """Builds transactions of one family. Pure; CPU-bound, so it is called in a thread."""
-
-    def plan(
-        self,
-        coins: Sequence[Coin],
-        recipients: Sequence[Recipient],
-        change: Coin,
-        fee_rate: int,
-        seed: int,
-    ) -> Plan | Insufficient:
-        """Pay everyone from a choice of the coins. `change` is a template: destination and key path count."""
-        ...
-
-    def bump(self, plan: Plan, coins: Sequence[Coin], fee_rate: int) -> Plan | Insufficient:
-        """The same payments with every input kept, at a higher rate, from the change or else from further coins."""
-        ...
-
-    def read(self, document: bytes) -> Plan:
-        """What `Plan.to_json` wrote."""
         ...

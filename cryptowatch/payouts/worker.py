@@ -17,7 +17,8 @@ import msgspec
 import structlog
 
 from cryptowatch.chains.nodes import NodePool
-from cryptowatch.chains.port import FeeMarket, Insufficient, Planner, Recipient
+from cryptowatch.chains.plans import Insufficient, Planner, Recipient
+from cryptowatch.chains.port import FeeMarket
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Connection, Pool, connection, transaction
 from cryptowatch.db.queries import load_queries

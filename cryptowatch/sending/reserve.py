@@ -12,7 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
-from cryptowatch.chains.port import Coin, Insufficient, Plan, Planner, Recipient
+from cryptowatch.chains.plans import Coin, Insufficient, Plan, Planner, Recipient
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate

@@ -16,7 +16,8 @@ import asyncpg
 import structlog
 
 from cryptowatch.chains.nodes import NodePool
-from cryptowatch.chains.port import BroadcastAnswer, BroadcastOutcome, Insufficient, Plan, Planner
+from cryptowatch.chains.plans import Insufficient, Plan, Planner
+from cryptowatch.chains.port import BroadcastAnswer, BroadcastOutcome
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Connection, Pool, connection, transaction
 from cryptowatch.db.queries import load_queries

@@ -6,7 +6,7 @@ The daemon's side of P9: plans go to the signer's socket, signed bytes come back
 from collections.abc import Awaitable, Callable
 
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan, KeyPath
-from cryptowatch.chains.port import Plan
+from cryptowatch.chains.plans import Plan
 from cryptowatch.errors import SignerRefused, SignerWaits
 from cryptowatch.signing import messages
 from cryptowatch.signing.client import SignerClient, SigningRefused

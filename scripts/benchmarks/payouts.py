@@ -18,7 +18,7 @@ from cryptowatch import devnet
 from cryptowatch.chains.bitcoin.address import address_of
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan, BitcoinPlanner
 from cryptowatch.chains.bitcoin.transaction import TxInput, TxOutput, UnsignedTransaction
-from cryptowatch.chains.port import Coin, Recipient
+from cryptowatch.chains.plans import Coin, Recipient
 from cryptowatch.devnet import Net
 from cryptowatch.money import BaseUnits
 from cryptowatch.signing.bitcoin import input_keys, sign

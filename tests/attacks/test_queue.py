@@ -1,6 +1,7 @@
 """The queue of withdrawals: who must wait, who must not, and what a person is shown."""
 
-from cryptowatch.chains.port import FeeMarket, Plan
+from cryptowatch.chains.plans import Plan
+from cryptowatch.chains.port import FeeMarket
 from cryptowatch.db.pool import transaction
 from cryptowatch.errors import SignerRefused
 from cryptowatch.payouts.machine import Event

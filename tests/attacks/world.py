@@ -15,13 +15,13 @@ from uuid import UUID
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan, BitcoinPlanner
 from cryptowatch.chains.nodes import NodePool
+from cryptowatch.chains.plans import Plan
 from cryptowatch.chains.port import (
     BlockContents,
     BlockRef,
     BroadcastAnswer,
     BroadcastOutcome,
     FeeMarket,
-    Plan,
     Spend,
     Transfer,
 )

@@ -16,7 +16,7 @@ from cryptowatch.chains.bitcoin.sizes import (
     output_weight,
     transaction_weight,
 )
-from cryptowatch.chains.port import Coin, Insufficient, Recipient
+from cryptowatch.chains.plans import Coin, Insufficient, Recipient
 from cryptowatch.money import BaseUnits
 
 P2WPKH, P2TR = b"\x00\x14" + bytes(20), b"\x51\x20" + bytes(32)

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan, BitcoinPlanner
 from cryptowatch.chains.bitcoin.sizes import dust_limit
 from cryptowatch.chains.bitcoin.transaction import read_transaction
-from cryptowatch.chains.port import Coin, Insufficient, Recipient
+from cryptowatch.chains.plans import Coin, Insufficient, Recipient
 from cryptowatch.money import BaseUnits
 from cryptowatch.signing.bitcoin import sign
 from cryptowatch.signing.messages import KeyPath

@@ -13,7 +13,7 @@ import msgspec
 from cryptowatch.chains.bitcoin.selection import Selection, Terms, select_coins
 from cryptowatch.chains.bitcoin.sizes import vsize_of
 from cryptowatch.chains.bitcoin.transaction import TxInput, TxOutput, UnsignedTransaction, from_json, to_json
-from cryptowatch.chains.port import Coin, Insufficient, Plan, Recipient
+from cryptowatch.chains.plans import Coin, Insufficient, Plan, Recipient
 from cryptowatch.money import BaseUnits
 
 #: BIP125 rule 4, at the largest increment that nodes use by default.

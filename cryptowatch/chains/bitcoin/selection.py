@@ -32,7 +32,7 @@ from cryptowatch.chains.bitcoin.sizes import (
     marginal_fee,
     output_weight,
 )
-from cryptowatch.chains.port import Coin, Insufficient, Recipient
+from cryptowatch.chains.plans import Coin, Insufficient, Recipient
 from cryptowatch.money import BaseUnits
 
 #: wallet/coinselection.cpp: TOTAL_TRIES; wallet/coinselection.h: CHANGE_LOWER, CHANGE_UPPER.

@@ -1,0 +1,181 @@
+"""How transactions of ours are built: the values and Protocols that a family's planner and fee policy implement.
+
+`sending` reserves what a plan uses, keeps the plan and has it signed; the planners decide only what is in it. Two kinds
+of chains: those whose money is coins, and those whose money is accounts' balances. All of it is pure.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cryptowatch.chains.port import FeeMarket
+from cryptowatch.money import BaseUnits
+
+
+@dataclass(frozen=True, slots=True)
+class Bid:
+    """What a transaction offers for inclusion, in the family's unit."""
+
+    rate: int
+    #: Ethereum: what of the rate goes to the block's builder at most.
+    tip: int = 0
+
+
+class FeePolicy(Protocol):
+    """A family's bids, within the settings' floor and cap. Pure. `priority`: economy, normal, urgent."""
+
+    def bid(self, market: FeeMarket, priority: str) -> Bid: ...
+
+    def raised(self, market: FeeMarket, plan: "Plan", priority: str) -> Bid | None:
+        """For the replacement of a plan: enough more for nodes to relay it. None: the cap is reached."""
+        ...
+
+    def market_rate(self, market: FeeMarket, priority: str) -> int:
+        """What the market alone would say, for metrics."""
+        ...
+
+    def beyond_cap(self, market: FeeMarket) -> bool:
+        """Whether not even the cap is relayed or included now: sending waits."""
+        ...
+
+    def patience_blocks(self, priority: str) -> int:
+        """After so many blocks an attempt counts as stuck: not before the target that its bid was made for."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Coin:
+    """An unspent output of ours, with the key that owns it: (scheme, branch, index) below the wallet's account."""
+
+    resource: bytes
+    amount: BaseUnits
+    destination: bytes
+    key_path: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    destination: bytes
+    amount: BaseUnits
+
+
+@dataclass(frozen=True, slots=True)
+class Insufficient:
+    """The coins on offer do not cover the payments and their fee."""
+
+    missing: int
+
+
+class Plan(Protocol):
+    """An unsigned transaction, complete: signing it gives these bytes' meaning, and nothing else."""
+
+    @property
+    def tx_hash(self) -> bytes | None:
+        """None where only the signed bytes have one."""
+        ...
+
+    @property
+    def resources(self) -> tuple[bytes, ...]:
+        """What it uses: every attempt of a lineage uses all that the first one does (P3)."""
+        ...
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Where in the transaction each recipient is, in their order; empty where only the execution tells."""
+        ...
+
+    @property
+    def fee(self) -> int:
+        """The most that the network can take."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Virtual bytes, or the gas limit."""
+        ...
+
+    def to_json(self) -> bytes: ...
+
+
+class Planner(Protocol):
+    """What both kinds of planners can do. Pure; CPU-bound, so it is called in a thread."""
+
+    def bump(self, plan: Plan, bid: Bid) -> Plan | Insufficient:
+        """The same payments from the same resources for a higher bid."""
+        ...
+
+    def read(self, document: bytes) -> Plan:
+        """What `Plan.to_json` wrote."""
+        ...
+
+    def together(self, recipients: Sequence[Recipient], empty: Sequence[bool]) -> Sequence[int]:
+        """Which of the recipients, by number and with the first of them, cost least in one transaction.
+
+        All are paid in one asset. `empty`: whose account does not exist yet (`port.AccountState.exists`).
+        """
+        ...
+
+
+class CoinPlanner(Planner, Protocol):
+    """Builds transactions of coins."""
+
+    def plan(
+        self,
+        coins: Sequence[Coin],
+        recipients: Sequence[Recipient],
+        change: Coin,
+        bid: Bid,
+        seed: int,
+    ) -> Plan | Insufficient:
+        """Pay everyone from a choice of the coins. `change` is a template: destination and key path count."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """The account that sends a transaction: its key below the wallet's account, and the nonce to use."""
+
+    account: bytes
+    key_path: tuple[int, int, int]
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweepable:
+    """A deposit account with money to collect. `delegated`: it was swept before, so that its delegation stands."""
+
+    account: bytes
+    key_path: tuple[int, int, int]
+    delegated: bool
+
+
+class AccountPlanner(Planner, Protocol):
+    """Builds transactions of accounts with nonces."""
+
+    def pay(self, sender: Sender, asset: str, recipients: Sequence[Recipient], bid: Bid) -> Plan:
+        """One payment, or a batch of one asset, each of whose failures is its own."""
+        ...
+
+    def sweep(self, sender: Sender, asset: str, accounts: Sequence[Sweepable], bid: Bid) -> Plan:
+        """All that the accounts have of the asset goes to the wallet."""
+        ...
+
+    def fund(self, sender: Sender, account: bytes, amount: BaseUnits, bid: Bid) -> Plan:
+        """The chain's own coin to an account of ours."""
+        ...
+
+    def collect(self, sender: Sender, asset: str, amount: BaseUnits, bid: Bid) -> Plan:
+        """From one deposit account by its own key, where the chain knows no delegation."""
+        ...
+
+    def void(self, sender: Sender, bid: Bid) -> Plan:
+        """Uses up a nonce and does nothing else."""
+        ...
+
+    def setup(self, sender: Sender, asset: str, bid: Bid) -> Plan:
+        """What the wallet must have said once before its first batch of an asset (a token's allowance)."""
+        ...
+
+    def needs(self, plan: Plan) -> Mapping[tuple[bytes, str], int]:
+        """(account, asset) -> the most that the plan takes from it, its fee included."""
+        ...
