@@ -96,10 +96,9 @@ class RpcClient:
             except (msgspec.DecodeError, ValueError, RecursionError):
                 raise NodeUnavailable(self.node, "batch: an answer of another shape") from None
             by_number = {answer.id: answer for answer in answers}
-            results += [
-                self._result(by_number.get(number, Answer()), method)
-                for number, (method, _) in enumerate(part)
-            ]
+            for number, (method, _) in enumerate(part):
+                result = self._result(by_number.get(number, Answer()), method)
+                results.append(result)
         return results
 
     async def close(self) -> None:
