@@ -160,7 +160,7 @@ async def test_credentials_are_read_again_when_the_node_was_restarted(
     server.handler = only_new
     assert await client.call("method", 7) == [7]
     (tmp_path / "cookie").write_text("user:wrong")
-    client._auth = {}
+    client._http._auth = {}
     with pytest.raises(NodeUnavailable, match="refuses the credentials"):
         await client.call("method")
 

@@ -7,9 +7,9 @@ import pytest
 from embit import base58, bip32, script
 from embit.networks import NETWORKS
 
+from cryptowatch.chains.bip32 import InvalidExtendedKey
 from cryptowatch.chains.bitcoin.address import address_of
 from cryptowatch.chains.bitcoin.derive import (
-    InvalidExtendedKey,
     Scheme,
     derive_scripts,
     parse_extended_key,

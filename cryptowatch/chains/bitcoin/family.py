@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from functools import partial
 
+from cryptowatch.chains.bip32 import ExtendedPublicKey, InvalidExtendedKey
 from cryptowatch.chains.bitcoin.address import address_of, script_of
 from cryptowatch.chains.bitcoin.derive import (
-    ExtendedPublicKey,
-    InvalidExtendedKey,
     Scheme,
     derive_scripts,
     parse_extended_key,

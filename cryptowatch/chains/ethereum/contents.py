@@ -1,0 +1,322 @@
+"""What in a block is ours: the port's RawBlock for this family. Pure.
+
+Made by `node` from fetched answers; asked by the watcher with its up-to-date watch list. Keeps P5 (everything was
+checked against the block's hash, or by traces is in `unproven`) and the identity of P2: (transaction hash, the log's
+ordinal among its transaction's, or OWN_COIN_POSITION + the frame's number).
+
+First the block is read as flows, money that goes from one account to another, whoever they are; then the watch list
+says which are ours. Without traces the chain's own coin is seen where the block alone proves it: a transaction's own
+value, and what our own contracts do. Not seen are gifts from within foreign calls, validators' withdrawals and tips:
+they are never credited, and show as a surplus when chain and ledger are compared.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from typing import NamedTuple
+
+from cryptowatch.chains.ethereum import calls
+from cryptowatch.chains.ethereum.block import Block, ProvenBlock, Receipt, prove_block
+from cryptowatch.chains.ethereum.facts import ChainFacts
+from cryptowatch.chains.ethereum.mined import Transaction, quantity
+from cryptowatch.chains.ethereum.traces import Move, Trace, digest, moves_of
+from cryptowatch.chains.port import (
+    OWN_COIN_POSITION,
+    BlockContents,
+    BlockRef,
+    Execution,
+    Interest,
+    Movement,
+    Spend,
+    Transfer,
+)
+from cryptowatch.money import BaseUnits
+
+
+class _Flow(NamedTuple):
+    """Money from one account to another, in base units."""
+
+    transaction: int
+    #: None: between accounts of ours, nothing that arrives.
+    position: int | None
+    asset: str
+    source: bytes
+    destination: bytes
+    amount: BaseUnits
+    #: Said by the source itself: believed when that is an account of ours, whose code we know.
+    by_source: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EthereumBlock:
+    """A whole block, read and proven."""
+
+    proven: ProvenBlock
+    facts: ChainFacts
+    #: Per transaction; None without traces.
+    moves: Sequence[Sequence[Move]] | None
+    unproven: bytes
+
+    @classmethod
+    def read(
+        cls,
+        block: Block,
+        receipts: Sequence[Receipt],
+        traces: Sequence[Trace] | None,
+        block_hash: bytes,
+        height: int,
+        facts: ChainFacts,
+    ) -> "EthereumBlock":
+        """Raises MalformedData unless the answers are those of the block with this hash."""
+        proven = prove_block(block, receipts, block_hash, height)
+        if traces is None:
+            return cls(proven, facts, None, b"")
+        moves = moves_of(proven, traces)
+        return cls(proven, facts, moves, digest(proven, moves))
+
+    @property
+    def ref(self) -> BlockRef:
+        return self.proven.ref
+
+    def contents(self, interest: Interest) -> BlockContents:
+        """What in it is ours."""
+        proven = self.proven
+        flows = [*self._own_coin(), *self._tokens()]
+        # In the order of the transactions, and within one: its own coin first, each part in its own order.
+        flows.sort(key=lambda flow: flow.transaction)
+        senders = [transaction.sender for transaction in proven.transactions]
+        ours = _ours(interest, senders, flows)
+        flows = [flow for flow in flows if not flow.by_source or flow.source in ours]
+        transfers = tuple(
+            Transfer(
+                proven.transactions[flow.transaction].hash,
+                flow.position,
+                flow.destination,
+                flow.asset,
+                flow.amount,
+            )
+            for flow in flows
+            if flow.position is not None and flow.destination in ours
+        )
+        sent = [number for number, sender in enumerate(senders) if sender in ours]
+        fees = {number: self._fee(number) for number in sent}
+        used = {transaction.hash: (_resource(transaction),) for transaction in proven.transactions}
+        return BlockContents(
+            ref=proven.ref,
+            transfers=transfers,
+            spends=self._spends(interest, ours),
+            resources={transfer.tx_hash: used[transfer.tx_hash] for transfer in transfers},
+            transactions=len(senders),
+            size_bytes=proven.size_bytes,
+            movements=tuple(self._movements(flows, fees, ours)),
+            executions=tuple(
+                Execution(proven.transactions[number].hash, fees[number], self._outcomes(number))
+                for number in sent
+            ),
+        )
+
+    def _spends(self, interest: Interest, ours: frozenset[bytes]) -> tuple[Spend, ...]:
+        """Nonces used. What authorizations (EIP-7702) would use is taken as used by them: see `mined`."""
+        users = [(_resource(transaction), transaction.hash) for transaction in self.proven.transactions]
+        signed = [
+            (account + nonce.to_bytes(8, "big"), transaction.hash)
+            for transaction in self.proven.transactions
+            for account, nonce in transaction.authorizations
+        ]
+        authorities = _watched(interest, [resource[:20] for resource, _ in signed])
+        users += signed
+        watched = interest.resources([resource for resource, _ in users])
+        return tuple(
+            Spend(resource, tx_hash)
+            for (resource, tx_hash), yes in zip(users, watched, strict=True)
+            if yes or resource[:20] in ours or resource[:20] in authorities
+        )
+
+    def _movements(
+        self, flows: Iterable[_Flow], fees: Mapping[int, BaseUnits], ours: frozenset[bytes]
+    ) -> Iterator[Movement]:
+        """Per transaction: the fee, then each flow's source and destination, as far as they are ours."""
+        changes: dict[int, list[tuple[bytes, str, int]]] = {
+            number: [(self.proven.transactions[number].sender, self.facts.asset, -fee)]
+            for number, fee in fees.items()
+            if fee
+        }
+        for flow in flows:
+            if flow.source in ours:
+                changes.setdefault(flow.transaction, []).append((flow.source, flow.asset, -flow.amount))
+            if flow.destination in ours:
+                changes.setdefault(flow.transaction, []).append((flow.destination, flow.asset, flow.amount))
+        for transaction in sorted(changes):
+            tx_hash = self.proven.transactions[transaction].hash
+            for number, (account, asset, delta) in enumerate(changes[transaction]):
+                yield Movement(tx_hash, number, account, asset, delta)
+
+    def _fee(self, number: int) -> BaseUnits:
+        """What the sender paid for gas and blobs, in base units; computed from what is proven.
+
+        But for the price of blobs, which no hash commits to without knowing the fork: it is the node's word, up
+        to what the sender allowed. We send no blobs.
+        """
+        transaction = self.proven.transactions[number]
+        fee = self.proven.gas_used(number) * transaction.price(self.proven.base_fee)
+        if transaction.blob_gas:
+            said = quantity(self.proven.receipts[number].blob_gas_price or "0x0")
+            fee += transaction.blob_gas * min(said, transaction.blob_price_max)
+        return self.facts.base_units(fee)
+
+    # --- flows ------------------------------------------------------------------------------------------------
+
+    def _tokens(self) -> Iterator[_Flow]:
+        """Transfer logs of the tokens that the settings name. Only a transaction that succeeded has logs."""
+        tokens = {contract.hex(): token for contract, token in self.facts.tokens.items()}
+        for transaction, receipt in enumerate(self.proven.receipts):
+            for ordinal, log in enumerate(receipt.logs):
+                token = tokens.get(log.address[2:])
+                if token is None or len(log.topics) != 3 or log.topics[0][2:] != calls.TRANSFER_EVENT:
+                    continue
+                amount = calls.read_number(log.data[2:])
+                if amount:
+                    yield _Flow(
+                        transaction,
+                        ordinal,
+                        token.asset,
+                        bytes.fromhex(log.topics[1][26:]),
+                        bytes.fromhex(log.topics[2][26:]),
+                        token.base_units(amount),
+                    )
+
+    def _own_coin(self) -> Iterator[_Flow]:
+        for number, (transaction, receipt) in enumerate(
+            zip(self.proven.transactions, self.proven.receipts, strict=True)
+        ):
+            if self.moves is not None:
+                moves: Iterable[tuple[int | None, bytes, bytes, int, bool]] = (
+                    (OWN_COIN_POSITION + move.number, move.source, move.destination, move.value, False)
+                    for move in self.moves[number]
+                )
+            elif receipt.succeeded:
+                moves = self._without_traces(transaction, receipt)
+            else:
+                continue
+            for position, source, destination, value, by_source in moves:
+                if value:
+                    yield _Flow(
+                        number,
+                        position,
+                        self.facts.asset,
+                        source,
+                        destination,
+                        self.facts.base_units(value),
+                        by_source,
+                    )
+
+    def _without_traces(
+        self, transaction: Transaction, receipt: Receipt
+    ) -> Iterator[tuple[int | None, bytes, bytes, int, bool]]:
+        """(position, source, destination, wei, said by the source) of a transaction that succeeded."""
+        facts, to = self.facts, transaction.to
+        # What comes with the creation of a contract goes to no account of ours.
+        yield OWN_COIN_POSITION, transaction.sender, to or b"", transaction.value, False
+        if to is None:
+            return
+        batch = calls.read_batch(transaction.input) if to == facts.payouts else None
+        if batch is not None and batch.token is None:
+            failed = _failed(receipt, to)
+            for item, (recipient, value) in enumerate(zip(batch.recipients, batch.amounts, strict=True)):
+                if item in failed:
+                    yield None, to, transaction.sender, value, False
+                else:
+                    yield OWN_COIN_POSITION + 1 + item, to, recipient, value, False
+        if to == facts.sweeper and facts.sweep_destination is not None:
+            for log in receipt.logs:
+                if log.topics and log.topics[0][2:] == calls.SWEPT_EVENT:
+                    value = calls.read_number(log.data[2:]) or 0
+                    yield None, bytes.fromhex(log.address[2:]), facts.sweep_destination, value, True
+
+    # --- outcomes ---------------------------------------------------------------------------------------------
+
+    def _outcomes(self, number: int) -> tuple[int | None, ...]:
+        """Of each payment that a transaction of ours was to make: its position, or None where it failed."""
+        transaction, receipt = self.proven.transactions[number], self.proven.receipts[number]
+        if not transaction.input:
+            if not transaction.value:
+                return ()
+            return (OWN_COIN_POSITION if receipt.succeeded else None,)
+        if transaction.to == self.facts.payouts:
+            batch = calls.read_batch(transaction.input)
+            return () if batch is None else self._outcomes_of_batch(batch, transaction, receipt)
+        if (
+            transaction.to is not None
+            and transaction.to in self.facts.tokens
+            and transaction.input.startswith(calls.TRANSFER)
+        ):
+            places = _transfer_logs(receipt, transaction.to, transaction.sender).get(
+                calls.recipient_of(transaction.input)
+            )
+            return (places[0] if places else None,)
+        return ()
+
+    def _outcomes_of_batch(
+        self, batch: calls.Batch, transaction: Transaction, receipt: Receipt
+    ) -> tuple[int | None, ...]:
+        """An item that did not fail has the next log from the vault to its recipient, whatever amount that tells.
+
+        A token that keeps a fee logs less than was sent: to call that a failure would be to pay it again (P3).
+        """
+        if not receipt.succeeded or transaction.to is None:
+            return (None,) * len(batch.recipients)
+        failed = _failed(receipt, transaction.to)
+        if batch.token is None:
+            return tuple(
+                None if item in failed else OWN_COIN_POSITION + 1 + item
+                for item in range(len(batch.recipients))
+            )
+        logs = _transfer_logs(receipt, batch.token, self.facts.vault)
+        nothing: deque[int] = deque()
+        outcomes: list[int | None] = []
+        for item, recipient in enumerate(batch.recipients):
+            places = nothing if item in failed else logs.get(recipient, nothing)
+            outcomes.append(places.popleft() if places else None)
+        return tuple(outcomes)
+
+
+def _ours(interest: Interest, senders: Sequence[bytes], flows: Sequence[_Flow]) -> frozenset[bytes]:
+    """Which accounts of the block the watch list knows."""
+    candidates = {*senders, *(flow.source for flow in flows), *(flow.destination for flow in flows)}
+    return _watched(interest, list(candidates))
+
+
+def _watched(interest: Interest, accounts: Sequence[bytes]) -> frozenset[bytes]:
+    return frozenset(compress(accounts, interest.destinations(accounts)))
+
+
+def _resource(transaction: Transaction) -> bytes:
+    return transaction.sender + transaction.nonce.to_bytes(8, "big")
+
+
+def _failed(receipt: Receipt, contract: bytes) -> frozenset[int]:
+    """The items that the payouts contract says it could not pay."""
+    said = (
+        calls.read_number(log.data[2:])
+        for log in receipt.logs
+        if log.address[2:] == contract.hex() and log.topics and log.topics[0][2:] == calls.FAILED_EVENT
+    )
+    return frozenset(item for item in said if item is not None)
+
+
+def _transfer_logs(receipt: Receipt, token: bytes, source: bytes | None) -> dict[bytes, deque[int]]:
+    """Recipient -> the ordinals of the token's logs of transfers to it out of the source, in order."""
+    found: dict[bytes, deque[int]] = {}
+    if source is None:
+        return found
+    token_digits, source_digits = token.hex(), source.hex()
+    for ordinal, log in enumerate(receipt.logs):
+        if (
+            log.address[2:] == token_digits
+            and len(log.topics) == 3
+            and log.topics[0][2:] == calls.TRANSFER_EVENT
+            and log.topics[1][26:] == source_digits
+        ):
+            found.setdefault(bytes.fromhex(log.topics[2][26:]), deque()).append(ordinal)
+    return found
