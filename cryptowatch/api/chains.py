@@ -78,11 +78,15 @@ def _chain(
         height=height,
         hash=None if row is None else row["hash"].hex(),
         agreed_height=agreed,
-        finalized_height=None if height is None else max(0, height - services.rules[name].finality + 1),
+        finalized_height=None if row is None else _final_height(services.rules[name], row),
         halted=None if row is None or row["halted"] is None else HaltView(row["halted"], row["halted_at"]),
         nodes=nodes,
         updated_at=None if row is None else row["updated_at"],
     )
+
+
+def _final_height(rules: ChainRules, row: asyncpg.Record) -> int:
+    return max(0, rules.final_height(HeadMoved(row["height"], row["final_height"])))
 
 
 def _agreed_height(live: Sequence[NodeStatus]) -> int | None:

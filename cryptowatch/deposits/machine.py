@@ -102,6 +102,8 @@ class Orphaned:
 @dataclass(frozen=True, slots=True)
 class HeadMoved:
     height: int
+    #: Up to which block the nodes call the chain final; None where depth alone decides.
+    final_height: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +152,8 @@ def advance(deposit: Deposit, event: Event) -> Step:
         case Orphaned(block, accepted):
             if deposit.block == block:
                 return _orphaned(deposit, accepted)
-        case HeadMoved(height):
-            return _head_moved(deposit, height)
+        case HeadMoved():
+            return _head_moved(deposit, event)
         case Lost():
             if deposit.block is None and (deposit.state, State.REPLACED) in EDGES:
                 return _to(replace(deposit, quarantine=None), State.REPLACED)
@@ -195,11 +197,13 @@ def _orphaned(deposit: Deposit, accepted: bool) -> Step:
             )
 
 
-def _head_moved(deposit: Deposit, height: int) -> Step:
+def _head_moved(deposit: Deposit, head: HeadMoved) -> Step:
     """Credit, and finality too when the head is already that far: catch-up sees both at once."""
     step = Step(deposit)
-    while (due := step.deposit.due_height) is not None and due <= height:
+    while (due := step.deposit.due_height) is not None and due <= head.height:
         credit = step.deposit.state is State.CONFIRMING
+        if not credit and not _is_final(step.deposit, head):
+            break
         reached = (
             _to(step.deposit, State.CREDITED, Effect.CREDIT)
             if credit
@@ -207,6 +211,12 @@ def _head_moved(deposit: Deposit, height: int) -> Step:
         )
         step = Step(reached.deposit, step.effects + reached.effects, step.passed + reached.passed)
     return step
+
+
+def _is_final(deposit: Deposit, head: HeadMoved) -> bool:
+    return head.final_height is None or (
+        deposit.block is not None and deposit.block.height <= head.final_height
+    )
 
 
 def _to(deposit: Deposit, state: State, *effects: Effect) -> Step:

@@ -120,6 +120,11 @@ class ChainSettings(Section):
         raise NotImplementedError
 
     @property
+    def is_tagged(self) -> bool:
+        """Whether what is final is also up to the nodes."""
+        return False
+
+    @property
     def asset_settings(self) -> Mapping[str, AssetSettings]:
         """By asset, without what only the family knows of them."""
         raise NotImplementedError
@@ -304,6 +309,10 @@ class EthereumSettings(ChainSettings):
     def network_name(self) -> str:
         """As CAIP-2 names it."""
         return f"eip155:{self.chain_id}"
+
+    @property
+    def is_tagged(self) -> bool:
+        return self.finality == "finalized"
 
     @property
     def asset_settings(self) -> Mapping[str, AssetSettings]:

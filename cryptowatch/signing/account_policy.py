@@ -149,12 +149,12 @@ class AccountHistory:
         within = self._within_hour(now_ms)
         if len(within) >= self._limits.hourly_signings_max:
             return Refusal(Reason.HOURLY_LIMIT, f"{len(within)} signatures were given within the hour")
-        spent = self.hourly_amounts(now_ms)
+        spent = Counter(self.hourly_amounts(now_ms))
         for asset, amount in charge.amounts.items():
             hourly_max = self._limits.assets[asset].hourly_max
             # What adds nothing is let through even when the hour is full: its money was counted before.
-            if amount and spent.get(asset, 0) + amount > hourly_max:
-                detail = f"{spent.get(asset, 0)} {asset} left within the hour and {amount} more would, at most {hourly_max}"
+            if amount and spent[asset] + amount > hourly_max:
+                detail = f"{spent[asset]} {asset} left within the hour and {amount} more would, at most {hourly_max}"
                 return Refusal(Reason.HOURLY_LIMIT, detail)
         fees = sum(one.fee for one in within)
         if charge.fee and fees + charge.fee > self._limits.hourly_fee_max:

@@ -1,7 +1,7 @@
 """Signs Ethereum transactions of the few kinds that we make, after reading what each would do. No I/O.
 
-Called by `signing.service`. Keeps P9: the caller's word on what a transaction is for is never taken; what cannot be read
-as one of these kinds is refused:
+Called by `signing.service`. Keeps P9: the caller's word on what a transaction is for is never taken; what cannot be
+read as one of these kinds is refused:
 
     sending accounts    pay strangers (the chain's own coin, or a token through the payouts contract), sweep through the
                         sweeper, refill one another, let the payouts contract spend a listed token, use up a nonce
@@ -12,7 +12,10 @@ Deterministic (P3): the same transaction always gives the same bytes (RFC 6979).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from cryptowatch.chains.ethereum.facts import ChainFacts
+from cryptowatch.chains.ethereum.keccak import keccak
 from cryptowatch.chains.ethereum.our_calls import (
     OWN_COIN,
     Approve,
@@ -22,8 +25,6 @@ from cryptowatch.chains.ethereum.our_calls import (
     TransferToken,
     read_call,
 )
-from cryptowatch.chains.ethereum.facts import ChainFacts
-from cryptowatch.chains.ethereum.keccak import keccak
 from cryptowatch.chains.ethereum.transaction import (
     Signature,
     UnsignedTransaction,
@@ -36,7 +37,7 @@ from cryptowatch.signing.keys import AccountKeys, SigningKey
 from cryptowatch.signing.messages import KeyPath
 from cryptowatch.signing.policy import Reason, Refusal
 
-_OWN_BRANCH = 1
+_OWN_BRANCH: Literal[1] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +140,9 @@ def _deposit_account_gives(transaction: UnsignedTransaction, chain: ChainFacts) 
         if t.to == chain.vault and not t.data:
             return ()
         call = read_call(t.data)
-        if isinstance(call, TransferToken) and t.to in chain.tokens and not t.value:
-            if call.recipient == chain.vault:
-                return ()
+        token = t.to in chain.tokens and not t.value
+        if token and isinstance(call, TransferToken) and call.recipient == chain.vault:
+            return ()
     return Refusal(Reason.DESTINATION_NOT_ALLOWED, "a deposit account pays nobody but the vault")
 
 

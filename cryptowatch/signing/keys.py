@@ -32,7 +32,7 @@ class KeyMaterialError(OperatorError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SigningKey:
-    """The key that signs for `script`: for P2TR already tweaked (BIP86). Of an account of Ethereum it is the address."""
+    """The key that signs for `script` (for P2TR already tweaked, BIP86), or for the account of that address."""
 
     private: PrivateKey
     public_key: bytes

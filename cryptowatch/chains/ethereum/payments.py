@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from cryptowatch.chains.ethereum.facts import ChainFacts
 from cryptowatch.chains.ethereum.our_calls import (
     OWN_COIN,
     Approve,
@@ -20,7 +21,6 @@ from cryptowatch.chains.ethereum.our_calls import (
     TransferToken,
     call_data,
 )
-from cryptowatch.chains.ethereum.facts import ChainFacts
 from cryptowatch.chains.ethereum.transaction import Authorization, UnsignedTransaction, from_json, to_json
 from cryptowatch.chains.plans import Bid, Insufficient, Plan, Recipient, Sender, Sweepable
 from cryptowatch.money import BaseUnits
