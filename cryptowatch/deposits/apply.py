@@ -247,7 +247,7 @@ def _found(
             record, first = first_sight(rules, transfer, owner, totals[transfer.tx_hash, transfer.asset], now)
         else:
             first = seen_again(rules, record, owner)
-        changes.append(moved_by(record, [*first, Included(block), HeadMoved(head_height)]))
+        changes.append(moved_by(record, [*first, Included(block, head_height)]))
     return changes
 
 
