@@ -267,7 +267,7 @@ def _found(
             record, first = first_sight(rules, transfer, owner, totals[transfer.tx_hash, transfer.asset], now)
         else:
             first = seen_again(rules, record, owner)
-        changes.append(moved_by(record, [*first, Included(block), head]))
+        changes.append(moved_by(record, [*first, Included(block, head.height, head.final_height)]))
     return changes
 
 

@@ -85,7 +85,7 @@ async def test_a_daemon_that_was_away_for_forty_blocks_misses_nothing(site: Site
     assert await players[2].balance() == Balance(total=expected[2])
     for player in players:
         for deposit in await player.deposits():
-            told = ["confirming", "credited", *([] if deposit["tx_hash"] == unfinal else ["finalized"])]
+            told = ["credited", *([] if deposit["tx_hash"] == unfinal else ["finalized"])]
             assert await site.story(deposit["id"]) == told
     assert await site.metric("scan_lag_blocks") == {CHAIN: 0}
     await assert_balanced(site)
@@ -99,7 +99,7 @@ async def test_a_restart_at_any_block_repeats_nothing(site: Site) -> None:
         await site.stop_daemon()
         await site.start_daemon()
     assert await player.balance() == Balance(total=sat("0.5"))
-    assert (await player.story())[-3:] == ["confirming", "credited", "finalized"]
+    assert (await player.story())[-2:] == ["credited", "finalized"]
 
 
 async def test_a_start_on_an_older_height_finds_what_came_before(make_site: MakeSite) -> None:
@@ -172,5 +172,5 @@ async def test_a_deposit_found_by_a_rescan_near_the_head_goes_on_with_the_chain(
     assert await rescan(site, height) == 1
     assert await importer.state() == "credited"
     await site.mine(3)
-    assert await importer.story() == ["confirming", "credited", "finalized"]
+    assert await importer.story() == ["credited", "finalized"]
     assert await importer.balance() == Balance(total=sat("1.5"))

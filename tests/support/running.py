@@ -66,6 +66,15 @@ def btc(base_units: int) -> str:
     return format_amount(base_units, DECIMALS)
 
 
+def story_until(tier: tuple[int, int], confirmations: int) -> list[str]:
+    """What an included deposit of the tier is told as, so deep."""
+    credit, finalize = tier
+    # One that its first block credits never waits there.
+    first = [] if credit == 1 else [("confirming", 1)]
+    reached = [*first, ("credited", credit), ("finalized", finalize)]
+    return [state for state, needed in reached if confirmations >= needed]
+
+
 def strangers_address() -> str:
     """Of nobody: what is paid there stays there, so that it can be counted."""
     address = address_of(b"\x00\x14" + os.urandom(20), "regtest")
