@@ -76,7 +76,7 @@ def _chain(
     return ChainView(
         chain=name,
         network=settings.network_name,
-        assets=sorted(settings.assets),
+        assets=sorted(settings.asset_settings),
         height=height,
         hash=None if row is None else row["hash"].hex(),
         agreed_height=agreed,

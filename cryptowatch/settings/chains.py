@@ -203,6 +203,7 @@ Gwei = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=9)]
 class TokenSettings(AssetSettings):
     """An asset of a chain of accounts: its own coin, or a token at a contract."""
 
+    decimals: Annotated[int, Field(ge=0, le=36)] = 18
     #: The token's contract; none for the chain's own coin.
     contract: EthereumAddress | None = None
     #: What the contract counts in, where that is less than `decimals`, which is the ledger's on every chain.

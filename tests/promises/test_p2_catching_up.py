@@ -7,10 +7,10 @@ import uuid
 from dataclasses import dataclass
 
 from cryptowatch.accounts.players import create_player
-from cryptowatch.chains.connect import connect
+from cryptowatch.chains.connect import DEPOSIT_BRANCH, connect
 from cryptowatch.clock import SystemClock
 from cryptowatch.db.pool import transaction
-from cryptowatch.deposits.addresses import DEPOSIT_BRANCH, AddressSource, assign_address, derive_ahead
+from cryptowatch.deposits.addresses import assign_address, derive_ahead
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.rules import Balance
 from tests.promises.conftest import MakeSite
@@ -28,14 +28,14 @@ class Wallet:
 
     def __post_init__(self) -> None:
         chain = connect(CHAIN, self.site.settings.chains[CHAIN])
-        self.source = AddressSource(CHAIN, SCHEME, chain.xpubs[SCHEME], chain.derive[SCHEME])
+        self.key = chain.keys[SCHEME]
 
     def address(self, index: int) -> str:
-        [(_, _, text)] = self.source.derive(DEPOSIT_BRANCH, index, 1)
+        [(_, _, text)] = self.key.derive(DEPOSIT_BRANCH, index, 1)
         return text
 
     async def derive(self, ahead: int) -> None:
-        await derive_ahead(self.site.pool, self.source, DEPOSIT_BRANCH, ahead)
+        await derive_ahead(self.site.pool, CHAIN, SCHEME, self.key, {DEPOSIT_BRANCH: ahead})
 
     async def player(self) -> Player:
         """A player made without the API."""
