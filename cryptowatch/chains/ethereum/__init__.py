@@ -1,0 +1,1 @@
+"""The family of Ethereum and the chains that work like it."""
