@@ -25,11 +25,21 @@ def up(
         float, typer.Option("--block-time", min=0, help="Mine every so many seconds; 0: only when told.")
     ] = 0,
     nodes: Annotated[int, typer.Option("--nodes", min=1, max=8, help="How many bitcoind nodes.")] = 3,
+    evm_nodes: Annotated[
+        int, typer.Option("--ethereum-nodes", min=0, max=8, help="How many anvil nodes; 0: no Ethereum.")
+    ] = 3,
     seed: Annotated[int | None, typer.Option("--seed", help="Makes the faults' chances repeatable.")] = None,
 ) -> None:
     """Start the network in the foreground; Ctrl-C stops all it started."""
     try:
-        foreground.run(folder, daemon=daemon, block_time_s=block_time_s, bitcoin_nodes=nodes, seed=seed)
+        foreground.run(
+            folder,
+            daemon=daemon,
+            block_time_s=block_time_s,
+            bitcoin_nodes=nodes,
+            ethereum={"ethereum": evm_nodes} if evm_nodes else {},
+            seed=seed,
+        )
     except OperatorError as problem:
         Console(stderr=True).print(f"error: {problem}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from problem

@@ -9,17 +9,15 @@ checked by apt with the machine's Debian archive keys; the folder appears at onc
 then renamed) and only one process builds it (file lock), however many ask.
 """
 
-import fcntl
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from cryptowatch.devnet.cache import cache_dir, locked
 from cryptowatch.errors import OperatorError
 
 PACKAGE = "bitcoin-knots"
@@ -50,23 +48,10 @@ def find_or_fetch() -> Bitcoind:
     root = home / f"root-{LAYOUT}"
     if not root.exists():
         home.mkdir(parents=True, exist_ok=True)
-        with _locked(home / "lock"):
+        with locked(home / "lock"):
             if not root.exists():
                 _build(home, root)
     return _installed(root)
-
-
-def cache_dir() -> Path:
-    """The user's cache folder for cryptowatch (`XDG_CACHE_HOME`, else `~/.cache`)."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "cryptowatch"
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _installed(root: Path) -> Bitcoind:

@@ -24,9 +24,11 @@ import asyncpg
 from cryptowatch.api.keys import SECRET_BYTES, Scope, create_key
 from cryptowatch.db.migrate import migrate
 from cryptowatch.devnet.client import Net, net_of
+from cryptowatch.devnet.ethereum.faucet import PRIVATE_KEY as ETHEREUM_FAUCET_KEY
+from cryptowatch.devnet.ethereum.network import EvmNetwork
 from cryptowatch.devnet.faucet import WALLET as FAUCET_WALLET
 from cryptowatch.devnet.keys import WalletKeys, write_keys
-from cryptowatch.devnet.nodes import write_private
+from cryptowatch.devnet.nodes import BitcoinNode, write_private
 from cryptowatch.devnet.processes import Program
 from cryptowatch.devnet.proxy import FaultProxy
 from cryptowatch.errors import OperatorError
@@ -57,7 +59,8 @@ socket = {socket}
 keystore = {keystore}
 passphrase_file = {passphrase_file}
 log = {signer_log}
-
+"""
+_BITCOIN = """
 [signer.policy.bitcoin]
 transaction_amount_max = "100"
 hourly_amount_max = "1000"
@@ -128,26 +131,52 @@ def write(
     api_keys: Mapping[str, str],
     control_url: str,
     api_port: int,
-    proxies: Sequence[FaultProxy],
+    proxies: Sequence[FaultProxy[BitcoinNode]],
+    evm: Mapping[str, EvmNetwork],
     start_height: int,
 ) -> Net:
     """Writes all files; answers the network as its users see it."""
+    evm_chains = {name: _evm_document(network) for name, network in evm.items()}
+    first: dict[str, Any] = next(iter(evm_chains.values()), {"nodes": [], "tokens": {}})
     document: dict[str, Any] = {
         "postgres_dsn": dsn,
         "api_url": f"http://127.0.0.1:{api_port}",
         **api_keys,
         "control_url": control_url,
-        "bitcoin": [{"rpc_url": proxy.url, "direct_rpc_url": proxy.node.url} for proxy in proxies],
-        "ethereum": [],
-        "tokens": {},
-        "faucet": {"bitcoin_wallet": FAUCET_WALLET},
+        "bitcoin": _node_documents(proxies),
+        "ethereum": first["nodes"],
+        "tokens": first["tokens"],
+        "evm_chains": evm_chains,
+        "faucet": {"bitcoin_wallet": FAUCET_WALLET, "ethereum_private_key": ETHEREUM_FAUCET_KEY},
     }
-    text = _SETTINGS.format(
-        api_port=api_port,
-        quorum=len(proxies) // 2 + 1,
-        start_height=start_height,
-        **_quoted(_texts(folder, dsn, write_keys(folder))),
-    )
+    keys = write_keys(folder)
+    sections = [
+        _SETTINGS.format(api_port=api_port, **_quoted(_texts(folder, dsn, keys))),
+        _bitcoin_section(proxies, keys, start_height),
+    ]
+    write_private(folder / SETTINGS, "".join(sections))
+    # Whoever waits for the file shall find it whole.
+    write_private(folder / f"{DOCUMENT}.unfinished", json.dumps(document, indent=2) + "\n")
+    (folder / f"{DOCUMENT}.unfinished").rename(folder / DOCUMENT)
+    return net_of(folder, document)
+
+
+def _node_documents(proxies: Sequence[FaultProxy[Any]]) -> list[dict[str, str]]:
+    return [{"rpc_url": proxy.url, "direct_rpc_url": proxy.node.url} for proxy in proxies]
+
+
+def _evm_document(network: EvmNetwork) -> dict[str, Any]:
+    return {
+        "chain_id": network.chain.chain_id,
+        "nodes": _node_documents(network.proxies),
+        "tokens": dict(network.faucet.tokens),
+    }
+
+
+def _bitcoin_section(proxies: Sequence[FaultProxy[BitcoinNode]], keys: WalletKeys, start_height: int) -> str:
+    """What the settings say of the chain: its part of the signer's policy included."""
+    xpubs = {"xpub_bip84": keys.xpub_bip84, "xpub_bip86": keys.xpub_bip86}
+    text = _BITCOIN.format(quorum=len(proxies) // 2 + 1, start_height=start_height, **_quoted(xpubs))
     for proxy in proxies:
         node = {
             "name": f"bitcoin-{proxy.node.index}",
@@ -155,11 +184,7 @@ def write(
             "auth_file": str(proxy.node.auth_file),
         }
         text += _NODE.format(**_quoted(node))
-    write_private(folder / SETTINGS, text)
-    # Whoever waits for the file shall find it whole.
-    write_private(folder / f"{DOCUMENT}.unfinished", json.dumps(document, indent=2) + "\n")
-    (folder / f"{DOCUMENT}.unfinished").rename(folder / DOCUMENT)
-    return net_of(folder, document)
+    return text
 
 
 def daemon_programs(folder: Path, net: Net) -> list[Program]:
@@ -240,8 +265,6 @@ def _texts(folder: Path, dsn: str, keys: WalletKeys) -> dict[str, str]:
         "keystore": str(keys.keystore),
         "passphrase_file": str(keys.passphrase_file),
         "signer_log": str(folder / "signer-log.jsonl"),
-        "xpub_bip84": keys.xpub_bip84,
-        "xpub_bip86": keys.xpub_bip86,
     }
 
 

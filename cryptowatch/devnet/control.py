@@ -3,7 +3,12 @@
 `network.up` runs it; `client.Net` is its caller in Python. Every call answers when what it asks for is done.
 A wrong request is 400, an unknown thing 404, what cannot be done now 409; the body is `{"error": "…"}`.
 
+`chain` is `bitcoin` when it is not said, or the name of one of the Ethereum chains.
+
     POST   /mine         {chain?, blocks = 1}                          -> {height, blocks: [hash…]}
+                         Ethereum: withhold?: {node: [tx_hash…]} makes the node mine without them, alone;
+                         base_fee_wei?: of the first block
+    POST   /heal         {chain}  Ethereum: all nodes to the branch that most are on      -> {}
     POST   /reorg        {chain?, depth, drop?: [tx_hash…], include?: [raw…]}
                                                                        -> {fork_height, old_blocks,
                                                                        new_blocks, dropped}
@@ -13,7 +18,9 @@ A wrong request is 400, an unknown thing 404, what cannot be done now 409; the b
     POST   /start        {process}                                     -> {processes}
     GET    /processes                                                  -> {processes}
     POST   /send         {chain?, address, amount, fee_rate?, replaceable?}, or {outputs: {address: amount}}
+                         Ethereum: {chain, address, amount, asset?, internal?}
                                                                        -> {tx_hash}
+    POST   /deploy       {chain, name, args?}  Ethereum: deployed and mined   -> {address}
     POST   /broadcast    {chain?, raw}  to every node                  -> {tx_hash}
     POST   /double_spend {chain?, tx_hash, to?, fee_rate?, broadcast = true}  -> {tx_hash, raw}
 """
@@ -21,30 +28,31 @@ A wrong request is 400, an unknown thing 404, what cannot be done now 409; the b
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from aiohttp import web
 
+from cryptowatch.devnet.bitcoin_chain import BitcoinChain
+from cryptowatch.devnet.ethereum.rpc import EthereumRefused, EthereumUnreachable
 from cryptowatch.devnet.faults import Fault, Kind
 from cryptowatch.devnet.processes import UnknownProcess
 from cryptowatch.devnet.rpc import RpcError, RpcUnreachable
+from cryptowatch.devnet.running import BITCOIN, Devnet, UnknownChain
 from cryptowatch.errors import OperatorError
 
-if TYPE_CHECKING:
-    from cryptowatch.devnet.network import Devnet
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Chain = Literal["bitcoin"]
 Asked = TypeVar("Asked", bound="_Asked")
 
 
 class _Asked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    chain: Chain = "bitcoin"
+    chain: str = BITCOIN
 
 
 class _Mine(_Asked):
     blocks: int = 1
+    withhold: dict[str, list[str]] = {}
+    base_fee_wei: int | None = None
 
 
 class _Reorg(_Asked):
@@ -77,6 +85,13 @@ class _Send(_Asked):
     outputs: dict[str, str] = {}
     fee_rate: str | int = 5
     replaceable: bool = True
+    asset: str | None = None
+    internal: bool = False
+
+
+class _Deploy(_Asked):
+    name: str
+    args: list[Any] = []
 
 
 class _Broadcast(_Asked):
@@ -91,7 +106,7 @@ class _DoubleSpend(_Asked):
 
 
 @asynccontextmanager
-async def serving(devnet: "Devnet") -> AsyncIterator[str]:
+async def serving(devnet: Devnet) -> AsyncIterator[str]:
     """Answers on a free loopback port; gives its address."""
     app = web.Application(middlewares=[_named_errors], client_max_size=64 * 1024 * 1024)
     levers = _Levers(devnet)
@@ -104,7 +119,9 @@ async def serving(devnet: "Devnet") -> AsyncIterator[str]:
             web.post("/kill", levers.kill),
             web.post("/start", levers.start),
             web.get("/processes", levers.processes),
+            web.post("/heal", levers.heal),
             web.post("/send", levers.send),
+            web.post("/deploy", levers.deploy),
             web.post("/broadcast", levers.broadcast),
             web.post("/double_spend", levers.double_spend),
         ]
@@ -119,30 +136,41 @@ async def serving(devnet: "Devnet") -> AsyncIterator[str]:
 
 
 class _Levers:
-    def __init__(self, devnet: "Devnet") -> None:
+    def __init__(self, devnet: Devnet) -> None:
         self._devnet = devnet
 
     async def mine(self, request: web.Request) -> web.Response:
         asked = await _asked(request, _Mine)
         if not 1 <= asked.blocks <= 10_000:
             raise web.HTTPBadRequest(text="blocks must be between 1 and 10000")
-        mined = await self._devnet.mine(asked.blocks)
-        height = await self._devnet.alive()[0].rpc("getblockcount")
+        chain = self._devnet.chain(asked.chain)
+        if isinstance(chain, BitcoinChain):
+            mined = await chain.mine(asked.blocks)
+            height = await chain.alive()[0].rpc("getblockcount")
+        else:
+            mined = await chain.mine(
+                asked.blocks, withhold=_by_node(asked.withhold), base_fee_wei=asked.base_fee_wei
+            )
+            height = chain.height
         return web.json_response({"height": height, "blocks": mined})
 
     async def reorg(self, request: web.Request) -> web.Response:
         asked = await _asked(request, _Reorg)
-        done = await self._devnet.reorg(asked.depth, asked.drop, asked.include)
+        done = await self._devnet.chain(asked.chain).reorg(asked.depth, asked.drop, asked.include)
         return web.json_response(msgspec.to_builtins(done))
+
+    async def heal(self, request: web.Request) -> web.Response:
+        await self._devnet.evm((await _asked(request, _Asked)).chain).chain.heal()
+        return web.json_response({})
 
     async def fault(self, request: web.Request) -> web.Response:
         asked = await _asked(request, _Fault)
         fields = {name: getattr(asked, name) for name in Fault.__dataclass_fields__}
-        if asked.kind == "hidden_logs":
+        if asked.chain == BITCOIN and asked.kind == "hidden_logs":
             raise web.HTTPBadRequest(text="hidden_logs is a fault of Ethereum nodes")
         if not 0 <= asked.probability <= 1 or (asked.seconds or 0) < 0:
             raise web.HTTPBadRequest(text="probability must be between 0 and 1, and seconds not below 0")
-        await self._devnet.fault(asked.node, Fault(**fields))
+        await self._devnet.fault(asked.chain, asked.node, Fault(**fields))
         return web.json_response({})
 
     async def clear_faults(self, request: web.Request) -> web.Response:
@@ -162,24 +190,41 @@ class _Levers:
 
     async def send(self, request: web.Request) -> web.Response:
         asked = await _asked(request, _Send)
+        if asked.chain != BITCOIN:
+            name = await self._devnet.evm(asked.chain).faucet.send(
+                asked.address, asked.amount, asset=asked.asset, internal=asked.internal
+            )
+            return web.json_response({"tx_hash": name})
         outputs = asked.outputs or {asked.address: asked.amount}
-        name = await self._devnet.faucet.send(
+        name = await self._devnet.bitcoin.faucet.send(
             outputs, fee_rate=str(asked.fee_rate), replaceable=asked.replaceable
         )
         return web.json_response({"tx_hash": name})
 
+    async def deploy(self, request: web.Request) -> web.Response:
+        asked = await _asked(request, _Deploy)
+        address = await self._devnet.evm(asked.chain).faucet.deploy(asked.name, asked.args)
+        return web.json_response({"address": address})
+
     async def broadcast(self, request: web.Request) -> web.Response:
-        return web.json_response(
-            {"tx_hash": await self._devnet.broadcast((await _asked(request, _Broadcast)).raw)}
-        )
+        asked = await _asked(request, _Broadcast)
+        return web.json_response({"tx_hash": await self._devnet.chain(asked.chain).broadcast(asked.raw)})
 
     async def double_spend(self, request: web.Request) -> web.Response:
         asked = await _asked(request, _DoubleSpend)
-        raw = await self._devnet.faucet.conflicting(asked.tx_hash, asked.to, str(asked.fee_rate))
+        bitcoin = self._devnet.bitcoin
+        raw = await bitcoin.faucet.conflicting(asked.tx_hash, asked.to, str(asked.fee_rate))
         if asked.broadcast:
-            await self._devnet.broadcast(raw)
-        decoded = await self._devnet.alive()[0].rpc("decoderawtransaction", raw)
+            await bitcoin.broadcast(raw)
+        decoded = await bitcoin.alive()[0].rpc("decoderawtransaction", raw)
         return web.json_response({"tx_hash": decoded["txid"], "raw": raw})
+
+
+def _by_node(withhold: dict[str, list[str]]) -> dict[int, list[str]]:
+    try:
+        return {int(node): names for node, names in withhold.items()}
+    except ValueError as problem:
+        raise web.HTTPBadRequest(text="withhold names nodes by their numbers") from problem
 
 
 async def _asked(request: web.Request, form: type[Asked]) -> Asked:
@@ -195,13 +240,13 @@ async def _named_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return await handler(request)
     except web.HTTPException as problem:
         return _error(problem.status, problem.text or problem.reason)
-    except UnknownProcess as problem:
+    except (UnknownProcess, UnknownChain) as problem:
         return _error(404, str(problem))
     except OperatorError as problem:
         return _error(409, str(problem))
-    except RpcError as problem:
+    except (RpcError, EthereumRefused) as problem:
         return _error(409, f"the node refused: {problem}")
-    except (*RpcUnreachable, TimeoutError) as problem:
+    except (*RpcUnreachable, *EthereumUnreachable, TimeoutError) as problem:
         return _error(409, f"a node gave no answer: {problem!r}")
 
 

@@ -27,8 +27,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["delay", "drop", "error", "error_after_send", "stale_head", "forged_block", "hidden_logs"]
-LIES = ("stale_head", "forged_block")
-SEND_METHODS = frozenset({"sendrawtransaction", "submitpackage"})
+SEND_METHODS = frozenset({"sendrawtransaction", "submitpackage", "eth_sendRawTransaction"})
 DELAY_DEFAULT_S = 2.0
 
 

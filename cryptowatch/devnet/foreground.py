@@ -1,12 +1,13 @@
 """A devnet in the foreground, until Ctrl-C or SIGTERM: what `cryptowatch devnet up` runs.
 
-Also `python -m cryptowatch.devnet.foreground DIR`, for tests: without the command line around it.
+Also `python -m cryptowatch.devnet.foreground DIR [CHAIN=NODES…]`, for tests: without the command line around it.
 Either signal stops all that was started, in order, also while it is still starting.
 """
 
 import asyncio
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -22,14 +23,20 @@ def run(
     daemon: bool = False,
     block_time_s: float = 0,
     bitcoin_nodes: int = 3,
+    ethereum: Mapping[str, int] | None = None,
     seed: int | None = None,
 ) -> None:
     """Blocks. Raises OperatorError when a part does not start."""
-    asyncio.run(_until_told(folder, daemon, block_time_s, bitcoin_nodes, seed))
+    asyncio.run(_until_told(folder, daemon, block_time_s, bitcoin_nodes, ethereum, seed))
 
 
 async def _until_told(
-    folder: Path, daemon: bool, block_time_s: float, bitcoin_nodes: int, seed: int | None
+    folder: Path,
+    daemon: bool,
+    block_time_s: float,
+    bitcoin_nodes: int,
+    ethereum: Mapping[str, int] | None,
+    seed: int | None,
 ) -> None:
     console = Console(highlight=False)
     running = asyncio.current_task()
@@ -49,6 +56,7 @@ async def _until_told(
         async with up(
             folder,
             bitcoin_nodes=bitcoin_nodes,
+            ethereum=ethereum,
             daemon=daemon,
             block_time_s=block_time_s,
             seed=seed,
@@ -70,6 +78,9 @@ def _summary(net: Net) -> Table:
     table.add_column(overflow="fold")
     rows = [("control", net.control_url), ("postgres", net.postgres_dsn), ("api", net.api_url)]
     rows += [(f"bitcoin {n}", node.rpc_url) for n, node in enumerate(net.bitcoin)]
+    for chain, found in net.evm.items():
+        rows += [(f"{chain} {n}", node.rpc_url) for n, node in enumerate(found.nodes)]
+        rows += [(f"{chain} {symbol}", place) for symbol, place in found.tokens.items()]
     rows += [("settings", str(net.settings_file)), ("stop", "Ctrl-C")]
     for name, value in rows:
         table.add_row(name, value)
@@ -77,4 +88,6 @@ def _summary(net: Net) -> Table:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]))
+    words = (word.partition("=") for word in sys.argv[2:])
+    node_counts = {name: int(count) for name, _, count in words}
+    run(Path(sys.argv[1]), bitcoin_nodes=node_counts.pop("bitcoin", 3), ethereum=node_counts)

@@ -1,36 +1,18 @@
-"""Nodes that tell of another chain than they have: behind by some blocks, or with forged ones.
+"""bitcoinds that tell of another chain than they have: behind by some blocks, or with forged ones.
 
-`proxy` asks a lie about each call before it asks the node. A lie knows RPC only; `rest` puts REST on top of
+`teller` asks a lie about each call before it asks the node. A lie knows RPC only; `rest` puts REST on top of
 it, so that both always tell the same story.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from cryptowatch.devnet.blocks import Block, assemble, hidden, parse_block, payment, shown
+from cryptowatch.devnet.lying import PASS, Ask, Refused
 
-Ask = Callable[..., Awaitable[Any]]
-
-#: The lie has nothing to say to this call: the node may answer.
-PASS: Final = object()
 _HASHES_REMEMBERED = 400
 _OP_TRUE: Final = b"\x51"
-
-
-class Refused(Exception):
-    """The error that bitcoind would answer."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-class Lie(Protocol):
-    async def rpc(self, method: str, params: Sequence[Any]) -> Any:
-        """The untrue answer, or PASS. Raises Refused."""
-        ...
 
 
 class StaleHead:

@@ -214,7 +214,12 @@ async def test_a_forged_body_does_not_fit_its_true_hash(
 
 
 async def test_wrong_faults_are_refused(net: Net) -> None:
-    for node, kind, options in [(7, "drop", {}), (0, "nonsense", {}), (0, "drop", {"probability": 2})]:
+    wrong: list[tuple[int, str, dict[str, Any]]] = [
+        (7, "drop", {}),
+        (0, "nonsense", {}),
+        (0, "drop", {"probability": 2}),
+    ]
+    for node, kind, options in wrong:
         with pytest.raises(OperatorError):
             await net.fault(node, kind, **options)
     with pytest.raises(OperatorError, match="Ethereum"):

@@ -34,6 +34,7 @@ async def test_its_document_has_all_that_the_contract_names(net: Net) -> None:
         "bitcoin",
         "ethereum",
         "tokens",
+        "evm_chains",
         "faucet",
     }
     assert [set(node) for node in document["bitcoin"]] == [{"rpc_url", "direct_rpc_url"}] * 3

@@ -83,9 +83,18 @@ def _copied(server: str, template: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def devnet_folder(short_dir: Path) -> Iterator[Path]:
     """Folder of the worker's running devnet: a process of its own, so any event loop can use it."""
-    folder = short_dir / "devnet"
+    yield from _running(short_dir / "devnet")
+
+
+@pytest.fixture(scope="session")
+def evm_devnet_folder(short_dir: Path) -> Iterator[Path]:
+    """Folder of another devnet of the worker's, with two Ethereum chains: only who asks for it waits for it."""
+    yield from _running(short_dir / "evm-devnet", "bitcoin=1", "ethereum=3", "bsc=1")
+
+
+def _running(folder: Path, *node_counts: str) -> Iterator[Path]:
     folder.mkdir()
-    command = leashed([sys.executable, "-m", "cryptowatch.devnet.foreground", str(folder)])
+    command = leashed([sys.executable, "-m", "cryptowatch.devnet.foreground", str(folder), *node_counts])
     log = folder / "devnet.log"
     root = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
@@ -109,6 +118,19 @@ async def net(devnet_folder: Path) -> AsyncIterator[Net]:
     """The worker's devnet, all processes running and without faults before and after the test."""
     found = connect(devnet_folder)
     yield found
+    await _restored(found)
+
+
+@pytest_asyncio.fixture
+async def evm_net(evm_devnet_folder: Path) -> AsyncIterator[Net]:
+    """The same with Ethereum: `ethereum` of three nodes, on one branch after the test, and `bsc` of one."""
+    found = connect(evm_devnet_folder)
+    yield found
+    await _restored(found)
+    await found.heal("ethereum")
+
+
+async def _restored(found: Net) -> None:
     await found.clear_faults()
     for process in await found.processes():
         if not process["running"]:

@@ -1,0 +1,1 @@
+"""Contracts of the private network only: tokens with their quirks, and recipients that behave badly."""
