@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import cast
 from uuid import UUID
 
 import structlog
@@ -23,6 +24,7 @@ from cryptowatch.api.app import create_app
 from cryptowatch.api.services import Services
 from cryptowatch.chains.connect import ConnectedChain, connect
 from cryptowatch.chains.nodes import NodePool
+from cryptowatch.chains.plans import AccountPlanner
 from cryptowatch.clock import Clock, SystemClock
 from cryptowatch.db import embedded
 from cryptowatch.db.migrate import migrate
@@ -39,13 +41,15 @@ from cryptowatch.ledger.events import sequence_events
 from cryptowatch.loops import run_forever
 from cryptowatch.money import parse_amount
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
-from cryptowatch.sending.reservers import reserver_for
+from cryptowatch.sending.reservers import account_reserver, reserver_for
 from cryptowatch.sending.worker import Sender, SendRules
 from cryptowatch.settings import Settings
+from cryptowatch.settings.chains import EthereumSettings
 from cryptowatch.signing.client import SignerClient
 from cryptowatch.signing.families import signing_for
 from cryptowatch.telemetry.metrics import Metrics, create_metrics
 from cryptowatch.treasury.reconcile import Reconciler
+from cryptowatch.treasury.upkeep import Upkeep, upkeep_rules
 from cryptowatch.webhooks.worker import run_webhooks
 
 log = structlog.get_logger(__name__)
@@ -219,6 +223,9 @@ def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodeP
     )
     plant.loop(f"payouts:{name}", payouts.step, _SENDING_INTERVAL_S)
     plant.loop(f"sender:{name}", sender.step, _SENDING_INTERVAL_S)
+    if chain.vault is not None:
+        upkeep = _upkeep(plant, chain, nodes)
+        plant.loop(f"upkeep:{name}", upkeep.step, upkeep.rules.interval_s)
 
 
 def _payout_rules(settings: Settings, chain: str) -> PayoutRules:
@@ -234,6 +241,23 @@ def _payout_rules(settings: Settings, chain: str) -> PayoutRules:
         if asset in decimals
     }
     return PayoutRules(own.batching.model_copy(update={"count_max": count_max}), decimals, amounts_max)
+
+
+def _upkeep(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> Upkeep:
+    """Sweeps and gas: a wallet of accounts needs them, one of coins does not."""
+    assert isinstance(chain.settings, EthereumSettings)
+    return Upkeep(
+        chain.chain,
+        chain.settings.asset,
+        nodes,
+        plant.pool,
+        plant.clock,
+        cast(AccountPlanner, chain.planner),
+        chain.fees,
+        account_reserver(chain, nodes, plant.pool),
+        upkeep_rules(chain.settings),
+        _entropy,
+    )
 
 
 @asynccontextmanager

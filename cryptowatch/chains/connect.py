@@ -45,6 +45,8 @@ class ConnectedChain:
     read_address: Callable[[str], bytes | InvalidAddress]
     scheme: int
     keys: Mapping[int, WatchedKey]
+    #: The account that holds the wallet's money, where money is balances.
+    vault: bytes | None = None
 
 
 def connect(chain: str, settings: Chain) -> ConnectedChain:

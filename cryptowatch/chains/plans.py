@@ -151,6 +151,7 @@ class Sweepable:
 
     account: bytes
     key_path: tuple[int, int, int]
+    amount: BaseUnits
     delegated: bool
 
 
@@ -170,7 +171,14 @@ class AccountPlanner(Planner, Protocol):
         ...
 
     def collect(self, sender: Sender, asset: str, amount: BaseUnits, bid: Bid) -> Plan:
-        """From one deposit account by its own key, where the chain knows no delegation."""
+        """From one deposit account by its own key, where the chain knows no delegation.
+
+        Of the chain's own coin what the fee leaves.
+        """
+        ...
+
+    def collecting_fee(self, asset: str, bid: Bid) -> BaseUnits:
+        """What the deposit account must have of the chain's own coin for that."""
         ...
 
     def void(self, sender: Sender, bid: Bid) -> Plan:

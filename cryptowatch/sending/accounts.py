@@ -35,26 +35,33 @@ class AccountReserver:
     chain: str
     #: The chain's own coin, in which gas is paid.
     asset: str
+    #: The sending account that holds the wallet's money.
+    vault: bytes
     planner: AccountPlanner
     nodes: NodePool
     pool: Pool
     in_flight_max: int
 
     async def prepare(self) -> None:
-        """Look once at each sending account: where its nonce stands and what it holds, as a quorum says (P5)."""
+        """Look once at each sending account."""
         async with connection(self.pool) as conn:
-            at = await conn.fetchrow(SQL["lock_block"], self.chain)
             unopened = await conn.fetch(SQL["unopened"], self.chain)
-        if at is None or not unopened:
+        if unopened:
+            await self.open([row["destination"] for row in unopened])
+
+    async def open(self, accounts: Sequence[bytes]) -> None:
+        """Of those that were never looked at: where the nonce stands, and what the account holds, by a quorum (P5)."""
+        async with connection(self.pool) as conn:
+            at = await conn.fetchrow(SQL["read_block"], self.chain)
+            known = {row["account"] for row in await conn.fetch(SQL["known_senders"], self.chain, accounts)}
+        accounts = [account for account in accounts if account not in known]
+        if at is None or not accounts:
             return
-        accounts = [row["destination"] for row in unopened]
         states = await self.nodes.accounts(accounts, BlockPoint(at["height"], at["hash"]))
         async with transaction(self.pool) as conn:
-            now_at = await conn.fetchrow(SQL["lock_block"], self.chain)
-            if now_at != at:
+            if await conn.fetchrow(SQL["lock_block"], self.chain) != at:
                 return  # what was read is of another block: look again
-            for row, state in zip(unopened, states, strict=True):
-                account = row["destination"]
+            for account, state in zip(accounts, states, strict=True):
                 opened = await conn.execute(SQL["open_sender"], self.chain, account, state.nonce)
                 if opened == "INSERT 0 1":
                     for asset, amount in state.balances.items():
@@ -62,6 +69,9 @@ class AccountReserver:
 
     async def reserve(self, conn: Connection, order: Order, now: datetime) -> Plan | Insufficient:
         """The chain's own coin is paid by the vault itself; tokens out of it by whichever account is least busy."""
+        own_coin = order.asset == self.asset
+        if not own_coin and not await conn.fetchval(SQL["is_set_up"], self.chain, order.asset):
+            raise NotReady(f"the payouts contract is not allowed to spend {order.asset} yet")
 
         def plan(sender: Sender) -> Plan:
             return self.planner.pay(sender, order.asset, order.recipients, order.bid)
@@ -72,7 +82,7 @@ class AccountReserver:
             kind="payout",
             priority=order.priority,
             lineage_id=order.lineage_id,
-            vault_only=order.asset == self.asset,
+            account=self.vault if own_coin else None,
             now=now,
         )
 
@@ -84,15 +94,15 @@ class AccountReserver:
         kind: str,
         priority: Priority,
         lineage_id: UUID,
-        vault_only: bool,
+        account: bytes | None,
         now: datetime,
         subject: str | None = None,
     ) -> Plan | Insufficient:
-        """Any transaction of one of our sending accounts; the vault is the first. Raises as `Reserver.reserve` does."""
+        """A transaction of this account, or (None) of whichever of ours can send it. Raises as `Reserver.reserve`."""
         height = await sending_height(conn, self.chain)
         gasless = 0
-        for row in await conn.fetch(SQL["senders"], self.chain):
-            if row["in_flight"] >= self.in_flight_max or (vault_only and row["key_index"] != 0):
+        for row in await conn.fetch(SQL["senders"], self.chain, account):
+            if row["in_flight"] >= self.in_flight_max:
                 continue
             sender = _sender(row)
             planned = plan(sender)
@@ -102,7 +112,7 @@ class AccountReserver:
                 await self._take(conn, planned, sender, lineage_id)
                 await insert_attempt(conn, self.chain, lineage_id, 1, planned, None, height, now)
                 return planned
-            if not vault_only and (sender.account, self.asset) in missing:
+            if account is None and (sender.account, self.asset) in missing:
                 gasless += 1
                 continue
             return Insufficient(max(missing.values()))

@@ -1,12 +1,12 @@
 -- name: senders
--- Our sending accounts, held: nonces are taken one after the other. Fewest in flight first.
+-- Our sending accounts, or this one alone, held: nonces are taken one after the other. Fewest in flight first.
 SELECT a.destination, a.scheme, a.branch, a.key_index, s.next_nonce,
     (SELECT count(*) FROM nonce n JOIN lineage l ON l.id = n.reserved_by
      WHERE n.chain = s.chain AND n.account = s.account AND l.state = 'open') AS in_flight,
     (SELECT min(n.nonce) FROM nonce n
      WHERE n.chain = s.chain AND n.account = s.account AND n.reserved_by IS NULL AND n.spent_by IS NULL) AS free_nonce
 FROM sender s JOIN address a ON a.chain = s.chain AND a.destination = s.account
-WHERE s.chain = $1
+WHERE s.chain = $1 AND CASE WHEN $2::bytea IS NULL THEN a.branch = 1 ELSE s.account = $2 END
 ORDER BY in_flight, a.key_index FOR UPDATE OF s
 
 -- name: take_nonce
@@ -48,6 +48,14 @@ ON CONFLICT (chain, account, asset) DO UPDATE SET amount = excluded.amount
 -- name: open_sender
 -- The nonce from which we count.
 INSERT INTO sender (chain, account, next_nonce) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+
+-- name: known_senders
+-- Which of these were looked at.
+SELECT account FROM sender WHERE chain = $1 AND account = ANY($2::bytea[])
+
+-- name: read_block
+-- The block up to which the chain is applied.
+SELECT height, hash FROM chain WHERE chain = $1
 
 -- name: lock_block
 -- The block up to which the chain is applied, held.
@@ -98,6 +106,11 @@ WITH gone AS (
 UPDATE holding h SET amount = h.amount - g.delta
 FROM (SELECT account, asset, sum(delta) AS delta FROM gone GROUP BY account, asset) AS g
 WHERE h.chain = $1 AND h.account = g.account AND h.asset = g.asset
+
+-- name: is_set_up
+-- Whether a block holds the transaction that set something up.
+SELECT EXISTS (SELECT FROM lineage
+    WHERE chain = $1 AND kind = 'setup' AND subject = $2 AND state IN ('confirmed', 'finalized'))
 
 -- name: own_moves
 -- Which of these transactions move our own money only.

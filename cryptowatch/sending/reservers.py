@@ -25,9 +25,11 @@ def reserver_for(chain: ConnectedChain, nodes: NodePool, pool: Pool) -> Reserver
 def account_reserver(chain: ConnectedChain, nodes: NodePool, pool: Pool) -> AccountReserver:
     """For a chain of accounts."""
     assert isinstance(chain.settings.wallet, AccountWallet)
+    assert chain.vault is not None
     return AccountReserver(
         chain.chain,
         chain.settings.asset,
+        chain.vault,
         cast(AccountPlanner, chain.planner),
         nodes,
         pool,

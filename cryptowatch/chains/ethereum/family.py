@@ -45,6 +45,7 @@ def connect(chain: str, settings: EthereumSettings) -> ConnectedChain:
         fees=EthereumFees(settings.fees, wallet.bump_after_blocks),
         read_address=partial(read_address, facts=facts),
         scheme=SCHEME,
+        vault=vault,
         keys={
             SCHEME: WatchedKey(
                 name,

@@ -120,7 +120,8 @@ class EthereumPlanner:
         new = [account for account in accounts if not account.delegated]
         call = Sweep(self._token(asset), tuple(account.account for account in accounts))
         gas = self.gas.call + self.gas.sweep * len(accounts) + self.gas.delegation * len(new)
-        plan = self._plan(sender, bid, self.facts.sweeper, gas, {}, 0, call)
+        takes = {(account.account, asset): int(account.amount) for account in accounts}
+        plan = self._plan(sender, bid, self.facts.sweeper, gas, takes, 0, call)
         return replace(
             plan,
             transaction=replace(
@@ -136,12 +137,18 @@ class EthereumPlanner:
 
     def collect(self, sender: Sender, asset: str, amount: BaseUnits, bid: Bid) -> EthereumPlan:
         assert self.facts.vault is not None
+        if asset == self.facts.asset:
+            left = amount - self.collecting_fee(asset, bid)
+            takes = {(sender.account, asset): left}
+            return self._plan(sender, bid, self.facts.vault, _PLAIN_GAS, takes, self._units(asset, left))
         takes = {(sender.account, asset): int(amount)}
         units = self._units(asset, amount)
-        if asset == self.facts.asset:
-            return self._plan(sender, bid, self.facts.vault, _PLAIN_GAS, takes, units)
         call = TransferToken(self.facts.vault, units)
         return self._plan(sender, bid, self._token(asset), self.gas.token_payment, takes, 0, call)
+
+    def collecting_fee(self, asset: str, bid: Bid) -> BaseUnits:
+        gas = _PLAIN_GAS if asset == self.facts.asset else self.gas.token_payment
+        return self.facts.base_units(gas * bid.rate)
 
     def void(self, sender: Sender, bid: Bid) -> EthereumPlan:
         return self._plan(sender, bid, sender.account, _PLAIN_GAS, {}, 0)

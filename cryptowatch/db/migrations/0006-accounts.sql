@@ -10,12 +10,14 @@ ALTER TABLE deposit ADD UNIQUE (chain, tx_hash, position, destination, asset, am
 ALTER TABLE lineage
     -- Money to others, or within the wallet: those who receive the latter have made no deposit.
     ADD COLUMN kind text NOT NULL DEFAULT 'payout' CHECK (kind IN ('payout', 'sweep', 'refill', 'void', 'setup')),
-    -- What a setup is for, so that it is done once.
+    -- What a setup or refill is for, so that it is done once.
     ADD COLUMN subject text,
     -- What the network took for the attempt that a block holds, where only the block tells.
     ADD COLUMN fee_paid numeric(78, 0),
     -- Where each payment of the batch is in it, null where it failed; null as a whole where no payment can fail.
     ADD COLUMN outcomes integer[];
+
+CREATE INDEX lineage_by_subject ON lineage (chain, kind, subject) WHERE subject IS NOT NULL;
 
 -- Only signed transactions of accounts have a hash.
 ALTER TABLE attempt ALTER COLUMN tx_hash DROP NOT NULL;
@@ -61,6 +63,7 @@ CREATE TABLE movement (
     PRIMARY KEY (chain, tx_hash, number)
 );
 CREATE INDEX movement_by_height ON movement (chain, height);
+CREATE INDEX movement_by_account ON movement (chain, account);
 
 -- The sum of an account's movements, and of what it had when we first looked.
 CREATE TABLE holding (
