@@ -53,6 +53,11 @@ class AssetSettings(Section):
     withdrawal_fee: str = "0"
     tiers: tuple[Tier, ...]
 
+    @property
+    def scale(self) -> int:
+        """Powers of ten between the chain's units and the ledger's."""
+        return 0
+
     @field_validator("tiers")
     @classmethod
     def _ascending(cls, tiers: tuple[Tier, ...]) -> tuple[Tier, ...]:

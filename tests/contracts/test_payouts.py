@@ -211,6 +211,7 @@ async def test_it_tells_its_vault_and_operators_which_nothing_changes(world: Wor
 @pytest.mark.parametrize(
     ("vault", "operators", "why"),
     [(ZERO, [new_address()], "no vault"), (new_address(), [], "no operators")],
+    ids=["no vault", "no operators"],
 )
 async def test_without_a_vault_or_operators_it_is_not_deployed(
     world: World, vault: str, operators: list[str], why: str
