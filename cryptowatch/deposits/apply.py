@@ -8,9 +8,10 @@ a block or none of it (P2, P8). Nothing here talks to a node (P4).
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from uuid import UUID
 
 import asyncpg
 
@@ -34,6 +35,8 @@ from cryptowatch.deposits.machine import (
 from cryptowatch.deposits.policy import AssetPolicy, asset_policies, quarantine_reason
 from cryptowatch.deposits.records import Change, Record, moved_by, new_record, read_record
 from cryptowatch.errors import ConcurrentUpdate
+from cryptowatch.ids import derived_ids
+from cryptowatch.loops import in_slices
 from cryptowatch.sending.track import note_lost_parents, track_block, track_rewind
 from cryptowatch.settings import ChainSettings
 
@@ -187,8 +190,7 @@ async def _track_and_find(
             await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes) if hashes else ()
         )
     }
-    changes, _ = await asyncio.gather(
-        asyncio.to_thread(_found, rules, contents, ours, known, head_height, now),
+    _, changes = await asyncio.gather(
         track_block(
             conn,
             rules.chain,
@@ -199,6 +201,7 @@ async def _track_and_find(
             head_height,
             now,
         ),
+        in_slices(_found(rules, contents, ours, known, head_height, now)),
     )
     await remember_resources(conn, rules.chain, {c.record.tx_hash for c in changes}, contents.resources)
     return changes
@@ -233,22 +236,27 @@ def _found(
     known: Mapping[tuple[bytes, int], Record],
     head_height: int,
     now: datetime,
-) -> list[Change]:
-    """Pure: what this block does to the deposits that are in it."""
+) -> Iterator[Change]:
+    """Pure: what this block does to the deposits that are in it.
+
+    In the order of the accounts: what follows from it then goes into most indexes in their own order.
+    """
     block = BlockPoint(contents.ref.height, contents.ref.hash)
     totals = total_per_transaction(contents.transfers)
-    changes = []
-    for transfer in contents.transfers:
-        owner = ours[transfer.destination]
-        if owner["account_id"] is None:
-            continue  # our own change, or an address that nobody was given: the coin is recorded, no deposit
+    # Our own change, or what an address that nobody was given received: the coin is recorded, no deposit.
+    paid = [
+        (ours[t.destination], t) for t in contents.transfers if ours[t.destination]["account_id"] is not None
+    ]
+    paid.sort(key=lambda each: each[0]["account_id"].bytes)
+    ids = derived_ids(now, rules.chain.encode(), block.hash)
+    for owner, transfer in paid:
         record = known.get((transfer.tx_hash, transfer.position))
         if record is None:
-            record, first = first_sight(rules, transfer, owner, totals[transfer.tx_hash, transfer.asset], now)
+            total = totals[transfer.tx_hash, transfer.asset]
+            record, first = first_sight(next(ids), rules, transfer, owner, total, now)
         else:
             first = seen_again(rules, record, owner)
-        changes.append(moved_by(record, [*first, Included(block, head_height)]))
-    return changes
+        yield moved_by(record, [*first, Included(block, head_height)])
 
 
 async def our_destinations(
@@ -272,6 +280,7 @@ def total_per_transaction(transfers: Sequence[Transfer]) -> Mapping[tuple[bytes,
 
 
 def first_sight(
+    deposit_id: UUID,
     rules: ChainRules,
     transfer: Transfer,
     owner: asyncpg.Record,
@@ -285,6 +294,7 @@ def first_sight(
     policy = rules.assets[transfer.asset]
     required = policy.required(total)
     record = new_record(
+        deposit_id,
         rules.chain,
         transfer,
         account_id=owner["account_id"],

@@ -4,9 +4,11 @@ Used by `apply` (blocks), `pending` (mempool) and `release`. All of them write t
 state passed through is one event (P8), each effect one posting (P1, P2), and each row a compare-and-set.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -14,19 +16,26 @@ import msgspec
 
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.port import Transfer
+from cryptowatch.db.copy import NULL, copy_lines, octets, text
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.machine import Deposit, Effect, Event, State, advance
 from cryptowatch.deposits.view import deposit_view
 from cryptowatch.errors import ConcurrentUpdate
-from cryptowatch.ids import derived_id
 from cryptowatch.ledger.events import NewEvent
 
 SQL = load_queries(__package__, "records.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+#: What `_insert` writes; the order is that of `_line` and `_machine_fields`.
+_COLUMNS: Final = (
+    *("id", "chain", "tx_hash", "position", "account_id", "asset", "amount", "destination"),
+    *("created_at", "updated_at", "credit_confirmations", "finalize_confirmations", "state", "block_height"),
+    *("block_hash", "inclusion", "due_height", "quarantine", "version"),
+)
+
+
+class Record(msgspec.Struct, frozen=True):
     """One deposit with what never changes about it. `version` 0 = not yet in the database."""
 
     id: UUID
@@ -46,6 +55,7 @@ class Record:
 
 
 def new_record(
+    deposit_id: UUID,
     chain: str,
     transfer: Transfer,
     *,
@@ -55,7 +65,6 @@ def new_record(
     deposit: Deposit,
     now: datetime,
 ) -> Record:
-    deposit_id = derived_id(now, chain.encode(), transfer.tx_hash, transfer.position.to_bytes(8, "big"))
     return Record(
         id=deposit_id,
         chain=chain,
@@ -103,8 +112,7 @@ def read_record(row: asyncpg.Record, decimals: int) -> Record:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """What one event, or several in a row, did to a deposit."""
 
     record: Record
@@ -115,15 +123,22 @@ class Change:
 
 def moved_by(record: Record, events: Iterable[Event]) -> Change:
     """Takes one record through events in a row; effects carry the inclusion that held when they arose."""
+    return Change(record, *_moved(record.deposit, tuple(events)))
+
+
+@lru_cache(maxsize=256)
+def _moved(
+    deposit: Deposit, events: tuple[Event, ...]
+) -> tuple[Deposit, tuple[tuple[Effect, int], ...], tuple[State, ...]]:
+    """Kept, because the machine sees nothing of a deposit but its depths: those of a block move in a few ways only."""
     effects: list[tuple[Effect, int]] = []
     passed: list[State] = []
-    deposit = record.deposit
     for event in events:
         step = advance(deposit, event)
         deposit = step.deposit
         effects += [(effect, deposit.inclusion) for effect in step.effects]
         passed += step.passed
-    return Change(record, deposit, tuple(effects), tuple(passed))
+    return deposit, tuple(effects), tuple(passed)
 
 
 async def write_rows(conn: Connection, changes: Sequence[Change], now: datetime) -> None:
@@ -136,31 +151,33 @@ async def write_rows(conn: Connection, changes: Sequence[Change], now: datetime)
         await _update(conn, moved, now)
 
 
-def events_of(changes: Sequence[Change], head_height: int, now: datetime) -> list[NewEvent]:
-    """One event for each state passed through (P8). CPU-bound: in bulk, call in a thread."""
-    return [event for c in changes for event in _events(c, head_height, now)]
+def events_of(changes: Sequence[Change], head_height: int, now: datetime) -> Iterator[NewEvent]:
+    """One event for each state passed through (P8), each with the deposit as it was then."""
+    for c in changes:
+        yield from _events(c, head_height, now)
 
 
 async def _insert(conn: Connection, created: Sequence[Change], now: datetime) -> None:
-    records = [c.record for c in created]
     try:
-        await conn.execute(
-            SQL["insert_deposits"],
-            now,
-            [r.id for r in records],
-            [r.chain for r in records],
-            [r.tx_hash for r in records],
-            [r.position for r in records],
-            [r.account_id for r in records],
-            [r.asset for r in records],
-            [r.amount for r in records],
-            [r.destination for r in records],
-            [c.deposit.credit_confirmations for c in created],
-            [c.deposit.finalize_confirmations for c in created],
-            *_machine_columns(created),
-        )
+        await copy_lines(conn, "deposit", _COLUMNS, (_line(c, now.isoformat()) for c in created))
     except asyncpg.UniqueViolationError as problem:
         raise ConcurrentUpdate("another writer recorded one of these deposits first") from problem
+
+
+def _line(c: Change, now: str) -> str:
+    r = c.record
+    return (
+        f"{r.id.hex}\t{text(r.chain)}\t{octets(r.tx_hash)}\t{r.position}\t{r.account_id.hex}\t{text(r.asset)}\t"
+        f"{r.amount}\t{octets(r.destination)}\t{now}\t{now}\t{_machine_fields(c.deposit)}\t{len(c.passed)}\n"
+    )
+
+
+@lru_cache(maxsize=256)
+def _machine_fields(d: Deposit) -> str:
+    block = (NULL, NULL) if d.block is None else (d.block.height, octets(d.block.hash))
+    due = NULL if d.due_height is None else d.due_height
+    fields = (d.credit_confirmations, d.finalize_confirmations, d.state, *block, d.inclusion, due)
+    return "\t".join([*map(str, fields), text(d.quarantine)])
 
 
 async def _update(conn: Connection, moved: Sequence[Change], now: datetime) -> None:
@@ -189,10 +206,8 @@ def _machine_columns(changes: Sequence[Change]) -> tuple[list[object], ...]:
     )
 
 
-def _events(c: Change, head_height: int, now: datetime) -> list[NewEvent]:
-    """One event for each state passed through, each with the deposit as it was then."""
+def _events(c: Change, head_height: int, now: datetime) -> Iterator[NewEvent]:
     r = c.record
-    events = []
     for offset, state in enumerate(c.passed, start=1):
         shown = replace(
             c.deposit, state=state, quarantine=c.deposit.quarantine if state == c.deposit.state else None
@@ -214,15 +229,12 @@ def _events(c: Change, head_height: int, now: datetime) -> list[NewEvent]:
             updated_at=now,
         )
         released = offset == 1 and r.deposit.state is State.QUARANTINED and state is not State.REPLACED
-        events.append(
-            NewEvent(
-                type="deposit.released" if released else f"deposit.{state}",
-                entity_kind="deposit",
-                entity_id=view.id,
-                entity_version=r.version + offset,
-                account_id=r.account_id,
-                data=msgspec.json.encode(view).decode(),
-                created_at=now,
-            )
+        yield NewEvent(
+            type="deposit.released" if released else f"deposit.{state}",
+            entity_kind="deposit",
+            entity_id=view.id,
+            entity_version=r.version + offset,
+            account_id=r.account_id,
+            data=msgspec.json.encode(view).decode(),
+            created_at=now,
         )
-    return events

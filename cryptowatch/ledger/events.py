@@ -8,14 +8,17 @@ change, and a reader that remembers the last one misses nothing. Events of one e
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
+from cryptowatch.db.copy import NULL, copy_lines, text
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
@@ -26,8 +29,7 @@ SQL = load_queries(__package__, "events.sql")
 SEQUENCE_BATCH = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(msgspec.Struct, frozen=True):
     """`data` is JSON text, delivered as it stands. `entity_version` counts 1, 2, 3 … per entity: each change
     of an entity writes exactly one event, and the database refuses a version twice."""
 
@@ -40,7 +42,7 @@ class NewEvent:
     created_at: datetime
 
 
-_COLUMNS: Final = [field.name for field in fields(NewEvent)]
+_COLUMNS: Final = NewEvent.__struct_fields__
 _NEW_EVENT: Final = attrgetter(*_COLUMNS)
 #: COPY is twice as fast per event but costs two more round trips per call.
 _COPY_FROM: Final = 100
@@ -60,7 +62,7 @@ class Event:
 
 
 async def append_events(connection: Connection, events: Sequence[NewEvent]) -> None:
-    """Append in the caller's transaction, in order; 40,000 take about half a second.
+    """Append in the caller's transaction, in order.
 
     Raises ConcurrentUpdate when an entity's version was told before: another writer was first.
     """
@@ -71,9 +73,22 @@ async def append_events(connection: Connection, events: Sequence[NewEvent]) -> N
             columns = zip(*map(_NEW_EVENT, events), strict=True)
             await connection.execute(SQL["append"], *map(list, columns))
         else:
-            await connection.copy_records_to_table("event", columns=_COLUMNS, records=map(_NEW_EVENT, events))
+            await copy_lines(connection, "event", _COLUMNS, map(_line, events))
     except asyncpg.UniqueViolationError as error:
         raise ConcurrentUpdate(str(error)) from error
+
+
+def _line(event: NewEvent) -> str:
+    account = NULL if event.account_id is None else event.account_id.hex
+    return (
+        f"{text(event.type)}\t{text(event.entity_kind)}\t{text(event.entity_id)}\t{event.entity_version}\t{account}\t"
+        f"{text(event.data)}\t{_iso(event.created_at)}\n"
+    )
+
+
+@lru_cache(maxsize=16)
+def _iso(time: datetime) -> str:
+    return time.isoformat()
 
 
 async def sequence_events(connection: Connection, limit: int = SEQUENCE_BATCH) -> int:

@@ -20,6 +20,14 @@ LEFT JOIN ledger_account a
    AND a.owner_kind = asked.owner_kind
 ORDER BY asked.ordinal
 
+-- name: player_ids
+-- The same of many players and one asset: a full block asks for tens of thousands.
+SELECT a.id
+FROM unnest($2::uuid[]) WITH ORDINALITY AS asked (owner_id, ordinal)
+LEFT JOIN ledger_account a
+    ON a.owner_id = asked.owner_id AND a.asset = $1 AND a.role = 'main' AND a.owner_kind = 'player'
+ORDER BY asked.ordinal
+
 -- name: create_accounts
 -- Creates what is missing, each with its balance row; waits for another transaction that creates the same.
 WITH created AS (

@@ -1,7 +1,8 @@
 """Moving money: postings, alone or in batches, each exactly once (P1, P2).
 
 Called by every feature, inside its own transaction or on a connection without one (a call is one statement,
-so it is atomic by itself). The effects live in `ledger_post_one`, `ledger_post` and `ledger_post_all` (0001-ledger.sql).
+so it is atomic by itself). The effects live in `ledger_post_one`,
+`ledger_post` and `ledger_post_all` (0001-ledger.sql).
 
     post        one posting; a refusal is a value
     post_each   a batch; each posting stands for itself, refusals are values

@@ -12,7 +12,8 @@ import asyncpg
 import msgspec
 import structlog
 
-from cryptowatch.chains.port import BlockContents
+from cryptowatch.chains.port import BlockContents, Transfer
+from cryptowatch.db.copy import copy_lines, octets, text
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ids import Kind, show_id
@@ -71,16 +72,7 @@ async def track_block(
     """
     height = contents.ref.height
     if contents.transfers:
-        coins = contents.transfers
-        await conn.execute(
-            SQL["record_coins"],
-            chain,
-            height,
-            [coin.tx_hash + coin.position.to_bytes(4, "big") for coin in coins],
-            [coin.amount for coin in coins],
-            [coin.destination for coin in coins],
-            list(blocks_to_mature),
-        )
+        await _record_coins(conn, chain, height, contents.transfers, blocks_to_mature)
     events: list[NewEvent] = []
     if contents.spends:
         events += await _spent(conn, chain, contents, now)
@@ -104,6 +96,37 @@ async def track_block(
         events.append(transaction_event("dead", row["id"], row["version"], view, now))
     if events:
         await append_events(conn, events)
+
+
+async def _record_coins(
+    conn: Connection,
+    chain: str,
+    height: int,
+    transfers: Sequence[Transfer],
+    blocks_to_mature: Sequence[int],
+) -> None:
+    """Outputs to us in a block. Nobody else records coins meanwhile: the caller holds the chain's row.
+
+    A coin seen before, in a block that was left or at an earlier look, gets its height; the others are new.
+    """
+    coins = sorted(
+        (transfer.tx_hash + transfer.position.to_bytes(4, "big"), transfer, height + blocks)
+        for transfer, blocks in zip(transfers, blocks_to_mature, strict=True)
+    )
+    seen = await conn.fetch(
+        SQL["find_coins_again"], chain, height, [coin[0] for coin in coins], [coin[2] for coin in coins]
+    )
+    known = {row["resource"] for row in seen}
+    await copy_lines(
+        conn,
+        "coin",
+        ("chain", "resource", "amount", "destination", "height", "mature_height"),
+        (
+            f"{text(chain)}\t{octets(resource)}\t{coin.amount}\t{octets(coin.destination)}\t{height}\t{mature}\n"
+            for resource, coin, mature in coins
+            if resource not in known
+        ),
+    )
 
 
 async def _bury(conn: Connection, chain: str, final_height: int, now: datetime) -> list[asyncpg.Record]:
