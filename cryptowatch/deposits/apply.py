@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from uuid import UUID
 
 import asyncpg
@@ -33,7 +34,7 @@ from cryptowatch.deposits.machine import (
     State,
 )
 from cryptowatch.deposits.policy import AssetPolicy, asset_policies, quarantine_reason
-from cryptowatch.deposits.records import Change, Record, moved_by, new_record, read_record
+from cryptowatch.deposits.records import Change, Moved, Record, moved, moved_by, new_record, read_record
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ids import derived_ids
 from cryptowatch.loops import in_slices
@@ -249,6 +250,11 @@ def _found(
     ]
     paid.sort(key=lambda each: each[0]["account_id"].bytes)
     ids = derived_ids(now, rules.chain.encode(), block.hash)
+
+    @cache  # the machine sees little of a deposit: those of a block move in a few ways
+    def included(deposit: Deposit, first: tuple[Event, ...]) -> Moved:
+        return moved(deposit, [*first, Included(block, head_height)])
+
     for owner, transfer in paid:
         record = known.get((transfer.tx_hash, transfer.position))
         if record is None:
@@ -256,7 +262,7 @@ def _found(
             record, first = first_sight(next(ids), rules, transfer, owner, total, now)
         else:
             first = seen_again(rules, record, owner)
-        yield moved_by(record, [*first, Included(block, head_height)])
+        yield Change(record, *included(record.deposit, first))
 
 
 async def our_destinations(
@@ -286,7 +292,7 @@ def first_sight(
     owner: asyncpg.Record,
     total: int,
     now: datetime,
-) -> tuple[Record, list[Event]]:
+) -> tuple[Record, tuple[Event, ...]]:
     """A deposit not known before, as detected, and the event that makes a person look first where policy says so.
 
     `total` is what its whole transaction pays us.
@@ -304,15 +310,15 @@ def first_sight(
         now=now,
     )
     reason = quarantine_reason(transfer.amount, policy, owner["status"])
-    return record, [] if reason is None else [Quarantine(reason)]
+    return record, () if reason is None else (Quarantine(reason),)
 
 
-def seen_again(rules: ChainRules, record: Record, owner: asyncpg.Record) -> list[Event]:
+def seen_again(rules: ChainRules, record: Record, owner: asyncpg.Record) -> tuple[Event, ...]:
     """What comes first when a deposit that was replaced returns: policy looks at it anew, as at any other."""
     if record.deposit.state is not State.REPLACED:
-        return []
+        return ()
     reason = quarantine_reason(record.amount, rules.assets[record.asset], owner["status"])
-    return [] if reason is None else [Seen(), Quarantine(reason)]
+    return () if reason is None else (Seen(), Quarantine(reason))
 
 
 async def remember_resources(

@@ -126,7 +126,7 @@ class PendingObserver:
         return c if c.passed else Change(record, record.deposit, (), (State.DETECTED,))
 
     def _again(self, record: Record, owners: Mapping[bytes, asyncpg.Record]) -> Change:
-        return moved_by(record, seen_again(self.rules, record, owners[record.destination]) or [Seen()])
+        return moved_by(record, seen_again(self.rules, record, owners[record.destination]) or (Seen(),))
 
     async def _write_gone(self, gone: frozenset[bytes]) -> int:
         """A mined transaction is gone from the mempools too: only at the quorum's head does gone mean lost."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -27,11 +27,19 @@ from cryptowatch.ledger.events import NewEvent
 SQL = load_queries(__package__, "records.sql")
 
 
-#: What `_insert` writes; the order is that of `_line` and `_machine_fields`.
+#: What `_insert` writes: each deposit's own, then what it shares with others of its block, as in `_shared_fields`.
 _COLUMNS: Final = (
-    *("id", "chain", "tx_hash", "position", "account_id", "asset", "amount", "destination"),
-    *("created_at", "updated_at", "credit_confirmations", "finalize_confirmations", "state", "block_height"),
-    *("block_hash", "inclusion", "due_height", "quarantine", "version"),
+    *("id", "tx_hash", "position", "account_id", "amount", "destination", "version"),
+    *(
+        "chain",
+        "asset",
+        "credit_confirmations",
+        "finalize_confirmations",
+        "state",
+        "block_height",
+        "block_hash",
+    ),
+    *("inclusion", "due_height", "quarantine", "created_at", "updated_at"),
 )
 
 
@@ -121,16 +129,17 @@ class Change(msgspec.Struct, frozen=True):
     passed: tuple[State, ...]
 
 
+#: The deposit afterwards, effects with the inclusion that each is for, states passed through.
+Moved: TypeAlias = tuple[Deposit, tuple[tuple[Effect, int], ...], tuple[State, ...]]
+
+
 def moved_by(record: Record, events: Iterable[Event]) -> Change:
-    """Takes one record through events in a row; effects carry the inclusion that held when they arose."""
-    return Change(record, *_moved(record.deposit, tuple(events)))
+    """Takes one record through events in a row."""
+    return Change(record, *moved(record.deposit, events))
 
 
-@lru_cache(maxsize=256)
-def _moved(
-    deposit: Deposit, events: tuple[Event, ...]
-) -> tuple[Deposit, tuple[tuple[Effect, int], ...], tuple[State, ...]]:
-    """Kept, because the machine sees nothing of a deposit but its depths: those of a block move in a few ways only."""
+def moved(deposit: Deposit, events: Iterable[Event]) -> Moved:
+    """The machine's steps in a row; effects carry the inclusion that held when they arose."""
     effects: list[tuple[Effect, int]] = []
     passed: list[State] = []
     for event in events:
@@ -159,25 +168,37 @@ def events_of(changes: Sequence[Change], head_height: int, now: datetime) -> Ite
 
 async def _insert(conn: Connection, created: Sequence[Change], now: datetime) -> None:
     try:
-        await copy_lines(conn, "deposit", _COLUMNS, (_line(c, now.isoformat()) for c in created))
+        await copy_lines(conn, "deposit", _COLUMNS, (_line(c, now) for c in created))
     except asyncpg.UniqueViolationError as problem:
         raise ConcurrentUpdate("another writer recorded one of these deposits first") from problem
 
 
-def _line(c: Change, now: str) -> str:
+def _line(c: Change, now: datetime) -> str:
     r = c.record
     return (
-        f"{r.id.hex}\t{text(r.chain)}\t{octets(r.tx_hash)}\t{r.position}\t{r.account_id.hex}\t{text(r.asset)}\t"
-        f"{r.amount}\t{octets(r.destination)}\t{now}\t{now}\t{_machine_fields(c.deposit)}\t{len(c.passed)}\n"
+        f"{r.id.hex}\t{octets(r.tx_hash)}\t{r.position}\t{r.account_id.hex}\t{r.amount}\t{octets(r.destination)}\t"
+        f"{len(c.passed)}\t{_shared_fields(r.chain, r.asset, c.deposit, now)}\n"
     )
 
 
-@lru_cache(maxsize=256)
-def _machine_fields(d: Deposit) -> str:
+@lru_cache(maxsize=64)
+def _shared_fields(chain: str, asset: str, d: Deposit, now: datetime) -> str:
     block = (NULL, NULL) if d.block is None else (d.block.height, octets(d.block.hash))
     due = NULL if d.due_height is None else d.due_height
-    fields = (d.credit_confirmations, d.finalize_confirmations, d.state, *block, d.inclusion, due)
-    return "\t".join([*map(str, fields), text(d.quarantine)])
+    depths = (d.credit_confirmations, d.finalize_confirmations)
+    fields = (
+        text(chain),
+        text(asset),
+        *depths,
+        d.state,
+        *block,
+        d.inclusion,
+        due,
+        text(d.quarantine),
+        now,
+        now,
+    )
+    return "\t".join(map(str, fields))
 
 
 async def _update(conn: Connection, moved: Sequence[Change], now: datetime) -> None:
@@ -209,9 +230,7 @@ def _machine_columns(changes: Sequence[Change]) -> tuple[list[object], ...]:
 def _events(c: Change, head_height: int, now: datetime) -> Iterator[NewEvent]:
     r = c.record
     for offset, state in enumerate(c.passed, start=1):
-        shown = replace(
-            c.deposit, state=state, quarantine=c.deposit.quarantine if state == c.deposit.state else None
-        )
+        then = c.deposit if state is c.deposit.state else replace(c.deposit, state=state, quarantine=None)
         view = deposit_view(
             deposit_id=r.id,
             account_id=r.account_id,
@@ -222,9 +241,9 @@ def _events(c: Change, head_height: int, now: datetime) -> Iterator[NewEvent]:
             tx_hash=r.tx_hash,
             position=r.position,
             address=r.address,
-            deposit=shown,
+            deposit=then,
             head_height=head_height,
-            conflict=r.conflict if shown.block is None else None,
+            conflict=r.conflict if then.block is None else None,
             created_at=r.created_at,
             updated_at=now,
         )

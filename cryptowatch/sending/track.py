@@ -109,20 +109,20 @@ async def _record_coins(
 
     A coin seen before, in a block that was left or at an earlier look, gets its height; the others are new.
     """
-    coins = sorted(
+    coins = [
         (transfer.tx_hash + transfer.position.to_bytes(4, "big"), transfer, height + blocks)
         for transfer, blocks in zip(transfers, blocks_to_mature, strict=True)
-    )
+    ]
     seen = await conn.fetch(
         SQL["find_coins_again"], chain, height, [coin[0] for coin in coins], [coin[2] for coin in coins]
     )
-    known = {row["resource"] for row in seen}
+    known, prefix = {row["resource"] for row in seen}, f"{text(chain)}\t{height}\t"
     await copy_lines(
         conn,
         "coin",
-        ("chain", "resource", "amount", "destination", "height", "mature_height"),
+        ("chain", "height", "resource", "amount", "destination", "mature_height"),
         (
-            f"{text(chain)}\t{octets(resource)}\t{coin.amount}\t{octets(coin.destination)}\t{height}\t{mature}\n"
+            f"{prefix}{octets(resource)}\t{coin.amount}\t{octets(coin.destination)}\t{mature}\n"
             for resource, coin, mature in coins
             if resource not in known
         ),
