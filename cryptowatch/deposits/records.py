@@ -16,7 +16,7 @@ import msgspec
 
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.port import Transfer
-from cryptowatch.db.copy import NULL, copy_lines, octets, text
+from cryptowatch.db.copy import amount, bigint, copy_rows, integer, octets, text, timestamp, uuid
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.machine import Deposit, Effect, Event, State, advance
@@ -168,37 +168,45 @@ def events_of(changes: Sequence[Change], head_height: int, now: datetime) -> Ite
 
 async def _insert(conn: Connection, created: Sequence[Change], now: datetime) -> None:
     try:
-        await copy_lines(conn, "deposit", _COLUMNS, (_line(c, now) for c in created))
+        await copy_rows(conn, "deposit", _COLUMNS, (_row(c, now) for c in created))
     except asyncpg.UniqueViolationError as problem:
         raise ConcurrentUpdate("another writer recorded one of these deposits first") from problem
 
 
-def _line(c: Change, now: datetime) -> str:
+def _row(c: Change, now: datetime) -> bytes:
     r = c.record
-    return (
-        f"{r.id.hex}\t{octets(r.tx_hash)}\t{r.position}\t{r.account_id.hex}\t{r.amount}\t{octets(r.destination)}\t"
-        f"{len(c.passed)}\t{_shared_fields(r.chain, r.asset, c.deposit, now)}\n"
+    return b"".join(
+        (
+            uuid(r.id),
+            octets(r.tx_hash),
+            bigint(r.position),
+            uuid(r.account_id),
+            amount(r.amount),
+            octets(r.destination),
+            integer(len(c.passed)),
+            _shared_fields(r.chain, r.asset, c.deposit, now),
+        )
     )
 
 
 @lru_cache(maxsize=64)
-def _shared_fields(chain: str, asset: str, d: Deposit, now: datetime) -> str:
-    block = (NULL, NULL) if d.block is None else (d.block.height, octets(d.block.hash))
-    due = NULL if d.due_height is None else d.due_height
-    depths = (d.credit_confirmations, d.finalize_confirmations)
-    fields = (
-        text(chain),
-        text(asset),
-        *depths,
-        d.state,
-        *block,
-        d.inclusion,
-        due,
-        text(d.quarantine),
-        now,
-        now,
+def _shared_fields(chain: str, asset: str, d: Deposit, now: datetime) -> bytes:
+    return b"".join(
+        (
+            text(chain),
+            text(asset),
+            integer(d.credit_confirmations),
+            integer(d.finalize_confirmations),
+            text(d.state),
+            bigint(d.block and d.block.height),
+            octets(d.block and d.block.hash),
+            integer(d.inclusion),
+            bigint(d.due_height),
+            text(d.quarantine),
+            timestamp(now),
+            timestamp(now),
+        )
     )
-    return "\t".join(map(str, fields))
 
 
 async def _update(conn: Connection, moved: Sequence[Change], now: datetime) -> None:

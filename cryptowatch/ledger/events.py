@@ -18,7 +18,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from cryptowatch.db.copy import NULL, copy_lines, text
+from cryptowatch.db.copy import bigint, copy_rows, text, timestamp, uuid
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
@@ -74,22 +74,26 @@ async def append_events(connection: Connection, events: Sequence[NewEvent]) -> N
             columns = zip(*map(_NEW_EVENT, events), strict=True)
             await connection.execute(SQL["append"], *map(list, columns))
         else:
-            await copy_lines(connection, "event", _COPIED, map(_line, events))
+            await copy_rows(connection, "event", _COPIED, map(_row, events))
     except asyncpg.UniqueViolationError as error:
         raise ConcurrentUpdate(str(error)) from error
 
 
-def _line(event: NewEvent) -> str:
-    account = NULL if event.account_id is None else event.account_id.hex
-    return (
-        f"{text(event.entity_id)}\t{event.entity_version}\t{account}\t{text(event.data)}\t"
-        f"{_shared_fields(event.type, event.entity_kind, event.created_at)}\n"
+def _row(event: NewEvent) -> bytes:
+    return b"".join(
+        (
+            text(event.entity_id),
+            bigint(event.entity_version),
+            uuid(event.account_id),
+            text(event.data),
+            _shared_fields(event.type, event.entity_kind, event.created_at),
+        )
     )
 
 
 @lru_cache(maxsize=64)
-def _shared_fields(event_type: str, entity_kind: str, created_at: datetime) -> str:
-    return f"{text(event_type)}\t{text(entity_kind)}\t{created_at}"
+def _shared_fields(event_type: str, entity_kind: str, created_at: datetime) -> bytes:
+    return text(event_type) + text(entity_kind) + timestamp(created_at)
 
 
 async def sequence_events(connection: Connection, limit: int = SEQUENCE_BATCH) -> int:

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from cryptowatch.chains.port import BlockContents, Transfer
-from cryptowatch.db.copy import copy_lines, octets, text
+from cryptowatch.db.copy import amount, bigint, copy_rows, octets, text
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ids import Kind, show_id
@@ -116,13 +116,15 @@ async def _record_coins(
     seen = await conn.fetch(
         SQL["find_coins_again"], chain, height, [coin[0] for coin in coins], [coin[2] for coin in coins]
     )
-    known, prefix = {row["resource"] for row in seen}, f"{text(chain)}\t{height}\t"
-    await copy_lines(
+    known, prefix = {row["resource"] for row in seen}, text(chain) + bigint(height)
+    await copy_rows(
         conn,
         "coin",
         ("chain", "height", "resource", "amount", "destination", "mature_height"),
         (
-            f"{prefix}{octets(resource)}\t{coin.amount}\t{octets(coin.destination)}\t{mature}\n"
+            b"".join(
+                (prefix, octets(resource), amount(coin.amount), octets(coin.destination), bigint(mature))
+            )
             for resource, coin, mature in coins
             if resource not in known
         ),
