@@ -30,6 +30,7 @@ from cryptowatch.chains.port import (
     Movement,
     Spend,
     Transfer,
+    content_of,
 )
 from cryptowatch.money import BaseUnits
 
@@ -95,6 +96,7 @@ class EthereumBlock:
                 flow.destination,
                 flow.asset,
                 flow.amount,
+                content=content_of(flow.destination, flow.asset, flow.amount),
             )
             for flow in flows
             if flow.position is not None and flow.destination in ours
