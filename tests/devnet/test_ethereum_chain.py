@@ -13,6 +13,7 @@ from cryptowatch.errors import OperatorError
 pytestmark = pytest.mark.asyncio
 
 CHAIN = "ethereum"
+ANYBODY = "0x" + "a1" * 20
 
 
 def new_address() -> str:
@@ -93,9 +94,9 @@ async def test_an_internal_payment_names_its_recipient_in_no_transaction(evm_net
     [
         ("nonsense", {}, "pay"),
         ("nonsense", {"asset": "USDT"}, "pay"),
-        (new_address(), {"asset": "DOGE"}, "has no DOGE"),
-        (new_address(), {"asset": "USDT", "internal": True}, "always has its log"),
-        (new_address(), {"chain": "dogecoin"}, "no Ethereum chain dogecoin"),
+        (ANYBODY, {"asset": "DOGE"}, "has no DOGE"),
+        (ANYBODY, {"asset": "USDT", "internal": True}, "always has its log"),
+        (ANYBODY, {"chain": "dogecoin"}, "no Ethereum chain dogecoin"),
     ],
 )
 async def test_a_faucet_that_cannot_pay_says_so(
@@ -168,6 +169,17 @@ async def test_a_withheld_transaction_makes_a_node_mine_alone_until_it_is_healed
     assert len(set(await mined_in(evm_net, name))) == 1
 
 
+async def test_what_only_a_lonely_node_had_mined_is_pending_again_when_it_is_healed(evm_net: Net) -> None:
+    nodes = evm_net.evm[CHAIN].nodes
+    away, mine = [await evm_net.send(new_address(), "1", chain=CHAIN) for _ in range(2)]
+    await evm_net.mine(chain=CHAIN, withhold={0: [mine], 1: [mine], 2: [away]})
+    assert [hash is not None for hash in await mined_in(evm_net, mine)] == [False, False, True]
+    await evm_net.heal(CHAIN)
+    assert mine in await pooled(nodes[2])
+    [block] = await evm_net.mine(chain=CHAIN)
+    assert await mined_in(evm_net, mine) == [block] * 3
+
+
 async def test_only_pending_transactions_can_be_withheld(evm_net: Net) -> None:
     with pytest.raises(OperatorError, match="pending"):
         await evm_net.mine(chain=CHAIN, withhold={0: ["ab" * 32]})
@@ -181,6 +193,20 @@ async def test_a_killed_node_comes_back_to_what_happened_meanwhile(evm_net: Net)
     await evm_net.reorg(3, chain=CHAIN)
     await evm_net.start("ethereum:1")
     assert len(set(await heads(evm_net))) == 1
+    assert None not in await mined_in(evm_net, name)
+
+
+async def test_a_chain_whose_nodes_were_all_killed_goes_on(evm_net: Net) -> None:
+    name = await evm_net.send(new_address(), "1", chain=CHAIN)
+    await evm_net.mine(chain=CHAIN)
+    for n in range(3):
+        await evm_net.kill(f"ethereum:{n}")
+    with pytest.raises(OperatorError, match="no node of ethereum is running"):
+        await evm_net.mine(chain=CHAIN)
+    for n in range(3):
+        await evm_net.start(f"ethereum:{n}")
+    [block] = await evm_net.mine(chain=CHAIN)
+    assert await heads(evm_net) == [block] * 3
     assert None not in await mined_in(evm_net, name)
 
 
