@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from cryptowatch.devnet.client import EvmNodeAddress, Net
+from cryptowatch.devnet.ethereum.actor import Actor
 from cryptowatch.devnet.ethereum.artifacts import contract
+from cryptowatch.devnet.ethereum.rpc import EthereumRefused
+from cryptowatch.devnet.ethereum.transactions import Transaction, signed
 from cryptowatch.errors import OperatorError
 
 pytestmark = pytest.mark.asyncio
@@ -217,6 +220,42 @@ async def test_a_transaction_that_bids_too_little_waits_until_the_base_fee_has_f
     assert [name in await pooled(node) for node in evm_net.evm[CHAIN].nodes] == [True] * 3
     await evm_net.mine(20, chain=CHAIN)
     assert None not in await mined_in(evm_net, name)
+
+
+async def test_pools_take_what_geth_would_take(evm_net: Net) -> None:
+    """Not what anvil would: it refuses what bids less than the base fee, and replaces for a twentieth more."""
+    rich, node = Actor(evm_net, CHAIN, evm_net.ethereum_private_key), evm_net.evm[CHAIN].nodes[1]
+    nonce = await rich.next_nonce()
+
+    def bid(cap_gwei: float, tip_gwei: float) -> Transaction:
+        return signed(
+            rich.key,
+            evm_net.evm[CHAIN].chain_id,
+            nonce=nonce,
+            gas=21_000,
+            to=bytes.fromhex(ANYBODY[2:]),
+            maxFeePerGas=int(cap_gwei * 1e9),
+            maxPriorityFeePerGas=int(tip_gwei * 1e9),
+        )
+
+    await evm_net.mine(chain=CHAIN, base_fee_wei=100_000_000_000)
+    first = bid(10, 1)
+    assert await node.proxied("eth_sendRawTransaction", first.raw) == first.hash
+    with pytest.raises(EthereumRefused, match="already known"):
+        await node.proxied("eth_sendRawTransaction", first.raw)
+    for cap, tip in [(10.9, 1.2), (11.2, 1.09)]:
+        with pytest.raises(EthereumRefused, match="replacement transaction underpriced"):
+            await node.proxied("eth_sendRawTransaction", bid(cap, tip).raw)
+    second = bid(11, 1.1)
+    assert await node.proxied("eth_sendRawTransaction", second.raw) == second.hash
+    third = bid(1_000, 2)
+    assert await node.proxied("eth_sendRawTransaction", third.raw) == third.hash
+    await evm_net.mine(chain=CHAIN)
+    assert None not in await mined_in(evm_net, third.hash[2:])
+    with pytest.raises(EthereumRefused, match="nonce too low"):
+        await node.proxied("eth_sendRawTransaction", first.raw)
+    with pytest.raises(EthereumRefused):
+        await node.proxied("eth_sendRawTransaction", "0x02c0")
 
 
 async def test_the_faucets_key_is_funded_and_deploys_contracts(evm_net: Net) -> None:

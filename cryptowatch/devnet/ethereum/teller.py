@@ -16,11 +16,14 @@ from cryptowatch.devnet.lying import PASS, Lie, Refused
 from cryptowatch.errors import OperatorError
 
 _INTERNAL_ERROR = -32603
+_SEND = "eth_sendRawTransaction"
 _NOBODY = "0x" + "0b" * 20
 
 
 class EvmTeller:
     """Speaks for one node (a `lying.Teller`)."""
+
+    always = frozenset({_SEND})
 
     def __init__(self, node: EvmNode, faucet: EvmFaucet) -> None:
         self._node = node
@@ -63,6 +66,8 @@ class EvmTeller:
                 told = await lie.rpc(method, params)
                 if told is not PASS:
                     return told
+            if method == _SEND:
+                return await self._node.submit(str(params[0]))
             return await self._node.rpc(method, *params)
 
         if calls is None:
