@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import NamedTuple
 
+import msgspec
+
 from cryptowatch.chains.ethereum import calls
 from cryptowatch.chains.ethereum.block import Block, ProvenBlock, Receipt, prove_block
-from cryptowatch.chains.ethereum.facts import ChainFacts
+from cryptowatch.chains.ethereum.facts import ChainFacts, Token
 from cryptowatch.chains.ethereum.mined import Transaction, quantity
 from cryptowatch.chains.ethereum.traces import Move, Trace, digest, moves_of
 from cryptowatch.chains.port import (
@@ -46,6 +48,26 @@ class _Flow(NamedTuple):
     amount: BaseUnits
     #: Said by the source itself: believed when that is an account of ours, whose code we know.
     by_source: bool = False
+
+
+class _TokenLog(msgspec.Struct, gc=False):
+    """A transfer of a token that is on the list. Nearly all are others', so that no more is read than whose it is."""
+
+    transaction: int
+    ordinal: int
+    token: Token
+    #: Accounts in digits.
+    source: str
+    destination: str
+    data: str
+
+    def flows(self) -> Iterator[_Flow]:
+        """One, or none for a transfer of nothing."""
+        amount = calls.read_number(self.data)
+        if amount:
+            source, destination = bytes.fromhex(self.source), bytes.fromhex(self.destination)
+            base_units = self.token.base_units(amount)
+            yield _Flow(self.transaction, self.ordinal, self.token.asset, source, destination, base_units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,38 +103,41 @@ class EthereumBlock:
 
     def contents(self, interest: Interest) -> BlockContents:
         """What in it is ours."""
-        proven = self.proven
-        flows = [*self._own_coin(), *self._tokens()]
+        transactions = self.proven.transactions
+        coins, tokens = list(self._own_coin()), self._tokens()
+        candidates = {transaction.sender for transaction in transactions}
+        candidates.update(account for flow in coins for account in (flow.source, flow.destination))
+        candidates.update(_accounts(tokens))
+        ours = _watched(interest, candidates)
+        digits = {account.hex() for account in ours}
+        flows = [flow for flow in coins if not flow.by_source or flow.source in ours]
+        for log in tokens:
+            if log.source in digits or log.destination in digits:
+                flows += log.flows()
         # In the order of the transactions, and within one: its own coin first, each part in its own order.
         flows.sort(key=lambda flow: flow.transaction)
-        senders = [transaction.sender for transaction in proven.transactions]
-        ours = _ours(interest, senders, flows)
-        flows = [flow for flow in flows if not flow.by_source or flow.source in ours]
-        transfers = tuple(
-            Transfer(
-                proven.transactions[flow.transaction].hash,
-                flow.position,
-                flow.destination,
-                flow.asset,
-                flow.amount,
-            )
-            for flow in flows
-            if flow.position is not None and flow.destination in ours
-        )
-        sent = [number for number, sender in enumerate(senders) if sender in ours]
-        fees = {number: self._fee(number) for number in sent}
-        used = {transaction.hash: (_resource(transaction),) for transaction in proven.transactions}
+        paying = [flow for flow in flows if flow.destination in ours and flow.position is not None]
+        fees = {n: self._fee(n) for n, transaction in enumerate(transactions) if transaction.sender in ours}
         return BlockContents(
-            ref=proven.ref,
-            transfers=transfers,
+            ref=self.ref,
+            transfers=tuple(
+                Transfer(
+                    transactions[flow.transaction].hash, position, flow.destination, flow.asset, flow.amount
+                )
+                for flow in paying
+                if (position := flow.position) is not None
+            ),
             spends=self._spends(interest, ours),
-            resources={transfer.tx_hash: used[transfer.tx_hash] for transfer in transfers},
-            transactions=len(senders),
-            size_bytes=proven.size_bytes,
+            resources={
+                transactions[flow.transaction].hash: (_resource(transactions[flow.transaction]),)
+                for flow in paying
+            },
+            transactions=len(transactions),
+            size_bytes=self.proven.size_bytes,
             movements=tuple(self._movements(flows, fees, ours)),
             executions=tuple(
-                Execution(proven.transactions[number].hash, fees[number], self._outcomes(number))
-                for number in sent
+                Execution(transactions[number].hash, fee, self._outcomes(number))
+                for number, fee in fees.items()
             ),
         )
 
@@ -124,7 +149,7 @@ class EthereumBlock:
             for transaction in self.proven.transactions
             for account, nonce in transaction.authorizations
         ]
-        authorities = _watched(interest, [resource[:20] for resource, _ in signed])
+        authorities = _watched(interest, (resource[:20] for resource, _ in signed))
         users += signed
         watched = interest.resources([resource for resource, _ in users])
         return tuple(
@@ -167,24 +192,20 @@ class EthereumBlock:
 
     # --- flows ------------------------------------------------------------------------------------------------
 
-    def _tokens(self) -> Iterator[_Flow]:
-        """Transfer logs of the tokens that the settings name. Only a transaction that succeeded has logs."""
-        tokens = {contract.hex(): token for contract, token in self.facts.tokens.items()}
+    def _tokens(self) -> list[_TokenLog]:
+        """Only a transaction that succeeded has logs."""
+        listed = {contract.hex(): token for contract, token in self.facts.tokens.items()}
+        found = []
         for transaction, receipt in enumerate(self.proven.receipts):
             for ordinal, log in enumerate(receipt.logs):
-                token = tokens.get(log.address[2:])
-                if token is None or len(log.topics) != 3 or log.topics[0][2:] != calls.TRANSFER_EVENT:
+                token = listed.get(log.address[2:])
+                if token is None:
                     continue
-                amount = calls.read_number(log.data[2:])
-                if amount:
-                    yield _Flow(
-                        transaction,
-                        ordinal,
-                        token.asset,
-                        bytes.fromhex(log.topics[1][26:]),
-                        bytes.fromhex(log.topics[2][26:]),
-                        token.base_units(amount),
-                    )
+                topics = log.topics
+                if len(topics) == 3 and topics[0][2:] == calls.TRANSFER_EVENT:
+                    accounts = topics[1][26:], topics[2][26:]
+                    found.append(_TokenLog(transaction, ordinal, token, *accounts, log.data[2:]))
+        return found
 
     def _own_coin(self) -> Iterator[_Flow]:
         for number, (transaction, receipt) in enumerate(
@@ -281,14 +302,18 @@ class EthereumBlock:
         return tuple(outcomes)
 
 
-def _ours(interest: Interest, senders: Sequence[bytes], flows: Sequence[_Flow]) -> frozenset[bytes]:
-    """Which accounts of the block the watch list knows."""
-    candidates = {*senders, *(flow.source for flow in flows), *(flow.destination for flow in flows)}
-    return _watched(interest, list(candidates))
+def _accounts(logs: Sequence[_TokenLog]) -> list[bytes]:
+    """Whom the logs name."""
+    digits = {log.source for log in logs}
+    digits.update([log.destination for log in logs])
+    joined = bytes.fromhex("".join(digits))
+    return [joined[start : start + 20] for start in range(0, len(joined), 20)]
 
 
-def _watched(interest: Interest, accounts: Sequence[bytes]) -> frozenset[bytes]:
-    return frozenset(compress(accounts, interest.destinations(accounts)))
+def _watched(interest: Interest, accounts: Iterable[bytes]) -> frozenset[bytes]:
+    """Which of the accounts the watch list knows."""
+    candidates = list(accounts)
+    return frozenset(compress(candidates, interest.destinations(candidates)))
 
 
 def _resource(transaction: Transaction) -> bytes:
