@@ -14,7 +14,13 @@ from eth_account.signers.local import LocalAccount
 from cryptowatch.chains.ethereum.facts import ChainFacts, Token
 from cryptowatch.chains.ethereum.node import EthereumNode
 from cryptowatch.chains.ethereum.rpc import RpcClient
-from cryptowatch.chains.port import OWN_COIN_POSITION, AccountState, BlockContents, BroadcastOutcome
+from cryptowatch.chains.port import (
+    OWN_COIN_POSITION,
+    AccountNode,
+    AccountState,
+    BlockContents,
+    BroadcastOutcome,
+)
 from cryptowatch.chains.watchset import WatchList
 from cryptowatch.devnet.client import Net
 from cryptowatch.devnet.ethereum.artifacts import contract
@@ -49,13 +55,13 @@ def node_of(net: Net, facts: ChainFacts, *, number: int = 0, finality_tag: bool 
 
 
 @pytest_asyncio.fixture
-async def node(evm_net: Net) -> AsyncIterator[EthereumNode]:
+async def node(evm_net: Net) -> AsyncIterator[AccountNode]:
     opened = node_of(evm_net, facts_of(evm_net))
     yield opened
     await opened.close()
 
 
-async def head_block(node: EthereumNode, *ours: bytes, resources: Sequence[bytes] = ()) -> BlockContents:
+async def head_block(node: AccountNode, *ours: bytes, resources: Sequence[bytes] = ()) -> BlockContents:
     height, block_hash = await node.head()
     return (await node.block(block_hash, height)).contents(WatchList(ours, resources))
 
@@ -113,7 +119,7 @@ def tx_hash(transaction: Transaction) -> bytes:
 
 
 async def test_deposits_of_coins_and_tokens_are_found_in_a_real_block(
-    evm_net: Net, node: EthereumNode
+    evm_net: Net, node: AccountNode
 ) -> None:
     player = Wallet(evm_net)
     sent = {
@@ -131,7 +137,7 @@ async def test_deposits_of_coins_and_tokens_are_found_in_a_real_block(
     assert found.transactions == 3
 
 
-async def test_every_type_of_transaction_is_proven_in_a_real_block(evm_net: Net, node: EthereumNode) -> None:
+async def test_every_type_of_transaction_is_proven_in_a_real_block(evm_net: Net, node: AccountNode) -> None:
     """Among them the creation of a contract, an access list, and one that failed."""
     wallet, signer = await funded(evm_net), Wallet(evm_net)
     chain_id = evm_net.evm[CHAIN].chain_id
@@ -163,12 +169,12 @@ async def test_every_type_of_transaction_is_proven_in_a_real_block(evm_net: Net,
     ]
 
 
-async def test_a_block_that_the_node_lacks_is_unavailable(node: EthereumNode) -> None:
+async def test_a_block_that_the_node_lacks_is_unavailable(node: AccountNode) -> None:
     with pytest.raises(NodeUnavailable, match="does not have block"):
         await node.block(b"\x01" * 32, 1)
 
 
-async def test_a_block_at_another_height_than_asked_for_is_a_lie(evm_net: Net, node: EthereumNode) -> None:
+async def test_a_block_at_another_height_than_asked_for_is_a_lie(evm_net: Net, node: AccountNode) -> None:
     await evm_net.mine(chain=CHAIN)
     height, block_hash = await node.head()
     with pytest.raises(NodeLied, match="another height"):
@@ -176,7 +182,7 @@ async def test_a_block_at_another_height_than_asked_for_is_a_lie(evm_net: Net, n
 
 
 async def test_the_hash_at_each_height_is_that_of_the_block_and_none_above(
-    evm_net: Net, node: EthereumNode
+    evm_net: Net, node: AccountNode
 ) -> None:
     mined = await evm_net.mine(3, chain=CHAIN)
     height, block_hash = await node.head()
@@ -230,7 +236,7 @@ async def house(evm_net: Net) -> House:
 
 
 async def states(
-    node: EthereumNode, found: BlockContents, ours: Sequence[bytes]
+    node: AccountNode, found: BlockContents, ours: Sequence[bytes]
 ) -> tuple[Sequence[AccountState], Sequence[AccountState]]:
     """Before and after the block."""
     before = await node.accounts(ours, found.ref.prev_hash)
@@ -238,7 +244,7 @@ async def states(
 
 
 async def assert_movements_explain_balances(
-    node: EthereumNode, found: BlockContents, ours: Sequence[bytes]
+    node: AccountNode, found: BlockContents, ours: Sequence[bytes]
 ) -> None:
     """P7: what the block changed of our accounts is what we say that it did, to the last unit."""
     assert found.movements is not None
@@ -331,7 +337,7 @@ async def test_coins_sent_from_within_a_contract_are_found_with_traces(evm_net: 
 # --- accounts -----------------------------------------------------------------------------------------------
 
 
-async def test_accounts_are_told_as_they_were_after_the_block(evm_net: Net, node: EthereumNode) -> None:
+async def test_accounts_are_told_as_they_were_after_the_block(evm_net: Net, node: AccountNode) -> None:
     wallet, nobody = await funded(evm_net, "USDT"), Wallet(evm_net)
     _, before = await node.head()
     await wallet.send(nobody.address, 7)
@@ -350,7 +356,7 @@ async def test_accounts_are_told_as_they_were_after_the_block(evm_net: Net, node
     assert (rich.nonce, empty.balances["ETH"], empty.exists) == (1, 7, True)
 
 
-async def test_more_accounts_than_one_request_takes_come_in_order(evm_net: Net, node: EthereumNode) -> None:
+async def test_more_accounts_than_one_request_takes_come_in_order(evm_net: Net, node: AccountNode) -> None:
     wallet = await funded(evm_net)
     _, block_hash = await node.head()
     asked = [secrets.token_bytes(20) for _ in range(60)]
@@ -359,7 +365,7 @@ async def test_more_accounts_than_one_request_takes_come_in_order(evm_net: Net, 
     assert [one.balances["ETH"] for one in told] == [100 * ETHER if n == 41 else 0 for n in range(60)]
 
 
-async def test_accounts_at_a_block_that_is_gone_are_refused(evm_net: Net, node: EthereumNode) -> None:
+async def test_accounts_at_a_block_that_is_gone_are_refused(evm_net: Net, node: AccountNode) -> None:
     with pytest.raises((NodeRejected, NodeUnavailable)):
         await node.accounts([b"\x01" * 20], b"\x01" * 32)
 
@@ -368,7 +374,7 @@ async def test_accounts_at_a_block_that_is_gone_are_refused(evm_net: Net, node: 
 
 
 async def test_a_transaction_is_accepted_then_known_then_in_the_chain(
-    evm_net: Net, node: EthereumNode
+    evm_net: Net, node: AccountNode
 ) -> None:
     wallet = await funded(evm_net)
     sent = wallet.sign("0x" + "11" * 20, 1)
@@ -381,7 +387,7 @@ async def test_a_transaction_is_accepted_then_known_then_in_the_chain(
 
 
 async def test_a_nonce_that_another_transaction_used_says_nothing_of_this_one(
-    evm_net: Net, node: EthereumNode
+    evm_net: Net, node: AccountNode
 ) -> None:
     wallet = await funded(evm_net)
     await wallet.send("0x" + "11" * 20, 1)
@@ -390,7 +396,7 @@ async def test_a_nonce_that_another_transaction_used_says_nothing_of_this_one(
     assert answer.outcome is BroadcastOutcome.UNKNOWN, answer.detail
 
 
-async def test_what_is_refused_for_itself_is_rejected(evm_net: Net, node: EthereumNode) -> None:
+async def test_what_is_refused_for_itself_is_rejected(evm_net: Net, node: AccountNode) -> None:
     wallet, poor = await funded(evm_net), Wallet(evm_net)
     first = wallet.sign("0x" + "11" * 20, 1)
     assert (await node.broadcast(raw(first))).outcome is BroadcastOutcome.ACCEPTED
@@ -405,11 +411,11 @@ async def test_what_is_refused_for_itself_is_rejected(evm_net: Net, node: Ethere
         assert answer.outcome is BroadcastOutcome.REJECTED, f"{why}: {answer.detail}"
 
 
-async def test_bytes_that_are_no_transaction_are_unknown(node: EthereumNode) -> None:
+async def test_bytes_that_are_no_transaction_are_unknown(node: AccountNode) -> None:
     assert (await node.broadcast(b"\x02\x01")).outcome is BroadcastOutcome.UNKNOWN
 
 
-async def test_only_tracked_transactions_that_wait_are_pending(evm_net: Net, node: EthereumNode) -> None:
+async def test_only_tracked_transactions_that_wait_are_pending(evm_net: Net, node: AccountNode) -> None:
     wallet = await funded(evm_net)
     waiting = wallet.sign("0x" + "11" * 20, 1)
     await node.broadcast(raw(waiting))
@@ -425,7 +431,7 @@ async def test_only_tracked_transactions_that_wait_are_pending(evm_net: Net, nod
 # --- fees, finality -----------------------------------------------------------------------------------------
 
 
-async def test_tips_and_the_next_base_fee_are_told(evm_net: Net, node: EthereumNode) -> None:
+async def test_tips_and_the_next_base_fee_are_told(evm_net: Net, node: AccountNode) -> None:
     wallet = await funded(evm_net)
     await wallet.send("0x" + "11" * 20, 1, maxPriorityFeePerGas=3 * 10**9)
     await evm_net.mine(chain=CHAIN)
@@ -440,7 +446,7 @@ async def test_tips_and_the_next_base_fee_are_told(evm_net: Net, node: EthereumN
 
 
 async def test_the_final_block_is_told_where_the_settings_say_that_there_is_one(
-    evm_net: Net, node: EthereumNode
+    evm_net: Net, node: AccountNode
 ) -> None:
     mined = await evm_net.mine(4, chain=CHAIN)
     height, _ = await node.head()
