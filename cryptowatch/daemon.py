@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import cast
 from uuid import UUID
 
 import structlog
@@ -23,11 +24,12 @@ from cryptowatch.api.app import create_app
 from cryptowatch.api.services import Services
 from cryptowatch.chains.connect import ConnectedChain, connect
 from cryptowatch.chains.nodes import NodePool
+from cryptowatch.chains.plans import AccountPlanner
 from cryptowatch.clock import Clock, SystemClock
 from cryptowatch.db import embedded
 from cryptowatch.db.migrate import migrate
 from cryptowatch.db.pool import Pool, connection, open_pool
-from cryptowatch.deposits.addresses import CHANGE_BRANCH, DEPOSIT_BRANCH, AddressSource, derive_ahead
+from cryptowatch.deposits.addresses import derive_ahead
 from cryptowatch.deposits.apply import chain_rules
 from cryptowatch.deposits.pending import PendingObserver
 from cryptowatch.deposits.watcher import Watcher
@@ -39,13 +41,15 @@ from cryptowatch.ledger.events import sequence_events
 from cryptowatch.loops import run_forever
 from cryptowatch.money import parse_amount
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
-from cryptowatch.sending.reserve import CoinRules
+from cryptowatch.sending.reservers import account_reserver, reserver_for
 from cryptowatch.sending.worker import Sender, SendRules
 from cryptowatch.settings import Settings
+from cryptowatch.settings.chains import EthereumSettings
 from cryptowatch.signing.client import SignerClient
 from cryptowatch.signing.families import signing_for
 from cryptowatch.telemetry.metrics import Metrics, create_metrics
 from cryptowatch.treasury.reconcile import Reconciler
+from cryptowatch.treasury.upkeep import Upkeep, upkeep_rules
 from cryptowatch.webhooks.worker import run_webhooks
 
 log = structlog.get_logger(__name__)
@@ -58,7 +62,6 @@ _SEQUENCER_INTERVAL_S = 0.05
 _ROLL_UP_INTERVAL_S = 1
 _GAUGES_INTERVAL_S = 5
 _ADDRESSES_INTERVAL_S = 1
-_CHANGE_AHEAD = 100
 
 
 async def run(settings: Settings, roles: Collection[str], clock: Clock | None = None) -> None:
@@ -178,14 +181,10 @@ async def _watch(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> None:
         observe=instruments.on_applied,
     )
     pending = PendingObserver(rules, nodes, plant.pool, plant.clock, watchlist)
-    sources = [
-        AddressSource(name, scheme, chain.xpubs[scheme], derive) for scheme, derive in chain.derive.items()
-    ]
 
     async def derive() -> int:
-        for source in sources:
-            await derive_ahead(plant.pool, source, DEPOSIT_BRANCH, settings.wallet.addresses_ahead)
-            await derive_ahead(plant.pool, source, CHANGE_BRANCH, _CHANGE_AHEAD)
+        for scheme, key in chain.keys.items():
+            await derive_ahead(plant.pool, name, scheme, key)
         return 0
 
     async def follow() -> int:
@@ -206,37 +205,59 @@ def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodeP
     """Queue and batches, then signing, broadcasting and bumping."""
     name, own = chain.chain, chain.settings
     instruments = chain_instruments(name, plant.metrics, plant.clock)
-    coins = CoinRules(own.wallet.coin_confirmations_min, chain.scheme)
-    decimals = {asset: asset_settings.decimals for asset, asset_settings in own.assets.items()}
-    policy = settings.signer.policy.get(name)
-    batching = own.batching
-    if policy is not None:
-        # The signer would refuse a larger batch whole; one output is the change.
-        outputs = min(batching.count_max, max(1, policy.outputs_max - 1))
-        batching = batching.model_copy(update={"count_max": outputs})
     payouts = PayoutWorker(
         name,
         nodes,
         plant.pool,
         plant.clock,
         chain.planner,
-        PayoutRules(coins, own.fees, batching, decimals, _signers_amount_max(settings, name)),
+        chain.fees,
+        reserver_for(chain, nodes, plant.pool),
+        _payout_rules(settings, name),
         _entropy,
         instruments,
     )
     sign = signing_for(own.family, SignerClient(settings.signer.socket, settings.signer.timeout_s), name)
     sender = Sender(
-        name,
-        nodes,
-        plant.pool,
-        plant.clock,
-        chain.planner,
-        sign,
-        SendRules(coins, own.fees, own.wallet.bump_after_blocks),
-        instruments,
+        name, nodes, plant.pool, plant.clock, chain.planner, chain.fees, sign, SendRules(), instruments
     )
     plant.loop(f"payouts:{name}", payouts.step, _SENDING_INTERVAL_S)
     plant.loop(f"sender:{name}", sender.step, _SENDING_INTERVAL_S)
+    if chain.vault is not None:
+        upkeep = _upkeep(plant, chain, nodes)
+        plant.loop(f"upkeep:{name}", upkeep.step, upkeep.rules.interval_s)
+
+
+def _payout_rules(settings: Settings, chain: str) -> PayoutRules:
+    """The chain's, and where the signer would refuse a larger batch whole, the signer's."""
+    own, policy = settings.chains[chain], settings.signer.policy.get(chain)
+    decimals = {asset: asset_settings.decimals for asset, asset_settings in own.asset_settings.items()}
+    if policy is None:
+        return PayoutRules(own.batching, decimals, {})
+    count_max = min(own.batching.count_max, policy.payments_max)
+    amounts_max = {
+        asset: parse_amount(text, decimals[asset])
+        for asset, text in policy.amounts_max(own.asset).items()
+        if asset in decimals
+    }
+    return PayoutRules(own.batching.model_copy(update={"count_max": count_max}), decimals, amounts_max)
+
+
+def _upkeep(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> Upkeep:
+    """Sweeps and gas: a wallet of accounts needs them, one of coins does not."""
+    assert isinstance(chain.settings, EthereumSettings)
+    return Upkeep(
+        chain.chain,
+        chain.settings.asset,
+        nodes,
+        plant.pool,
+        plant.clock,
+        cast(AccountPlanner, chain.planner),
+        chain.fees,
+        account_reserver(chain, nodes, plant.pool),
+        upkeep_rules(chain.settings),
+        _entropy,
+    )
 
 
 @asynccontextmanager
@@ -271,14 +292,6 @@ async def _api(
         yield
     finally:
         await runner.cleanup()
-
-
-def _signers_amount_max(settings: Settings, chain: str) -> int | None:
-    """A batch beyond what the signer allows would be refused whole."""
-    policy, own = settings.signer.policy.get(chain), settings.chains[chain]
-    if policy is None:
-        return None
-    return parse_amount(policy.transaction_amount_max, own.assets[own.asset].decimals)
 
 
 def _ledger(plant: _Plant) -> None:

@@ -138,13 +138,13 @@ async def create_address(call: Call[NoQuery, AddressRequest], conn: Connection) 
         call.body.chain,
         scheme,
         player.id,
-        sorted(chain.assets),
+        sorted(chain.asset_settings),
         reuse=call.body.reuse,
         now=call.now,
     )
     if address is None:
         raise refuse("no_address_free", "all addresses derived ahead are taken; more are on their way")
-    return Reply(AddressView(address, call.body.chain, sorted(chain.assets)))
+    return Reply(AddressView(address, call.body.chain, sorted(chain.asset_settings)))
 
 
 async def list_balances(call: Call[NoQuery, None], conn: Connection) -> Reply | Problem:

@@ -15,6 +15,8 @@ from cryptowatch.api.services import Services
 from cryptowatch.chains.port import NodeStatus
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
+from cryptowatch.deposits.apply import ChainRules
+from cryptowatch.deposits.machine import HeadMoved
 
 SQL = load_queries(__package__, "chains.sql")
 
@@ -73,16 +75,20 @@ def _chain(
     height = None if row is None else row["height"]
     return ChainView(
         chain=name,
-        network=settings.network,
-        assets=sorted(settings.assets),
+        network=settings.network_name,
+        assets=sorted(settings.asset_settings),
         height=height,
         hash=None if row is None else row["hash"].hex(),
         agreed_height=agreed,
-        finalized_height=None if height is None else max(0, height - services.rules[name].finality + 1),
+        finalized_height=None if row is None else _final_height(services.rules[name], row),
         halted=None if row is None or row["halted"] is None else HaltView(row["halted"], row["halted_at"]),
         nodes=nodes,
         updated_at=None if row is None else row["updated_at"],
     )
+
+
+def _final_height(rules: ChainRules, row: asyncpg.Record) -> int:
+    return max(0, rules.final_height(HeadMoved(row["height"], row["final_height"])))
 
 
 def _agreed_height(live: Sequence[NodeStatus]) -> int | None:

@@ -40,6 +40,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "invalid_address": (422, "The chain cannot pay to this address"),
     "address_denied": (422, "Paying to this address is not allowed"),
     "amount_below_minimum": (422, "The amount is below the minimum"),
+    "amount_too_precise": (422, "The chain cannot express the amount"),
     "limit_exceeded": (422, "The amount is beyond a limit"),
     "invalid_url": (422, "Deliveries cannot go to this URL"),
     "too_many_endpoints": (422, "There are as many webhook endpoints as allowed"),

@@ -141,6 +141,7 @@ _MONEY = (
             "invalid_address",
             "address_denied",
             "amount_below_minimum",
+            "amount_too_precise",
             "limit_exceeded",
         ),
         idempotent=True,

@@ -9,7 +9,6 @@ from cryptowatch.chains.port import InvalidAddress, NodeStatus
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool
 from cryptowatch.deposits.apply import ChainRules, chain_rules
-from cryptowatch.errors import SettingsError
 from cryptowatch.ids import derived_id
 from cryptowatch.payouts.policy import WithdrawalPolicy, withdrawal_policy
 from cryptowatch.settings import Settings
@@ -41,13 +40,8 @@ class Services:
     def decimals(self) -> Mapping[str, int]:
         """asset -> decimals; the ledger knows one asset of each name, whatever chains it lives on."""
         found: dict[str, int] = {}
-        for name, chain in self.settings.chains.items():
-            for asset, settings in chain.assets.items():
-                if found.setdefault(asset, settings.decimals) != settings.decimals:
-                    raise SettingsError(
-                        f"chains.{name}.assets.{asset}.decimals",
-                        "differs from the same asset on another chain",
-                    )
+        for chain in self.settings.chains.values():
+            found |= {asset: settings.decimals for asset, settings in chain.asset_settings.items()}
         return found
 
     @cached_property
@@ -60,7 +54,7 @@ class Services:
         return {
             (name, asset): withdrawal_policy(settings)
             for name, chain in self.settings.chains.items()
-            for asset, settings in chain.assets.items()
+            for asset, settings in chain.asset_settings.items()
         }
 
     def new_id(self) -> UUID:

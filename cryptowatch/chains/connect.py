@@ -8,29 +8,48 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from cryptowatch.chains.plans import Planner
+from cryptowatch.chains.plans import AccountPlanner, CoinPlanner, FeePolicy
 from cryptowatch.chains.port import InvalidAddress, Node
-from cryptowatch.settings import ChainSettings
+from cryptowatch.settings.chains import Chain
 
 #: (branch, first index, count) -> (index, destination, address) in order; an index without a key is left out.
 Derive = Callable[[int, int, int], Sequence[tuple[int, bytes, str]]]
 
 
+#: Branches below the wallet's account: players' deposits, and the wallet's own (change, or accounts that send).
+DEPOSIT_BRANCH, OWN_BRANCH = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedKey:
+    """A public key of the wallet: addresses come from it, so far ahead of need per branch."""
+
+    #: Its text in the settings; another one would not give the addresses that are in the database.
+    setting: str
+    text: str
+    derive: Derive
+    #: branch -> how many unused addresses are kept ready.
+    ahead: Mapping[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectedChain:
-    """One chain of one family. `derive` and `xpubs` are by scheme (84, 86); `scheme` is the one for new addresses."""
+    """One chain of one family. `keys` are by scheme (44, 84, 86, …); `scheme` is the one for new addresses."""
 
     chain: str
-    settings: ChainSettings
+    settings: Chain
     nodes: Sequence[Node]
-    planner: Planner
+    #: A chain's money is coins, or the balances of accounts: what `sending` reserves and tracks goes by it.
+    planner: CoinPlanner | AccountPlanner
+    fees: FeePolicy
     read_address: Callable[[str], bytes | InvalidAddress]
     scheme: int
-    xpubs: Mapping[int, str]
-    derive: Mapping[int, Derive]
+    keys: Mapping[int, WatchedKey]
+    #: The account that holds the wallet's money, where money is balances.
+    vault: bytes | None = None
 
 
-def connect(chain: str, settings: ChainSettings) -> ConnectedChain:
+def connect(chain: str, settings: Chain) -> ConnectedChain:
     """No traffic happens yet. Raises SettingsError for a public key that is not one."""
     family = import_module(f"cryptowatch.chains.{settings.family}.family")
     connected: ConnectedChain = family.connect(chain, settings)

@@ -9,7 +9,7 @@ up nobody.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from cryptowatch.chains.agreement import (
     BlockPoint,
@@ -21,6 +21,8 @@ from cryptowatch.chains.agreement import (
 )
 from cryptowatch.chains.mempool import MempoolView, PendingChange
 from cryptowatch.chains.port import (
+    AccountNode,
+    AccountState,
     BroadcastAnswer,
     BroadcastOutcome,
     FeeMarket,
@@ -32,7 +34,7 @@ from cryptowatch.chains.port import (
 )
 from cryptowatch.chains.standing import NodeChange, Standing
 from cryptowatch.clock import Clock
-from cryptowatch.errors import NodeLied, NodeRejected, NodeUnavailable
+from cryptowatch.errors import NodeLied, NodeRejected, NodeUnavailable, NoQuorum
 
 _T = TypeVar("_T")
 #: Order in which nodes are read from; a quarantined one never is.
@@ -110,23 +112,61 @@ class NodePool:
         self._judge(claims, block_hash, height, at_head=False)
         return block_hash
 
+    async def agreed_final(self, height: int) -> int | None:
+        """Up to which height, at most this one, a quorum calls the agreed branch final; None without a quorum.
+
+        A claim counts only when the quorum has that very block: a node that runs ahead, or is on another branch,
+        moves nothing. With a quorum of two it is the second-highest of the nodes' claims.
+        """
+        answers = await self._ask(
+            self._voices(), "finalized", lambda node: node.finalized(), _this_many(self.quorum)
+        )
+        claims = {name: answer for name, answer in answers.items() if isinstance(answer, tuple)}
+        agreed_hashes = {claimed: await self.agreed_hash(claimed) for claimed, _ in set(claims.values())}
+        heights = sorted(claimed for claimed, hash_ in claims.values() if agreed_hashes[claimed] == hash_)
+        return min(height, heights[-self.quorum]) if len(heights) >= self.quorum else None
+
     async def block(self, block_hash: bytes, height: int) -> RawBlock:
         """The block with this hash, from the fastest good node, proven to belong to the hash; others if it
-        fails.
+        fails. What the hash does not commit to is what a quorum says alike (P5).
 
         Raises NodeUnavailable when no node can give it. Ask only for a hash that `agreed_hash` gave.
         """
         failures: list[str] = []
+        alike: dict[bytes, int] = {}
         for name in self._readable():
             answer = await self._request(name, "block", lambda node: node.block(block_hash, height))
-            if not isinstance(answer, NodeFailure):
+            if isinstance(answer, NodeFailure):
+                failures.append(str(answer))
+                continue
+            alike[answer.unproven] = alike.get(answer.unproven, 0) + 1
+            if not answer.unproven or alike[answer.unproven] >= self.quorum:
                 return answer
-            failures.append(str(answer))
+        if alike:
+            failures.append(f"no {self.quorum} nodes say the same of what is not proven")
         raise NodeUnavailable(self.chain, "; ".join(failures) or "every node is quarantined")
 
+    async def accounts(self, addresses: Sequence[bytes], at: BlockPoint) -> Sequence[AccountState]:
+        """The accounts' states after a block, as a quorum says them alike. Only for chains of accounts.
+
+        Raises NoQuorum when the nodes differ, NodeUnavailable when too few of them answer.
+        """
+        answers = await self._ask(
+            self._readable(),
+            "accounts",
+            lambda node: cast(AccountNode, node).accounts(addresses, at.hash),
+            _this_many(self.quorum),
+        )
+        given = [answer for answer in answers.values() if not isinstance(answer, NodeFailure)]
+        for answer in given:
+            if sum(answer == other for other in given) >= self.quorum:
+                return answer
+        if len(given) < self.quorum:
+            raise NodeUnavailable(self.chain, "too few nodes tell the state of our accounts")
+        raise NoQuorum(f"{self.chain}: the nodes differ on the state of our accounts at {at.height}")
+
     async def pending(self, tracked: frozenset[bytes]) -> PendingChange:
-        """One round over the mempools. `tracked`: ids of our unconfirmed transactions, of which the gone are
-        told.
+        """One round over the mempools. `tracked`: ids of our unconfirmed transactions; the gone are told.
 
         `gone` includes what was just mined. Act on it only after applying the blocks up to an `agreed_head`
         asked for after this call: what is still unconfirmed then was evicted everywhere.
@@ -135,7 +175,9 @@ class NodePool:
         names = [
             name for name in self._readable() if self._standings[name].state is not NodeState.UNREACHABLE
         ]
-        answers = await self._ask(names, "pending", lambda node: node.pending(known), _this_many(self.quorum))
+        answers = await self._ask(
+            names, "pending", lambda node: node.pending(known, tracked), _this_many(self.quorum)
+        )
         present: dict[str, frozenset[bytes]] = {}
         fetched: list[RawPending] = []
         for name, answer in answers.items():
@@ -159,8 +201,7 @@ class NodePool:
         return found
 
     async def broadcast(self, raw: bytes) -> list[BroadcastAnswer]:
-        """Send the bytes to every node, quarantined ones too: they can do no harm with them. One answer per
-        node.
+        """Send the bytes to every node, quarantined ones too: they can do no harm. One answer per node.
 
         Returns once a quorum has answered and `grace_s` passed; sending to slower nodes goes on in the
         background, and their answer is UNKNOWN. Never raises for a node.

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from cryptowatch.chains.port import FeeMarket
 from cryptowatch.money import BaseUnits
+from cryptowatch.settings.chains import Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +23,15 @@ class Bid:
 
 
 class FeePolicy(Protocol):
-    """A family's bids, within the settings' floor and cap. Pure. `priority`: economy, normal, urgent."""
+    """A family's bids, within the settings' floor and cap. Pure."""
 
-    def bid(self, market: FeeMarket, priority: str) -> Bid: ...
+    def bid(self, market: FeeMarket, priority: Priority) -> Bid: ...
 
-    def raised(self, market: FeeMarket, plan: "Plan", priority: str) -> Bid | None:
+    def raised(self, market: FeeMarket, plan: "Plan", priority: Priority) -> Bid | None:
         """For the replacement of a plan: enough more for nodes to relay it. None: the cap is reached."""
         ...
 
-    def market_rate(self, market: FeeMarket, priority: str) -> int:
+    def market_rate(self, market: FeeMarket, priority: Priority) -> int:
         """What the market alone would say, for metrics."""
         ...
 
@@ -38,7 +39,7 @@ class FeePolicy(Protocol):
         """Whether not even the cap is relayed or included now: sending waits."""
         ...
 
-    def patience_blocks(self, priority: str) -> int:
+    def patience_blocks(self, priority: Priority) -> int:
         """After so many blocks an attempt counts as stuck: not before the target that its bid was made for."""
         ...
 
@@ -108,6 +109,10 @@ class Planner(Protocol):
         """What `Plan.to_json` wrote."""
         ...
 
+    def minds_empty(self, asset: str) -> bool:
+        """Whether `together` must know which accounts do not exist yet, to pay this asset."""
+        ...
+
     def together(self, recipients: Sequence[Recipient], empty: Sequence[bool]) -> Sequence[int]:
         """Which of the recipients, by number and with the first of them, cost least in one transaction.
 
@@ -146,6 +151,7 @@ class Sweepable:
 
     account: bytes
     key_path: tuple[int, int, int]
+    amount: BaseUnits
     delegated: bool
 
 
@@ -165,7 +171,14 @@ class AccountPlanner(Planner, Protocol):
         ...
 
     def collect(self, sender: Sender, asset: str, amount: BaseUnits, bid: Bid) -> Plan:
-        """From one deposit account by its own key, where the chain knows no delegation."""
+        """From one deposit account by its own key, where the chain knows no delegation.
+
+        Of the chain's own coin what the fee leaves.
+        """
+        ...
+
+    def collecting_fee(self, asset: str, bid: Bid) -> BaseUnits:
+        """What the deposit account must have of the chain's own coin for that."""
         ...
 
     def void(self, sender: Sender, bid: Bid) -> Plan:

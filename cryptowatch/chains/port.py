@@ -26,6 +26,10 @@ class BlockRef:
     time: datetime
 
 
+#: (tx_hash, position, destination, asset, amount)
+Identity = tuple[bytes, int, bytes, str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """Money arriving at one of our destinations.
@@ -44,6 +48,11 @@ class Transfer:
     amount: BaseUnits
     #: So many further blocks must follow before it can be used: 99 for a coinbase output of Bitcoin.
     immature_blocks: int = 0
+
+    @property
+    def identity(self) -> Identity:
+        """On one chain."""
+        return self.tx_hash, self.position, self.destination, self.asset, self.amount
 
 
 #: No transaction has as many logs: below it are logs, from it on call frames.

@@ -21,7 +21,8 @@ from cryptowatch.deposits import rescan as deposit_rescan
 from cryptowatch.deposits.apply import chain_rules
 from cryptowatch.errors import OperatorError, SettingsError
 from cryptowatch.sending.halts import resume as resume_chain
-from cryptowatch.settings import ChainSettings, Settings, load_settings
+from cryptowatch.settings import Settings, load_settings
+from cryptowatch.settings.chains import Chain
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="The settings' TOML file.")]
 ChainArgument = Annotated[str, typer.Argument(help="The chain's name in the settings.")]
@@ -154,7 +155,7 @@ async def _resume(settings: Settings, chain: str, accept_reorg: bool) -> None:
             raise OperatorError(f"{chain} is not halted")
 
 
-def _chain(settings: Settings, chain: str) -> ChainSettings:
+def _chain(settings: Settings, chain: str) -> Chain:
     if chain not in settings.chains:
         raise SettingsError(
             "CHAIN", f"no chain {chain!r} in the settings; there is {', '.join(settings.chains)}"
@@ -162,5 +163,5 @@ def _chain(settings: Settings, chain: str) -> ChainSettings:
     return settings.chains[chain]
 
 
-def _nodes(name: str, settings: ChainSettings) -> NodePool:
+def _nodes(name: str, settings: Chain) -> NodePool:
     return node_pool(connect(name, settings), SystemClock(), None)

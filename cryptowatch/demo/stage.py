@@ -27,6 +27,7 @@ from cryptowatch.devnet import Net
 from cryptowatch.errors import OperatorError
 from cryptowatch.ledger.balances import house_balances
 from cryptowatch.settings import load_settings
+from cryptowatch.settings.chains import CoinWallet
 
 
 async def perform(keep: bool, console: Console) -> None:
@@ -84,6 +85,7 @@ async def _close_the_books(s: Story) -> dict[str, str]:
         bool(report["sound"]), f"verify-ledger: {report['postings']} postings replayed, every balance agrees"
     )
     wallet = load_settings(s.net.settings_file).chains["bitcoin"].wallet
+    assert isinstance(wallet, CoinWallet)
     branches = [f"wpkh({wallet.xpub_bip84}/{branch}/*)" for branch in (0, 1)]
     held = await s.witness.unspent(branches)
     house = await _house(s.net)

@@ -5,12 +5,11 @@ before anybody can be told of it (P2). No private key is near (P9).
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from cryptowatch.chains.connect import Derive
+from cryptowatch.chains.connect import WatchedKey
 from cryptowatch.db.pool import Connection, Pool, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import SettingsError
@@ -18,54 +17,49 @@ from cryptowatch.ledger.accounts import ensure_players
 
 SQL = load_queries(__package__, "addresses.sql")
 
-DEPOSIT_BRANCH, CHANGE_BRANCH = 0, 1
 _DERIVED_AT_ONCE_MAX = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class AddressSource:
-    """One account-level public key of a chain's wallet. `scheme`: 84 (P2WPKH) or 86 (P2TR)."""
-
-    chain: str
-    scheme: int
-    xpub: str
-    derive: Derive
-
-
-async def derive_ahead(pool: Pool, source: AddressSource, branch: int, ahead: int) -> int:
-    """Keep at least `ahead` addresses of a branch free; how many were derived.
+async def derive_ahead(
+    pool: Pool, chain: str, scheme: int, key: WatchedKey, ahead: Mapping[int, int] | None = None
+) -> int:
+    """Keep so many addresses of each of the key's branches free (by default what the key asks); how many were derived.
 
     The counter's row is locked while deriving, so two processes never derive the same, and indexes commit in order.
     Raises SettingsError when the wallet's key is another one than the addresses in the table came from.
     """
+    counts = (key.ahead if ahead is None else ahead).items()
+    return sum([await _derive_branch(pool, chain, scheme, key, branch, count) for branch, count in counts])
+
+
+async def _derive_branch(
+    pool: Pool, chain: str, scheme: int, key: WatchedKey, branch: int, ahead: int
+) -> int:
     derived = 0
     while True:
         async with transaction(pool) as conn:
-            row = await conn.fetchrow(
-                SQL["lock_derivation"], source.chain, source.scheme, branch, source.xpub
-            )
+            row = await conn.fetchrow(SQL["lock_derivation"], chain, scheme, branch, key.text)
             assert row is not None
-            if row["xpub"] != source.xpub:
+            if row["xpub"] != key.text:
                 raise SettingsError(
-                    f"chains.{source.chain}.wallet.xpub_bip{source.scheme}",
-                    "is not the key that this database's addresses were derived from",
+                    key.setting, "is not the key that this database's addresses were derived from"
                 )
-            free = await conn.fetchval(SQL["count_free"], source.chain, source.scheme, branch, ahead)
+            free = await conn.fetchval(SQL["count_free"], chain, scheme, branch, ahead)
             count = min(ahead - free, _DERIVED_AT_ONCE_MAX)
             if count <= 0:
                 return derived
             first = row["next_index"]
-            found = await asyncio.to_thread(source.derive, branch, first, count)
+            found = await asyncio.to_thread(key.derive, branch, first, count)
             await conn.execute(
                 SQL["insert_addresses"],
-                source.chain,
-                source.scheme,
+                chain,
+                scheme,
                 branch,
                 [script for _, script, _ in found],
                 [text for _, _, text in found],
                 [index for index, _, _ in found],
             )
-            await conn.execute(SQL["move_derivation"], source.chain, source.scheme, branch, first + count)
+            await conn.execute(SQL["move_derivation"], chain, scheme, branch, first + count)
             derived += count
 
 

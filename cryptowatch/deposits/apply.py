@@ -15,10 +15,10 @@ from datetime import datetime
 import asyncpg
 
 from cryptowatch.chains.agreement import BlockPoint
-from cryptowatch.chains.port import BlockContents, BlockRef, Spend, Transfer
+from cryptowatch.chains.connect import OWN_BRANCH
+from cryptowatch.chains.port import BlockContents, BlockRef, Identity, Spend, Transfer
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.deposits.addresses import CHANGE_BRANCH
 from cryptowatch.deposits.bookkeeping import write_changes
 from cryptowatch.deposits.machine import (
     Deposit,
@@ -34,8 +34,10 @@ from cryptowatch.deposits.machine import (
 from cryptowatch.deposits.policy import AssetPolicy, asset_policies, quarantine_reason
 from cryptowatch.deposits.records import Change, Record, moved_by, new_record, read_record
 from cryptowatch.errors import ConcurrentUpdate
-from cryptowatch.sending.track import note_lost_parents, track_block, track_rewind
-from cryptowatch.settings import ChainSettings
+from cryptowatch.sending.accounts import own_moves
+from cryptowatch.sending.coins import note_lost_parents
+from cryptowatch.sending.track import track_block, track_rewind
+from cryptowatch.settings.chains import Chain
 
 SQL = load_queries(__package__, "apply.sql")
 
@@ -53,10 +55,17 @@ class ChainRules:
     assets: Mapping[str, AssetPolicy]
     finality: int
     blocks_kept: int
+    #: Whether what is final is also up to the nodes (Ethereum's finalized tag).
+    tagged: bool = False
+
+    def final_height(self, head: HeadMoved) -> int:
+        """Up to here nothing is undone any more."""
+        by_depth = head.height - self.finality + 1
+        return by_depth if head.final_height is None else min(by_depth, head.final_height)
 
 
-def chain_rules(chain: str, settings: ChainSettings) -> ChainRules:
-    assets = asset_policies(settings.assets)
+def chain_rules(chain: str, settings: Chain) -> ChainRules:
+    assets = asset_policies(settings.asset_settings)
     finality = assets[settings.asset].deepest
     return ChainRules(
         chain,
@@ -64,6 +73,7 @@ def chain_rules(chain: str, settings: ChainSettings) -> ChainRules:
         assets,
         finality,
         blocks_kept=max(settings.reorg_depth_max, finality) + _BLOCKS_SPARE,
+        tagged=settings.is_tagged,
     )
 
 
@@ -83,8 +93,9 @@ async def apply_block(
     parent: BlockPoint,
     contents: BlockContents,
     now: datetime,
+    final_height: int | None = None,
 ) -> Applied:
-    """Append a block whose parent is the cursor's block.
+    """Append a block whose parent is the cursor's block. `final_height`: what the nodes call final, at least.
 
     Raises ConcurrentUpdate when the cursor is elsewhere, or another writer moved a deposit: roll back, look again.
     """
@@ -97,9 +108,10 @@ async def apply_block(
     await conn.execute(SQL["insert_block"], rules.chain, ref.height, ref.hash, ref.prev_hash, ref.time)
     await conn.execute(SQL["forget_old_blocks"], rules.chain, ref.height - rules.blocks_kept)
     await conn.execute(SQL["forget_old_resources"], rules.chain, ref.height - rules.blocks_kept)
+    head = HeadMoved(ref.height, await _note_final(conn, rules, final_height))
     changes = [
-        *await _track_and_find(conn, rules, contents, ref.height, now),
-        *await _due(conn, rules, ref.height, {transfer.tx_hash for transfer in contents.transfers}),
+        *await _track_and_find(conn, rules, contents, head, now),
+        *await _due(conn, rules, head, {transfer.tx_hash for transfer in contents.transfers}),
         *await _losers(conn, rules, contents.spends, ref.height, now),
     ]
     await _write(conn, rules, changes, ref.height, now)
@@ -110,7 +122,7 @@ async def apply_again(
     conn: Connection,
     rules: ChainRules,
     contents: BlockContents,
-    head_height: int,
+    head: HeadMoved,
     now: datetime,
 ) -> Applied:
     """Look at a block below the cursor anew, and record only what was missed: coins, deposits, uses of coins.
@@ -118,8 +130,8 @@ async def apply_again(
     The caller holds the chain's row. Deposits found late go as far as the head allows. Idempotent (P2).
     """
     await conn.execute(SQL["count_rescan"], rules.chain)
-    changes = await _track_and_find(conn, rules, contents, head_height, now)
-    await _write(conn, rules, changes, head_height, now)
+    changes = await _track_and_find(conn, rules, contents, head, now)
+    await _write(conn, rules, changes, head.height, now)
     return Applied(contents.ref.height, contents.ref.time, changes)
 
 
@@ -166,11 +178,19 @@ async def _move_cursor(
         raise ConcurrentUpdate(f"the cursor of {chain} is no longer at {at.height}")
 
 
+async def _note_final(conn: Connection, rules: ChainRules, final_height: int | None) -> int | None:
+    """What is called final never goes back, whatever nodes say later (P6)."""
+    if not rules.tagged:
+        return None
+    noted: int = await conn.fetchval(SQL["note_final"], rules.chain, final_height)
+    return noted
+
+
 async def _track_and_find(
     conn: Connection,
     rules: ChainRules,
     contents: BlockContents,
-    head_height: int,
+    head: HeadMoved,
     now: datetime,
 ) -> list[Change]:
     """Coins and our own transactions, then deposits: new ones, and those seen before in a mempool or another block.
@@ -178,25 +198,25 @@ async def _track_and_find(
     The deposits go through the machine while Postgres records the coins: a full block has tens of thousands.
     """
     ours = await our_destinations(conn, rules.chain, contents.transfers)
-    # The watch list may name a stranger's output (a collision of hashes); the table does not.
-    contents = replace(contents, transfers=tuple(t for t in contents.transfers if t.destination in ours))
+    own = await own_moves(conn, rules.chain, contents)
+    # The watch list may name a stranger's output (a collision of hashes); the table does not. What moves our own money
+    # within the wallet is no deposit either.
+    contents = replace(
+        contents,
+        transfers=tuple(t for t in contents.transfers if t.destination in ours and t.tx_hash not in own),
+    )
     hashes = list({transfer.tx_hash for transfer in contents.transfers})
-    known = {
-        (row["tx_hash"], row["position"]): _read(row, rules)
-        for row in (
-            await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes) if hashes else ()
-        )
-    }
+    rows = await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes) if hashes else ()
+    known = {record.identity: record for record in (_read(row, rules) for row in rows)}
     changes, _ = await asyncio.gather(
-        asyncio.to_thread(_found, rules, contents, ours, known, head_height, now),
+        asyncio.to_thread(_found, rules, contents, ours, known, head, now),
         track_block(
             conn,
             rules.chain,
             rules.asset,
             contents,
             _blocks_to_mature(rules, contents.transfers, ours),
-            rules.finality,
-            head_height,
+            rules.final_height(head),
             now,
         ),
     )
@@ -217,7 +237,7 @@ def _blocks_to_mature(
     totals = total_per_transaction(transfers)
     return [
         transfer.immature_blocks
-        if ours[transfer.destination]["branch"] == CHANGE_BRANCH
+        if ours[transfer.destination]["branch"] == OWN_BRANCH
         else max(
             transfer.immature_blocks,
             rules.assets[transfer.asset].required(totals[transfer.tx_hash, transfer.asset]).finalize - 1,
@@ -230,8 +250,8 @@ def _found(
     rules: ChainRules,
     contents: BlockContents,
     ours: Mapping[bytes, asyncpg.Record],
-    known: Mapping[tuple[bytes, int], Record],
-    head_height: int,
+    known: Mapping[Identity, Record],
+    head: HeadMoved,
     now: datetime,
 ) -> list[Change]:
     """Pure: what this block does to the deposits that are in it."""
@@ -242,12 +262,12 @@ def _found(
         owner = ours[transfer.destination]
         if owner["account_id"] is None:
             continue  # our own change, or an address that nobody was given: the coin is recorded, no deposit
-        record = known.get((transfer.tx_hash, transfer.position))
+        record = known.get(transfer.identity)
         if record is None:
             record, first = first_sight(rules, transfer, owner, totals[transfer.tx_hash, transfer.asset], now)
         else:
             first = seen_again(rules, record, owner)
-        changes.append(moved_by(record, [*first, Included(block), HeadMoved(head_height)]))
+        changes.append(moved_by(record, [*first, Included(block, head.height, head.final_height)]))
     return changes
 
 
@@ -316,14 +336,12 @@ async def remember_resources(
         await conn.execute(SQL["remember_resources"], chain, [p[0] for p in pairs], [p[1] for p in pairs])
 
 
-async def _due(conn: Connection, rules: ChainRules, height: int, in_this_block: set[bytes]) -> list[Change]:
+async def _due(
+    conn: Connection, rules: ChainRules, head: HeadMoved, in_this_block: set[bytes]
+) -> list[Change]:
     """Deposits of earlier blocks that reach a threshold with this one."""
-    rows = await conn.fetch(SQL["lock_due_deposits"], rules.chain, height)
-    return [
-        moved_by(_read(row, rules), [HeadMoved(height)])
-        for row in rows
-        if row["tx_hash"] not in in_this_block
-    ]
+    rows = await conn.fetch(SQL["lock_due_deposits"], rules.chain, head.height, head.final_height)
+    return [moved_by(_read(row, rules), [head]) for row in rows if row["tx_hash"] not in in_this_block]
 
 
 async def _losers(

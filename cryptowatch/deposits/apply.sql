@@ -3,6 +3,11 @@
 UPDATE chain SET height = $2, hash = $3, updated_at = $6
 WHERE chain = $1 AND height = $4 AND hash = $5
 
+-- name: note_final
+-- What is final stays final; -1: nothing yet.
+UPDATE chain SET final_height = coalesce(greatest(final_height, $2::bigint), -1) WHERE chain = $1
+RETURNING final_height
+
 -- name: insert_block
 -- A block of the chain that we follow.
 INSERT INTO block (chain, height, hash, prev_hash, time) VALUES ($1, $2, $3, $4, $5)
@@ -31,6 +36,8 @@ ORDER BY d.id FOR NO KEY UPDATE OF d
 -- Deposits that reach a threshold at this height.
 SELECT d.*, a.address FROM deposit d JOIN address a USING (chain, destination)
 WHERE d.chain = $1 AND d.due_height <= $2
+  -- A credited one is due for finality: not before the nodes call its block final, where they do.
+  AND (d.state <> 'credited' OR $3::bigint IS NULL OR d.block_height <= $3)
 ORDER BY d.id FOR NO KEY UPDATE OF d
 
 -- name: lock_orphaned_deposits

@@ -26,6 +26,8 @@ class Cursor:
     halted: str | None
     reorg_accepted: bool
     rescans: int
+    #: Up to which block the nodes called the chain final; None where depth alone decides.
+    final_height: int | None = None
 
 
 async def read_cursor(conn: Connection, chain: str, *, lock: bool = False) -> Cursor | None:
@@ -38,6 +40,7 @@ async def read_cursor(conn: Connection, chain: str, *, lock: bool = False) -> Cu
         row["halted"],
         row["reorg_accepted_at"] is not None,
         row["rescans"],
+        row["final_height"],
     )
 
 

@@ -1,10 +1,11 @@
 -- name: read_chain
 -- The cursor and whether payouts are halted.
-SELECT height, hash, halted, reorg_accepted_at, rescans FROM chain WHERE chain = $1
+SELECT height, hash, halted, reorg_accepted_at, rescans, final_height FROM chain WHERE chain = $1
 
 -- name: lock_chain
 -- The same, held until the transaction ends.
-SELECT height, hash, halted, reorg_accepted_at, rescans FROM chain WHERE chain = $1 FOR NO KEY UPDATE
+SELECT height, hash, halted, reorg_accepted_at, rescans, final_height FROM chain WHERE chain = $1
+FOR NO KEY UPDATE
 
 -- name: start_chain
 -- The first cursor; a second start changes nothing.

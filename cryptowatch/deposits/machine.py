@@ -6,6 +6,9 @@
         `- conflict mined, or evicted everywhere -> replaced - seen -> detected, included -> confirming
     detected | confirming - quarantine -> quarantined - release -> where the chain says it is
 
+Whatever a block includes is confirming, or credited at once when that block makes it deep enough: a state that no
+transaction would commit is no state, and tells nothing.
+
 Called by `watcher` (blocks), `pending` (mempool) and `release` (a person). Keeps P2: every credit carries the
 inclusion that it is for, and an event that comes twice changes nothing. Keeps P6: a finalized deposit moves only
 when a person accepts a reorg below finality; the watcher halts until then.
@@ -32,6 +35,7 @@ class State(StrEnum):
 EDGES: frozenset[tuple[State, State]] = frozenset(
     {
         (State.DETECTED, State.CONFIRMING),
+        (State.DETECTED, State.CREDITED),
         (State.DETECTED, State.REPLACED),
         (State.DETECTED, State.QUARANTINED),
         (State.CONFIRMING, State.DETECTED),
@@ -41,9 +45,11 @@ EDGES: frozenset[tuple[State, State]] = frozenset(
         (State.CREDITED, State.REVERSED),
         (State.FINALIZED, State.REVERSED),
         (State.REVERSED, State.CONFIRMING),
+        (State.REVERSED, State.CREDITED),
         (State.REVERSED, State.REPLACED),
         (State.REPLACED, State.DETECTED),
         (State.REPLACED, State.CONFIRMING),
+        (State.REPLACED, State.CREDITED),
         (State.QUARANTINED, State.DETECTED),
         (State.QUARANTINED, State.CONFIRMING),
         (State.QUARANTINED, State.REPLACED),
@@ -85,9 +91,11 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Included:
-    """The block that the quorum agreed on holds the transaction."""
+    """The block that the quorum agreed on holds the transaction; the chain is followed up to `height`."""
 
     block: BlockPoint
+    height: int
+    final_height: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +110,8 @@ class Orphaned:
 @dataclass(frozen=True, slots=True)
 class HeadMoved:
     height: int
+    #: Up to which block the nodes call the chain final; None where depth alone decides.
+    final_height: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +155,13 @@ def advance(deposit: Deposit, event: Event) -> Step:
         case Seen():
             if deposit.state is State.REPLACED:
                 return _to(deposit, State.DETECTED)
-        case Included(block):
-            return _included(deposit, block)
+        case Included():
+            return _included(deposit, event)
         case Orphaned(block, accepted):
             if deposit.block == block:
                 return _orphaned(deposit, accepted)
-        case HeadMoved(height):
-            return _head_moved(deposit, height)
+        case HeadMoved():
+            return _up_to(Step(deposit), event)
         case Lost():
             if deposit.block is None and (deposit.state, State.REPLACED) in EDGES:
                 return _to(replace(deposit, quarantine=None), State.REPLACED)
@@ -167,7 +177,8 @@ def advance(deposit: Deposit, event: Event) -> Step:
     return Step(deposit)
 
 
-def _included(deposit: Deposit, block: BlockPoint) -> Step:
+def _included(deposit: Deposit, event: Included) -> Step:
+    block = event.block
     if deposit.block is not None:
         # The same block again is a replay; another one without an Orphaned between them cannot happen on one chain.
         assert deposit.block == block, "a deposit is in one block at a time"
@@ -175,7 +186,9 @@ def _included(deposit: Deposit, block: BlockPoint) -> Step:
     included = _changed(deposit, deposit.state, block, deposit.inclusion + 1)
     if deposit.state is State.QUARANTINED:
         return Step(included)
-    return _to(included, State.CONFIRMING)
+    if event.height - block.height + 1 < deposit.credit_confirmations:
+        return _to(included, State.CONFIRMING)
+    return _up_to(_to(included, State.CREDITED, Effect.CREDIT), event)
 
 
 def _orphaned(deposit: Deposit, accepted: bool) -> Step:
@@ -195,11 +208,12 @@ def _orphaned(deposit: Deposit, accepted: bool) -> Step:
             )
 
 
-def _head_moved(deposit: Deposit, height: int) -> Step:
+def _up_to(step: Step, head: HeadMoved | Included) -> Step:
     """Credit, and finality too when the head is already that far: catch-up sees both at once."""
-    step = Step(deposit)
-    while (due := step.deposit.due_height) is not None and due <= height:
+    while (due := step.deposit.due_height) is not None and due <= head.height:
         credit = step.deposit.state is State.CONFIRMING
+        if not credit and not _is_final(step.deposit, head):
+            break
         reached = (
             _to(step.deposit, State.CREDITED, Effect.CREDIT)
             if credit
@@ -209,13 +223,19 @@ def _head_moved(deposit: Deposit, height: int) -> Step:
     return step
 
 
+def _is_final(deposit: Deposit, head: HeadMoved | Included) -> bool:
+    return head.final_height is None or (
+        deposit.block is not None and deposit.block.height <= head.final_height
+    )
+
+
 def _to(deposit: Deposit, state: State, *effects: Effect) -> Step:
     assert (deposit.state, state) in EDGES, f"no edge {deposit.state} -> {state}"
     return Step(_changed(deposit, state, deposit.block, deposit.inclusion), effects, (state,))
 
 
 def _changed(deposit: Deposit, state: State, block: BlockPoint | None, inclusion: int) -> Deposit:
-    """`dataclasses.replace`, five times as fast: a full block asks for it a hundred thousand times."""
+    """`dataclasses.replace`, five times as fast: a full block asks for it tens of thousands of times."""
     return Deposit(
         state,
         deposit.credit_confirmations,

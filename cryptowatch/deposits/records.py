@@ -13,7 +13,7 @@ import asyncpg
 import msgspec
 
 from cryptowatch.chains.agreement import BlockPoint
-from cryptowatch.chains.port import Transfer
+from cryptowatch.chains.port import Identity, Transfer
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.machine import Deposit, Effect, Event, State, advance
@@ -44,6 +44,11 @@ class Record:
     conflict: bytes | None
     created_at: datetime
 
+    @property
+    def identity(self) -> Identity:
+        """That of the transfer, on its chain."""
+        return self.tx_hash, self.position, self.destination, self.asset, self.amount
+
 
 def new_record(
     chain: str,
@@ -55,7 +60,9 @@ def new_record(
     deposit: Deposit,
     now: datetime,
 ) -> Record:
-    deposit_id = derived_id(now, chain.encode(), transfer.tx_hash, transfer.position.to_bytes(8, "big"))
+    place = (chain.encode(), transfer.tx_hash, transfer.position.to_bytes(8, "big"))
+    paid = (transfer.destination, transfer.asset.encode(), str(transfer.amount).encode())
+    deposit_id = derived_id(now, *place, *paid)
     return Record(
         id=deposit_id,
         chain=chain,

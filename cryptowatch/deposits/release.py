@@ -23,11 +23,11 @@ async def release_deposit(
 
     Locks the chain's cursor before the deposit, as the watcher does, so that no block comes in between.
     """
-    height = await conn.fetchval(SQL["lock_height"], rules.chain)
+    head = await conn.fetchrow(SQL["lock_head"], rules.chain)
     row = await conn.fetchrow(SQL["lock_deposit"], deposit_id, rules.chain)
-    if height is None or row is None or row["state"] != State.QUARANTINED:
+    if head is None or row is None or row["state"] != State.QUARANTINED:
         return None
     record = read_record(row, rules.assets[row["asset"]].decimals)
-    moved = moved_by(record, [Release(), HeadMoved(height)])
-    await write_changes(conn, rules.chain, [moved], height, now)
+    moved = moved_by(record, [Release(), HeadMoved(head["height"], head["final_height"])])
+    await write_changes(conn, rules.chain, [moved], head["height"], now)
     return moved.deposit.state

@@ -1,6 +1,6 @@
--- name: lock_height
--- The chain's height, held against blocks until the transaction ends.
-SELECT height FROM chain WHERE chain = $1 FOR NO KEY UPDATE
+-- name: lock_head
+-- The chain's height and what is final of it, held against blocks until the transaction ends.
+SELECT height, final_height FROM chain WHERE chain = $1 FOR NO KEY UPDATE
 
 -- name: lock_deposit
 -- One deposit with its address.

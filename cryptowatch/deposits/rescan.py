@@ -13,7 +13,7 @@ from cryptowatch.db.pool import Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits import cursor as chain_cursor
 from cryptowatch.deposits.apply import ChainRules, apply_again
-from cryptowatch.deposits.machine import State
+from cryptowatch.deposits.machine import HeadMoved, State
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.errors import NoQuorum, OperatorError
 
@@ -56,11 +56,13 @@ async def rescan(
         if height > last:
             contents = replace(contents, transfers=())
         async with transaction(pool) as conn:
-            head_height = await conn.fetchval(SQL["lock_height"], rules.chain)
+            row = await conn.fetchrow(SQL["lock_head"], rules.chain)
+            assert row is not None
+            head = HeadMoved(row["height"], row["final_height"])
             ours = await chain_cursor.block_at(conn, rules.chain, height)
             if ours is not None and ours.hash != agreed:
                 raise NoQuorum(f"{rules.chain}: a reorg is under way at height {height}; try again")
-            applied = await apply_again(conn, rules, contents, head_height, clock.now())
+            applied = await apply_again(conn, rules, contents, head, clock.now())
         watchlist.applied(contents)
         found += sum(
             1 for c in applied.changes if c.record.version == 0 and c.deposit.state is not State.REPLACED

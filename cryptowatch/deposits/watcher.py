@@ -68,7 +68,10 @@ class Watcher:
                 await self.watchlist.reload(conn)
             self.matched, self.rescans = at, cursor.rescans
         branch = await self._on_agreed_branch(cursor, head)
-        return 0 if branch is None else await self._append(branch, head)
+        if branch is None:
+            return 0
+        final_height = await self.nodes.agreed_final(head.height) if self.rules.tagged else None
+        return await self._append(branch, head, final_height)
 
     async def _cursor(self, head: BlockPoint) -> Cursor:
         async with connection(self.pool) as conn:
@@ -155,7 +158,7 @@ class Watcher:
         if first:
             log.critical("chain halted", chain=self.rules.chain, reason=reason)
 
-    async def _append(self, at: BlockPoint, head: BlockPoint) -> int:
+    async def _append(self, at: BlockPoint, head: BlockPoint, final_height: int | None) -> int:
         applied_blocks = 0
         async with aclosing(self._fetched(at.height + 1, head.height)) as blocks:
             async for raw in blocks:
@@ -165,7 +168,9 @@ class Watcher:
                     await self.watchlist.refresh(conn)
                 contents = raw.contents(self.watchlist.interest)
                 async with transaction(self.pool) as conn:
-                    applied = await apply_block(conn, self.rules, at, contents, self.clock.now())
+                    applied = await apply_block(
+                        conn, self.rules, at, contents, self.clock.now(), final_height
+                    )
                 self.watchlist.applied(contents)
                 at = self.matched = BlockPoint(raw.ref.height, raw.ref.hash)
                 applied_blocks += 1

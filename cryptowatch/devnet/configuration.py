@@ -25,9 +25,10 @@ from cryptowatch.api.keys import SECRET_BYTES, Scope, create_key
 from cryptowatch.db.migrate import migrate
 from cryptowatch.devnet.client import Net, net_of
 from cryptowatch.devnet.ethereum.faucet import PRIVATE_KEY as ETHEREUM_FAUCET_KEY
-from cryptowatch.devnet.ethereum.network import EvmNetwork
+from cryptowatch.devnet.ethereum.network import FIRST_CHAIN_ID, EvmNetwork
+from cryptowatch.devnet.ethereum.wallet import WalletContracts
 from cryptowatch.devnet.faucet import WALLET as FAUCET_WALLET
-from cryptowatch.devnet.keys import WalletKeys, write_keys
+from cryptowatch.devnet.keys import WalletKeys
 from cryptowatch.devnet.nodes import BitcoinNode, write_private
 from cryptowatch.devnet.processes import Program
 from cryptowatch.devnet.proxy import FaultProxy
@@ -102,6 +103,76 @@ url = {url}
 auth_file = {auth_file}
 """
 
+#: A devnet's wallet sends from so many accounts.
+HOT_ACCOUNTS = 2
+_EVM = """
+[signer.policy.{name}]
+fee_max = "1"
+hourly_fee_max = "20"
+
+[signer.policy.{name}.assets]
+ETH = {{ transaction_amount_max = "1000", hourly_amount_max = "10000" }}
+USDT = {{ transaction_amount_max = "1000000", hourly_amount_max = "10000000" }}
+USDC = {{ transaction_amount_max = "1000000", hourly_amount_max = "10000000" }}
+
+[chains.{name}]
+family = "ethereum"
+chain_id = {chain_id}
+finality = "{finality}"
+traces = true
+quorum = {quorum}
+poll_interval_s = 0.25
+mempool_interval_s = 0.25
+request_timeout_s = 5
+quarantine_s = 5
+
+[chains.{name}.wallet]
+xpub_bip44 = {xpub_bip44}
+hot_accounts = {hot_accounts}
+sweep_interval_s = 1
+
+[chains.{name}.contracts]
+payouts = {payouts}
+sweeper = {sweeper}
+sweep_delegate = {sweep_delegate}
+
+[chains.{name}.batching]
+wait_max_s = 1
+
+[chains.{name}.assets.ETH]
+withdrawal_min = "0.001"
+withdrawal_max = "100"
+withdrawal_fee = "0.0005"
+sweep_min = "0.01"
+tiers = [
+    {{ up_to = "10", credit_confirmations = 1, finalize_confirmations = 3 }},
+    {{ credit_confirmations = 2, finalize_confirmations = 6 }},
+]
+
+[chains.{name}.assets.USDT]
+contract = {usdt}
+decimals = {usdt_decimals}
+chain_decimals = {usdt_chain_decimals}
+withdrawal_min = "1"
+withdrawal_max = "100000"
+withdrawal_fee = "0.5"
+sweep_min = "5"
+tiers = [{{ credit_confirmations = 1, finalize_confirmations = 3 }}]
+
+[chains.{name}.assets.USDC]
+contract = {usdc}
+decimals = 6
+withdrawal_min = "1"
+withdrawal_max = "100000"
+withdrawal_fee = "0.5"
+sweep_min = "5"
+tiers = [{{ credit_confirmations = 1, finalize_confirmations = 3 }}]
+"""
+_EVM_NODE = """
+[[chains.{chain}.nodes]]
+name = {name}
+url = {url}
+"""
 
 _SCOPES = {
     "api_key": [Scope.READ, Scope.ACCOUNTS, Scope.LEDGER, Scope.WITHDRAWALS, Scope.ADMIN],
@@ -133,6 +204,8 @@ def write(
     api_port: int,
     proxies: Sequence[FaultProxy[BitcoinNode]],
     evm: Mapping[str, EvmNetwork],
+    keys: WalletKeys,
+    contracts: Mapping[str, WalletContracts],
     start_height: int,
 ) -> Net:
     """Writes all files; answers the network as its users see it."""
@@ -149,10 +222,10 @@ def write(
         "evm_chains": evm_chains,
         "faucet": {"bitcoin_wallet": FAUCET_WALLET, "ethereum_private_key": ETHEREUM_FAUCET_KEY},
     }
-    keys = write_keys(folder)
     sections = [
         _SETTINGS.format(api_port=api_port, **_quoted(_texts(folder, dsn, keys))),
         _bitcoin_section(proxies, keys, start_height),
+        *(_evm_section(name, network, keys, contracts[name]) for name, network in evm.items()),
     ]
     write_private(folder / SETTINGS, "".join(sections))
     # Whoever waits for the file shall find it whole.
@@ -184,6 +257,34 @@ def _bitcoin_section(proxies: Sequence[FaultProxy[BitcoinNode]], keys: WalletKey
             "auth_file": str(proxy.node.auth_file),
         }
         text += _NODE.format(**_quoted(node))
+    return text
+
+
+def _evm_section(name: str, network: EvmNetwork, keys: WalletKeys, contracts: WalletContracts) -> str:
+    """The same for a chain of Ethereum's kind. The second and later ones have their own rule of what is final."""
+    first = network.chain.chain_id == FIRST_CHAIN_ID
+    text = _EVM.format(
+        name=name,
+        chain_id=network.chain.chain_id,
+        quorum=len(network.proxies) // 2 + 1,
+        hot_accounts=HOT_ACCOUNTS,
+        finality="finalized" if first else "depth",
+        usdt_decimals=18,
+        usdt_chain_decimals=6 if first else 18,
+        **_quoted(
+            {
+                "xpub_bip44": keys.xpub_bip44,
+                "payouts": contracts.payouts,
+                "sweeper": contracts.sweeper,
+                "sweep_delegate": contracts.sweep_delegate,
+                "usdt": network.faucet.tokens["USDT"],
+                "usdc": network.faucet.tokens["USDC"],
+            }
+        ),
+    )
+    for proxy in network.proxies:
+        node = {"name": f"{name}-{proxy.node.index}", "url": proxy.address}
+        text += _EVM_NODE.format(chain=name, **_quoted(node))
     return text
 
 

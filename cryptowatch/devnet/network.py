@@ -20,6 +20,8 @@ from cryptowatch.devnet.client import Net
 from cryptowatch.devnet.ethereum import anvil
 from cryptowatch.devnet.ethereum.network import EvmNetwork, evm_network
 from cryptowatch.devnet.ethereum.rpc import EthereumRefused, EthereumUnreachable
+from cryptowatch.devnet.ethereum.wallet import deploy_contracts
+from cryptowatch.devnet.keys import write_keys
 from cryptowatch.devnet.nodes import BitcoinNode
 from cryptowatch.devnet.ports import HeldPort
 from cryptowatch.devnet.processes import Program, Supervisor
@@ -70,6 +72,11 @@ async def up(
         bitcoin_chain, proxies = await _bitcoin_chain(stack, bitcoin, node_program, supervisor, seed)
         evm = await _evm_networks(stack, folder, ethereum or {}, supervisor, seed, progress)
         devnet = Devnet(supervisor, bitcoin_chain, proxies, evm)
+        keys = write_keys(folder)
+        contracts = {
+            name: await deploy_contracts(network.faucet.deploy, keys.senders(configuration.HOT_ACCOUNTS))
+            for name, network in evm.items()
+        }
         api_port = HeldPort()
         stack.callback(api_port.close)
         control_url = await stack.enter_async_context(control.serving(devnet))
@@ -81,6 +88,8 @@ async def up(
             api_port=api_port.number,
             proxies=proxies,
             evm=evm,
+            keys=keys,
+            contracts=contracts,
             start_height=await bitcoin[0].rpc("getblockcount"),
         )
         for name in [BITCOIN, *evm] if block_time_s > 0 else []:

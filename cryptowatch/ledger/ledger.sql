@@ -6,6 +6,10 @@ SELECT status, total, unfinalized, held FROM ledger_post_one($1, $2, $3, $4, $5,
 -- A batch of postings; answers in the order given.
 SELECT status, total, unfinalized, held FROM ledger_post($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 
+-- name: post_all
+-- A batch of postings, all or none, without answers.
+SELECT FROM ledger_post_all($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+
 -- name: account_ids
 -- The ids of the accounts that exist, NULL for those that do not, in the order asked.
 SELECT a.id

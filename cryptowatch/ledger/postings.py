@@ -1,11 +1,11 @@
 """Moving money: postings, alone or in batches, each exactly once (P1, P2).
 
-Called by every feature, inside its own transaction or on a connection without one (a call is one statement,
-so it is atomic by itself). The effects live in `ledger_post_one` and `ledger_post` (0001-ledger.sql).
+Called by every feature, inside its own transaction or on a connection without one (a call is one statement, so it is
+atomic by itself). The effects live in `ledger_post_one`, `ledger_post` and `ledger_post_all` (0001-ledger.sql).
 
     post        one posting; a refusal is a value
     post_each   a batch; each posting stands for itself, refusals are values
-    post_all    a batch; all or nothing, a refusal raises and undoes the transaction
+    post_all    a batch; all or nothing, a refusal raises and undoes the transaction; the fastest way for many
 
 An answer is never guessed: after DatabaseUnavailable, post the same keys again and see `exists` or `created`.
 """
@@ -90,47 +90,60 @@ async def post_each(
 
     Refused postings leave the others standing. Raises as `post` does.
     """
-    return await _post_batch(connection, postings, created_at, all_or_nothing=False)
-
-
-async def post_all(connection: Connection, postings: Sequence[Posting], created_at: datetime) -> list[Posted]:
-    """Make a batch of any size in one round trip, all of it or nothing; answers are `created` or `exists`.
-
-    Raises PostingRefused for the first posting that cannot be made: the caller's transaction is then lost,
-    so nothing that it did beside the postings stays either. Raises as `post` does.
-    """
-    return await _post_batch(connection, postings, created_at, all_or_nothing=True)
-
-
-async def _post_batch(
-    connection: Connection, postings: Sequence[Posting], created_at: datetime, *, all_or_nothing: bool
-) -> list[Posted]:
     if not postings:
         return []
     try:
         rows = await connection.fetch(
-            SQL["post_batch"],
-            [posting.key for posting in postings],
-            [posting.kind for posting in postings],
-            [posting.customer for posting in postings],
-            [posting.from_account for posting in postings],
-            [posting.to_account for posting in postings],
-            [posting.amount_base_units for posting in postings],
-            [posting.resolves for posting in postings],
-            [posting.reference for posting in postings],
-            created_at,
-            all_or_nothing,
-            _has_repeats(postings),
+            SQL["post_batch"], *_columns(postings), created_at, False, _has_repeats(postings)
         )
     except asyncpg.PostgresError as error:
         raise _named(error, postings) from error
     return [_posted(row) for row in rows]
 
 
+async def post_all(connection: Connection, postings: Sequence[Posting], created_at: datetime) -> None:
+    """Make a batch of any size in one round trip, all of it or nothing: afterwards it is in the ledger.
+
+    Raises PostingRefused for the first posting that cannot be made: the caller's transaction is then lost,
+    so nothing that it did beside the postings stays either. Raises as `post` does.
+    """
+    if not postings:
+        return
+    try:
+        await connection.execute(
+            SQL["post_all"], *_columns(postings), created_at, _has_repeats(postings), _are_apart(postings)
+        )
+    except asyncpg.PostgresError as error:
+        raise _named(error, postings) from error
+
+
+def _columns(postings: Sequence[Posting]) -> tuple[list[Any], ...]:
+    return (
+        [posting.key for posting in postings],
+        [posting.kind for posting in postings],
+        [posting.customer for posting in postings],
+        [posting.from_account for posting in postings],
+        [posting.to_account for posting in postings],
+        [posting.amount_base_units for posting in postings],
+        [posting.resolves for posting in postings],
+        [posting.reference for posting in postings],
+    )
+
+
 def _has_repeats(postings: Sequence[Posting]) -> bool:
     """A key twice, or one posting resolved twice: then the order within the batch decides."""
     resolved = [posting.resolves for posting in postings if posting.resolves is not None]
     return len({posting.key for posting in postings}) < len(postings) or len(set(resolved)) < len(resolved)
+
+
+def _are_apart(postings: Sequence[Posting]) -> bool:
+    """No two touch the same customer and none resolves another: in whatever order, they do the same."""
+    customers = {posting.customer for posting in postings}
+    return (
+        len(customers) == len(postings)
+        and None not in customers
+        and all(posting.resolves is None for posting in postings)
+    )
 
 
 def _posted(row: Any) -> Posted:

@@ -4,9 +4,10 @@ Keeps P10: a batch has at most `count_max` payouts. Urgent withdrawals leave at 
 them as fit, oldest first, so that none starves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from uuid import UUID
 
 
@@ -16,6 +17,10 @@ class Queued:
     priority: str
     queued_at: datetime
     amount: int
+    #: One transaction pays one asset.
+    asset: str
+    #: Its payment failed in a batch once.
+    alone: bool = False
 
 
 def due_batch(
@@ -24,24 +29,44 @@ def due_batch(
     *,
     count_max: int,
     wait_max_s: float,
-    amount_max: int | None = None,
+    amounts_max: Mapping[str, int] = MappingProxyType({}),
 ) -> Sequence[UUID]:
-    """The withdrawals to send now, or none yet. `queue` is every waiting one, or at least the oldest and urgent.
+    """The withdrawals to send now in one transaction, or none yet.
 
-    `amount_max` (base units) is what the signer allows one transaction to pay. One withdrawal alone may exceed it:
-    then the signer refuses, and a person looks.
+    `queue` is every waiting one, or at least the oldest and urgent of each asset. `amounts_max` (asset -> base units)
+    is what the signer allows one transaction to pay. One withdrawal alone may exceed it: then the signer refuses, and
+    a person looks.
     """
-    if not queue:
+    due = [batch for batch in _by_asset(queue) if _is_due(batch, now, count_max, wait_max_s)]
+    if not due:
         return ()
-    urgent = any(item.priority == "urgent" for item in queue)
-    oldest_s = max((now - item.queued_at).total_seconds() for item in queue)
-    if not urgent and len(queue) < count_max and oldest_s < wait_max_s:
-        return ()
+    batch = min(due, key=lambda batch: _turn(batch[0]))
+    if batch[0].alone:
+        return (batch[0].id,)
+    amount_max = amounts_max.get(batch[0].asset)
     chosen: list[UUID] = []
     total = 0
-    for item in sorted(queue, key=lambda item: (item.priority != "urgent", item.queued_at, item.id)):
+    for item in batch:
         fits = amount_max is None or total + item.amount <= amount_max
-        if len(chosen) < count_max and (fits or not chosen):
+        if len(chosen) < count_max and (fits or not chosen) and not item.alone:
             chosen.append(item.id)
             total += item.amount
     return tuple(chosen)
+
+
+def _by_asset(queue: Sequence[Queued]) -> list[list[Queued]]:
+    """Each asset's, in their turn."""
+    assets: dict[str, list[Queued]] = {}
+    for item in sorted(queue, key=_turn):
+        assets.setdefault(item.asset, []).append(item)
+    return list(assets.values())
+
+
+def _turn(item: Queued) -> tuple[bool, datetime, UUID]:
+    return item.priority != "urgent", item.queued_at, item.id
+
+
+def _is_due(batch: Sequence[Queued], now: datetime, count_max: int, wait_max_s: float) -> bool:
+    urgent = any(item.priority == "urgent" for item in batch)
+    oldest_s = max((now - item.queued_at).total_seconds() for item in batch)
+    return urgent or len(batch) >= count_max or oldest_s >= wait_max_s

@@ -4,12 +4,13 @@
     queued -> sending -> confirmed -> finalized
     queued | in_review -> canceled
     queued - its account was frozen, or owes a debt -> in_review
-    sending - its lineage is dead, by a final conflict -> queued
+    sending - its lineage is dead, by a final conflict, or its payment failed in a batch for good -> queued
+    sending - its payment failed for good, alone -> failed
     confirmed - reorg -> sending
 
-Called by `requests` (API and people) and by `worker`. Keeps P3: the only way back from `sending` is a lineage of
-which no attempt can ever confirm. The money is held from the request until it is settled or given back, so each
-ending carries exactly one ledger effect.
+Called by `requests` (API and people) and by `worker`. Keeps P3: the only ways back from `sending` are a lineage of
+which no attempt can ever confirm, and a final transaction that shows that this payment was not made. The money is held
+from the request until it is settled or given back, so each ending carries exactly one ledger effect.
 """
 
 from enum import StrEnum
@@ -38,6 +39,8 @@ class Event(StrEnum):
     REORG = "reorg"  # the block of its transaction left the chain
     FINALIZE = "finalize"
     LINEAGE_DEAD = "lineage_dead"  # proven by a final conflict, or never signed
+    UNPAID = "unpaid"  # its payment failed in a batch that is final: it is tried again, alone
+    UNPAYABLE = "unpayable"  # its payment failed alone, for good: whoever should get it refuses
     LINEAGE_REFUSED = "lineage_refused"  # the signer will never sign it: a person must look
 
 
@@ -60,6 +63,8 @@ _TRANSITIONS: dict[tuple[State, Event], tuple[State, Effect | None]] = {
     (State.QUEUED, Event.BIND): (State.SENDING, None),
     (State.SENDING, Event.CONFIRM): (State.CONFIRMED, None),
     (State.SENDING, Event.LINEAGE_DEAD): (State.QUEUED, None),
+    (State.SENDING, Event.UNPAID): (State.QUEUED, None),
+    (State.SENDING, Event.UNPAYABLE): (State.FAILED, Effect.RELEASE),
     (State.SENDING, Event.LINEAGE_REFUSED): (State.IN_REVIEW, None),
     (State.CONFIRMED, Event.REORG): (State.SENDING, None),
     (State.CONFIRMED, Event.FINALIZE): (State.FINALIZED, Effect.SETTLE),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cryptowatch.chains.port import InvalidAddress
 from cryptowatch.money import BaseUnits, format_amount, parse_amount
-from cryptowatch.settings import AssetSettings
+from cryptowatch.settings.chains import AssetSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class WithdrawalPolicy:
     minimum: BaseUnits
     maximum: BaseUnits
     fee: BaseUnits
+    #: The chain can pay multiples of this alone: its contract counts in fewer decimals than the ledger.
+    unit: int = 1
 
 
 def withdrawal_policy(settings: AssetSettings) -> WithdrawalPolicy:
@@ -26,6 +28,7 @@ def withdrawal_policy(settings: AssetSettings) -> WithdrawalPolicy:
         minimum=parse_amount(settings.withdrawal_min, settings.decimals),
         maximum=parse_amount(settings.withdrawal_max, settings.decimals),
         fee=parse_amount(settings.withdrawal_fee, settings.decimals),
+        unit=int(10**settings.scale),
     )
 
 
@@ -40,6 +43,9 @@ def refusal_code(
         return "account_frozen", "the account is frozen"
     if isinstance(destination, InvalidAddress):
         return "invalid_address", destination.reason
+    if amount % policy.unit:
+        smallest = format_amount(BaseUnits(policy.unit), policy.decimals)
+        return "amount_too_precise", f"on this chain amounts are multiples of {smallest}"
     if amount < policy.minimum:
         return "amount_below_minimum", f"the minimum is {format_amount(policy.minimum, policy.decimals)}"
     if amount > policy.maximum:

@@ -16,8 +16,9 @@ import asyncpg
 import msgspec
 import structlog
 
+from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.nodes import NodePool
-from cryptowatch.chains.plans import Insufficient, Planner, Recipient
+from cryptowatch.chains.plans import FeePolicy, Insufficient, Planner, Recipient
 from cryptowatch.chains.port import FeeMarket
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Connection, Pool, connection, transaction
@@ -26,13 +27,12 @@ from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import NewEvent, append_events
 from cryptowatch.payouts.batching import Queued, due_batch
-from cryptowatch.payouts.bookkeeping import Settlement, settle
-from cryptowatch.payouts.machine import Event, State, advance
+from cryptowatch.payouts.bookkeeping import Settlement, release, settle
+from cryptowatch.payouts.machine import Effect, Event, State, advance
 from cryptowatch.payouts.view import withdrawal_view
-from cryptowatch.sending.fees import beyond_cap, bid_sat_kvb, market_sat_kvb
-from cryptowatch.sending.reserve import CoinRules, Halted, NoChangeAddress, reserve
+from cryptowatch.sending.reserve import Halted, NotReady, Order, Reserver
 from cryptowatch.sending.worker import is_caught_up
-from cryptowatch.settings import Batching, Fees
+from cryptowatch.settings.chains import Batching
 
 SQL = load_queries(__package__, "worker.sql")
 log = structlog.get_logger(__name__)
@@ -42,13 +42,11 @@ _FOLLOWED_A_STEP_MAX = 1000
 
 @dataclass(frozen=True, slots=True)
 class PayoutRules:
-    coins: CoinRules
-    fees: Fees
     batching: Batching
     #: asset -> decimals
-    decimals: dict[str, int]
-    #: What the signer allows one transaction to pay, in base units; None when this process does not know.
-    amount_max: int | None = None
+    decimals: Mapping[str, int]
+    #: asset -> what the signer allows one transaction to pay, in base units, where this process knows.
+    amounts_max: Mapping[str, int]
 
 
 class PayoutObserver(Protocol):
@@ -82,6 +80,8 @@ class PayoutWorker:
     pool: Pool
     clock: Clock
     planner: Planner
+    fees: FeePolicy
+    reserver: Reserver
     rules: PayoutRules
     entropy: Callable[[datetime], tuple[UUID, int]]
     observer: PayoutObserver
@@ -105,6 +105,7 @@ class PayoutWorker:
                 moved += await self._follow_event(conn, event, lineage_states)
             for event in (Event.LINEAGE_DEAD, Event.LINEAGE_REFUSED):
                 moved += await self._unbind(conn, event)
+            moved += await self._unbind_unpaid(conn)
             moved += await self._set_aside(conn)
         return moved
 
@@ -139,6 +140,21 @@ class PayoutWorker:
         await self._tell(conn, rows, now)
         return len(rows)
 
+    async def _unbind_unpaid(self, conn: Connection) -> int:
+        now = self.clock.now()
+        again, never = advance(State.SENDING, Event.UNPAID), advance(State.SENDING, Event.UNPAYABLE)
+        assert again is not None
+        assert never is not None
+        assert never[1] is Effect.RELEASE
+        rows = await conn.fetch(SQL["unbind_unpaid"], self.chain, again[0], never[0], now)
+        for row in rows:
+            if row["state"] == never[0]:
+                await release(
+                    conn, row["account_id"], row["asset"], row["id"], row["amount"] + row["fee"], now
+                )
+        await self._tell(conn, rows, now)
+        return len(rows)
+
     async def _set_aside(self, conn: Connection) -> int:
         """A person looks first at what was queued before its account was frozen, or fell into debt."""
         now = self.clock.now()
@@ -154,22 +170,41 @@ class PayoutWorker:
         async with connection(self.pool) as conn:
             rows = await conn.fetch(SQL["waiting"], self.chain, batching.count_max)
             chain = await conn.fetchrow(SQL["chain_state"], self.chain) if rows else None
-        queue = [Queued(row["id"], row["priority"], row["queued_at"], row["amount"]) for row in rows]
+        queue = [
+            Queued(row["id"], row["priority"], row["queued_at"], row["amount"], row["asset"], row["alone"])
+            for row in rows
+        ]
         chosen = due_batch(
             queue,
             self.clock.now(),
             count_max=batching.count_max,
             wait_max_s=batching.wait_max_s,
-            amount_max=self.rules.amount_max,
+            amounts_max=self.rules.amounts_max,
         )
         if not chosen or chain is None or chain["in_flight"] >= batching.in_flight_max:
             return 0
         if not await is_caught_up(self.nodes, chain["height"]):
             return self._wait("the chain is not caught up")
+        await self.reserver.prepare()
         market = await self.nodes.fee_market()
-        if beyond_cap(market, self.rules.fees):
+        if self.fees.beyond_cap(market):
             return self._wait("market beyond the fee cap")
+        chosen = await self._together(chosen)
         return await self._bind_covered(chosen, {row["id"]: row["amount"] for row in rows}, market)
+
+    async def _together(self, chosen: Sequence[UUID]) -> Sequence[UUID]:
+        """Of the chosen, those that cost least in one transaction with the first of them."""
+        if len(chosen) == 1:
+            return chosen
+        async with connection(self.pool) as conn:
+            rows = await conn.fetch(SQL["recipients"], self.chain, list(chosen))
+        recipients = [Recipient(row["destination"], row["amount"]) for row in rows]
+        empty = [False] * len(rows)
+        if self.planner.minds_empty(rows[0]["asset"]):
+            at = BlockPoint(rows[0]["height"], rows[0]["hash"])
+            states = await self.nodes.accounts([recipient.destination for recipient in recipients], at)
+            empty = [not state.exists for state in states]
+        return [rows[place]["id"] for place in self.planner.together(recipients, empty)]
 
     async def _bind_covered(
         self, chosen: Sequence[UUID], amounts: Mapping[UUID, int], market: FeeMarket
@@ -184,8 +219,8 @@ class PayoutWorker:
             except _NotCovered as short:
                 self._wait("the coins do not cover every payout")
                 chosen = _without_the_largest(chosen, amounts, short.missing)
-            except (Halted, NoChangeAddress) as wait:
-                return self._wait(str(wait) or type(wait).__name__)
+            except (Halted, NotReady) as wait:
+                return self._wait(str(wait))
             except ConcurrentUpdate:
                 return 0  # another sender was first; the next round sees what is left
         return 0
@@ -202,33 +237,33 @@ class PayoutWorker:
             return 0
         now = self.clock.now()
         priority = min((row["priority"] for row in claimed), key=["urgent", "normal", "economy"].index)
-        rate = bid_sat_kvb(market, self.rules.fees, [priority])
+        bid = self.fees.bid(market, priority)
         lineage_id, seed = self.entropy(now)
-        reserved = await reserve(
+        plan = await self.reserver.reserve(
             conn,
-            self.chain,
-            self.planner,
-            self.rules.coins,
-            [Recipient(row["destination"], row["amount"]) for row in claimed],
-            priority=priority,
-            fee_rate=rate,
-            lineage_id=lineage_id,
-            seed=seed,
-            now=now,
+            Order(
+                asset=claimed[0]["asset"],
+                recipients=[Recipient(row["destination"], row["amount"]) for row in claimed],
+                priority=priority,
+                bid=bid,
+                lineage_id=lineage_id,
+                seed=seed,
+            ),
+            now,
         )
-        if isinstance(reserved, Insufficient):
-            raise _NotCovered(reserved.missing)
+        if isinstance(plan, Insufficient):
+            raise _NotCovered(plan.missing)
         rows = await conn.fetch(
             SQL["bind"],
             [row["id"] for row in claimed],
             lineage_id,
-            reserved.plan.tx_hash,
+            plan.tx_hash,
             now,
-            list(reserved.plan.positions),
+            list(plan.positions or [None] * len(claimed)),
         )
         assert len(rows) == len(claimed), "claimed rows are locked"
         await self._tell(conn, rows, now)
-        self.observer.on_batch(len(rows), rate, market_sat_kvb(market, self.rules.fees, [priority]))
+        self.observer.on_batch(len(rows), bid.rate, self.fees.market_rate(market, priority))
         return len(rows)
 
     async def _tell(self, conn: Connection, rows: Sequence[asyncpg.Record], now: datetime) -> None:

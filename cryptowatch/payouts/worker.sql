@@ -1,11 +1,19 @@
 -- name: waiting
--- Urgent ones first, then the oldest: enough to fill a batch.
-SELECT id, priority, queued_at, amount FROM withdrawal WHERE chain = $1 AND state = 'queued'
-  -- What all free coins together cannot pay waits, and stands in nobody's way.
-  AND amount <= (SELECT coalesce(sum(c.amount), 0) FROM coin c JOIN chain h ON h.chain = c.chain
-                 WHERE c.chain = $1 AND c.height <= h.height AND c.mature_height <= h.height
-                   AND c.reserved_by IS NULL AND c.spent_by IS NULL)
-ORDER BY (priority = 'urgent') DESC, queued_at, id LIMIT $2
+-- Urgent ones first, then the oldest: enough of each asset to fill a batch.
+WITH free AS MATERIALIZED (SELECT asset, amount FROM spendable WHERE chain = $1)
+SELECT id, priority, queued_at, amount, asset, alone FROM (
+    SELECT w.*, row_number() OVER (
+        PARTITION BY w.asset ORDER BY (w.priority = 'urgent') DESC, w.queued_at, w.id) AS turn
+    -- What all that is free could not pay waits, and stands in nobody's way.
+    FROM withdrawal w JOIN free f ON f.asset = w.asset AND f.amount >= w.amount
+    WHERE w.chain = $1 AND w.state = 'queued') AS waiting
+WHERE turn <= $2 ORDER BY asset, turn
+
+-- name: recipients
+-- Whom the chosen ones pay, in the order of the list, and the block up to which the chain is applied.
+SELECT w.id, w.asset, w.amount, w.destination, c.height, c.hash
+FROM unnest($2::uuid[]) WITH ORDINALITY AS u (id, place)
+JOIN withdrawal w ON w.id = u.id JOIN chain c ON c.chain = $1 ORDER BY u.place
 
 -- name: claim
 -- The chosen ones that nobody else holds.
@@ -42,9 +50,12 @@ FROM chain WHERE chain = $1
 WITH picked AS MATERIALIZED (
     SELECT x.id FROM withdrawal x JOIN lineage y ON y.id = x.lineage_id
     WHERE x.chain = $1 AND x.state = $2 AND y.state = ANY($4::text[])
+      -- A payment that failed in its transaction was never made.
+      AND (y.outcomes IS NULL OR y.outcomes[x.batch_place] IS NOT NULL)
     ORDER BY x.id LIMIT $6 FOR NO KEY UPDATE OF x SKIP LOCKED)
 UPDATE withdrawal w SET state = $3, version = w.version + 1, updated_at = $5,
-    tx_hash = coalesce(l.tx_hash, w.tx_hash), position = coalesce(a.positions[w.batch_place], w.position)
+    tx_hash = coalesce(l.tx_hash, w.tx_hash),
+    position = coalesce(l.outcomes[w.batch_place], a.positions[w.batch_place], w.position)
 FROM picked, lineage l LEFT JOIN attempt a ON a.chain = l.chain AND a.tx_hash = l.tx_hash
 WHERE w.id = picked.id AND l.id = w.lineage_id AND w.state = $2 AND l.state = ANY($4::text[])
 RETURNING w.*, (SELECT min(a.broadcast_at) FROM attempt a WHERE a.lineage_id = w.lineage_id) AS broadcast_at
@@ -56,6 +67,17 @@ UPDATE withdrawal w SET state = $3, version = w.version + 1, updated_at = $4, li
 FROM lineage l
 WHERE l.id = w.lineage_id AND l.state = 'dead' AND w.chain = $1 AND w.state = 'sending'
   AND (l.reason LIKE 'signer_refused%') = $2
+RETURNING w.*
+
+-- name: unbind_unpaid
+-- Payments that failed in a transaction that is final: in a batch they are tried again alone, alone they end.
+UPDATE withdrawal w SET state = CASE WHEN w.alone OR l.batch = 1 THEN $3 ELSE $2 END, reason = 'payment_failed',
+    alone = true, version = w.version + 1, updated_at = $4,
+    lineage_id = CASE WHEN w.alone OR l.batch = 1 THEN w.lineage_id END, tx_hash = CASE WHEN w.alone OR l.batch = 1 THEN w.tx_hash END,
+    position = NULL, batch_place = NULL
+FROM (SELECT id, outcomes, cardinality(outcomes) AS batch FROM lineage
+      WHERE chain = $1 AND state = 'finalized' AND array_position(outcomes, NULL) IS NOT NULL) AS l
+WHERE l.id = w.lineage_id AND w.chain = $1 AND w.state = 'sending' AND l.outcomes[w.batch_place] IS NULL
 RETURNING w.*
 
 -- name: follow_replacements

@@ -19,19 +19,36 @@ WHERE (chain, destination) = (
     ORDER BY key_index LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING destination, scheme, branch, key_index
 
--- name: chain_for_sending
--- Shared lock: a halt waits for what is being planned, and nothing is planned after it (P6). A reorg that a person
--- accepted and the watcher has not followed yet halts as well: coins may be about to go.
-SELECT height, coalesce(halted, CASE WHEN reorg_accepted_at IS NOT NULL THEN 'an accepted reorg is to be followed' END)
-    AS halted
-FROM chain WHERE chain = $1 FOR SHARE
+-- name: record_coins
+-- Outputs to us in a block. A coin seen before (unconfirmed, or of an orphaned block) gets its height.
+INSERT INTO coin (chain, resource, amount, destination, height, mature_height)
+SELECT $1, u.resource, u.amount, u.destination, $2::bigint, $2::bigint + u.blocks_to_mature
+FROM unnest($3::bytea[], $4::numeric[], $5::bytea[], $6::integer[])
+    AS u (resource, amount, destination, blocks_to_mature)
+ON CONFLICT (chain, resource) DO UPDATE SET height = excluded.height, mature_height = excluded.mature_height
 
--- name: insert_lineage
--- A new transaction's life begins.
-INSERT INTO lineage (id, chain, state, attempts, priority, created_at, updated_at)
-VALUES ($1, $2, 'open', 1, $3, $4, $4)
+-- name: spend_coins
+-- Coins of ours that a block uses.
+UPDATE coin c SET spent_by = u.tx_hash, spent_height = $2
+FROM unnest($3::bytea[], $4::bytea[]) AS u (resource, tx_hash)
+WHERE c.chain = $1 AND c.resource = u.resource
+RETURNING c.reserved_by, u.tx_hash
 
--- name: insert_attempt
--- An attempt, signed or yet to be.
-INSERT INTO attempt (lineage_id, number, chain, tx_hash, plan, raw, fee, vsize, positions, planned_height, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+-- name: note_lost_parents
+-- Lineages that use an output of a transaction which lost one of its own inputs to another one in this block.
+UPDATE lineage l SET conflict = u.winner, conflict_height = $2, updated_at = $3
+FROM unnest($4::bytea[], $5::bytea[]) AS u (loser, winner)
+JOIN coin c ON c.chain = $1 AND c.resource BETWEEN u.loser || '\x00000000'::bytea AND u.loser || '\xffffffff'::bytea
+WHERE l.id = c.reserved_by AND l.state = 'open' AND l.conflict IS NULL
+
+-- name: free_coins_of
+-- Coins reserved by lineages that ended, and not spent.
+UPDATE coin SET reserved_by = NULL WHERE reserved_by = ANY($1::uuid[]) AND spent_by IS NULL
+
+-- name: unconfirm_coins
+-- Coins of blocks that are being left.
+UPDATE coin SET height = NULL, mature_height = NULL WHERE chain = $1 AND height > $2
+
+-- name: unspend_coins
+-- Uses in blocks that are being left.
+UPDATE coin SET spent_by = NULL, spent_height = NULL WHERE chain = $1 AND spent_height > $2

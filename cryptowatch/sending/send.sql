@@ -9,7 +9,7 @@ SELECT attempts, version FROM lineage WHERE id = $1 AND state = 'open' FOR UPDAT
 
 -- name: store_signed
 -- The signed bytes, once.
-UPDATE attempt SET raw = $3 WHERE lineage_id = $1 AND number = $2 AND raw IS NULL
+UPDATE attempt SET raw = $3, tx_hash = $4 WHERE lineage_id = $1 AND number = $2 AND raw IS NULL
 
 -- name: any_signed
 -- Whether any attempt of the lineage was ever signed.
@@ -20,17 +20,13 @@ SELECT EXISTS (SELECT FROM attempt WHERE lineage_id = $1 AND raw IS NOT NULL)
 UPDATE lineage SET state = 'dead', reason = $2, version = version + 1, updated_at = $3 WHERE id = $1
 RETURNING version
 
--- name: free_coins_of
--- Coins reserved by dead lineages that nobody spent.
-UPDATE coin SET reserved_by = NULL WHERE reserved_by = $1 AND spent_by IS NULL
-
 -- name: forget_unsigned
 -- The plans of a lineage that was given up before anything was signed.
 DELETE FROM attempt WHERE lineage_id = $1 AND raw IS NULL
 
 -- name: open_signed
 -- The newest signed attempt of each lineage that no block holds.
-SELECT DISTINCT ON (a.lineage_id) a.lineage_id, a.number, a.tx_hash, a.raw, a.plan, a.fee, a.vsize,
+SELECT DISTINCT ON (a.lineage_id) a.lineage_id, a.number, a.tx_hash, a.raw, a.plan, a.fee, a.size,
     a.planned_height, a.broadcast_at, l.attempts, l.priority, l.created_at
 FROM attempt a JOIN lineage l ON l.id = a.lineage_id
 WHERE l.chain = $1 AND l.state = 'open' AND a.raw IS NOT NULL

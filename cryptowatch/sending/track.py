@@ -17,7 +17,20 @@ from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import NewEvent, append_events
+from cryptowatch.sending.accounts import (
+    free_nonces_of,
+    record_movements,
+    rewind_accounts,
+    use_nonces,
+)
 from cryptowatch.sending.bookkeeping import post_network_fees
+from cryptowatch.sending.coins import (
+    free_coins_of,
+    note_lost_parents,
+    record_coins,
+    rewind_coins,
+    use_coins,
+)
 from cryptowatch.sending.halts import halt
 
 SQL = load_queries(__package__, "track.sql")
@@ -59,32 +72,21 @@ async def track_block(
     asset: str,
     contents: BlockContents,
     blocks_to_mature: Sequence[int],
-    finality: int,
-    head_height: int,
+    final_height: int,
     now: datetime,
 ) -> None:
-    """Coins created and used by this block, and what that does to our lineages; one event per change (P8).
+    """What this block does to our coins or accounts, and that to our lineages; one event per change (P8).
 
     `asset` pays the network. Every transfer in `contents` is to a destination of ours; `blocks_to_mature` says after
-    how many further blocks each one's coin may be used. `head_height` is above the block's when an earlier one is
-    looked at again.
+    how many further blocks each one's coin may be used. Up to `final_height` nothing is undone any more.
     """
-    height = contents.ref.height
-    if contents.transfers:
-        coins = contents.transfers
-        await conn.execute(
-            SQL["record_coins"],
-            chain,
-            height,
-            [coin.tx_hash + coin.position.to_bytes(4, "big") for coin in coins],
-            [coin.amount for coin in coins],
-            [coin.destination for coin in coins],
-            list(blocks_to_mature),
-        )
+    if contents.movements is None:
+        await record_coins(conn, chain, contents, blocks_to_mature)
+    else:
+        await record_movements(conn, chain, contents)
     events: list[NewEvent] = []
     if contents.spends:
         events += await _spent(conn, chain, contents, now)
-    final_height = head_height - finality + 1
     finalized = await conn.fetch(SQL["finalize_lineages"], chain, final_height, now)
     await post_network_fees(conn, chain, asset, [(row["tx_hash"], row["fee"]) for row in finalized], now)
     for row in finalized:
@@ -112,7 +114,8 @@ async def _bury(conn: Connection, chain: str, final_height: int, now: datetime) 
     while rows := await conn.fetch(SQL["bury_lineages"], chain, final_height, now):
         dead += rows
         ids = [row["id"] for row in rows]
-        await conn.execute(SQL["free_coins_of"], ids)
+        await free_coins_of(conn, ids)
+        await free_nonces_of(conn, ids)
         losers = [
             (row["tx_hash"], row["conflict"]) for row in await conn.fetch(SQL["attempts_of_lineages"], ids)
         ]
@@ -123,20 +126,25 @@ async def _bury(conn: Connection, chain: str, final_height: int, now: datetime) 
 async def _spent(conn: Connection, chain: str, contents: BlockContents, now: datetime) -> list[NewEvent]:
     """Marks our coins that this block uses; confirms lineages, notes conflicts and unknown spends."""
     height = contents.ref.height
-    rows = await conn.fetch(
-        SQL["spend_coins"],
-        chain,
-        height,
-        [spend.resource for spend in contents.spends],
-        [spend.tx_hash for spend in contents.spends],
-    )
+    use = use_coins if contents.movements is None else use_nonces
+    rows = await use(conn, chain, contents)
+    executions = {execution.tx_hash: execution for execution in contents.executions}
     attempts = {
         row["tx_hash"]: row["lineage_id"]
         for row in await conn.fetch(SQL["attempts_of"], chain, [spend.tx_hash for spend in contents.spends])
     }
     events, winners = [], {}
     for tx_hash, lineage_id in attempts.items():
-        version = await conn.fetchval(SQL["confirm_lineage"], lineage_id, tx_hash, height, now)
+        ran = executions.get(tx_hash)
+        version = await conn.fetchval(
+            SQL["confirm_lineage"],
+            lineage_id,
+            tx_hash,
+            height,
+            now,
+            None if ran is None else ran.fee,
+            None if ran is None else list(ran.outcomes),
+        )
         if version is not None:
             view = TransactionView(
                 show_id(Kind.TRANSACTION, lineage_id), chain, "confirmed", tx_hash.hex(), height
@@ -152,45 +160,19 @@ async def _spent(conn: Connection, chain: str, contents: BlockContents, now: dat
     for row in rows:
         if row["tx_hash"] in attempts:
             continue
-        # Nobody but the signer can use our coins: a foreign use means another holder of the key.
-        log.critical(
-            "own coin used by a foreign transaction",
-            chain=chain,
-            height=height,
-            amount_base_units=row["amount"],
-        )
-        await halt(conn, chain, f"a transaction that is not ours used our coins: {row['tx_hash'].hex()}", now)
+        # Nobody but the signer can: another holder of the key.
+        foreign = row["tx_hash"].hex()
+        log.critical("our money moved by a foreign transaction", chain=chain, height=height, tx_hash=foreign)
+        await halt(conn, chain, f"a transaction that is not ours moved our money: {foreign}", now)
         if row["reserved_by"] is not None:
             await conn.execute(SQL["note_conflict"], row["reserved_by"], row["tx_hash"], height, now)
     return events
 
 
-async def note_lost_parents(
-    conn: Connection,
-    chain: str,
-    height: int,
-    losers: Sequence[tuple[bytes, bytes]],
-    now: datetime,
-) -> None:
-    """(loser, winner): the loser's outputs will not exist while the winner's block stands.
-
-    A lineage that uses one of them can then never confirm, which is a conflict like any other: final when it is deep.
-    """
-    if losers:
-        await conn.execute(
-            SQL["note_lost_parents"],
-            chain,
-            height,
-            now,
-            [pair[0] for pair in losers],
-            [pair[1] for pair in losers],
-        )
-
-
 async def track_rewind(conn: Connection, chain: str, fork_height: int, now: datetime) -> None:
     """Undo what the blocks above the fork did. Reservations stay: their transactions are still ours to send."""
-    await conn.execute(SQL["unconfirm_coins"], chain, fork_height)
-    await conn.execute(SQL["unspend_coins"], chain, fork_height)
+    await rewind_coins(conn, chain, fork_height)
+    await rewind_accounts(conn, chain, fork_height)
     await conn.execute(SQL["forget_conflicts"], chain, fork_height)
     reopened = await conn.fetch(SQL["reopen_lineages"], chain, fork_height, now)
     events = [

@@ -1,18 +1,3 @@
--- name: record_coins
--- Outputs to us in a block. A coin seen before (unconfirmed, or of an orphaned block) gets its height.
-INSERT INTO coin (chain, resource, amount, destination, height, mature_height)
-SELECT $1, u.resource, u.amount, u.destination, $2::bigint, $2::bigint + u.blocks_to_mature
-FROM unnest($3::bytea[], $4::numeric[], $5::bytea[], $6::integer[])
-    AS u (resource, amount, destination, blocks_to_mature)
-ON CONFLICT (chain, resource) DO UPDATE SET height = excluded.height, mature_height = excluded.mature_height
-
--- name: spend_coins
--- Coins of ours that a block uses.
-UPDATE coin c SET spent_by = u.tx_hash, spent_height = $2
-FROM unnest($3::bytea[], $4::bytea[]) AS u (resource, tx_hash)
-WHERE c.chain = $1 AND c.resource = u.resource
-RETURNING c.reserved_by, u.tx_hash, c.resource, c.amount
-
 -- name: attempts_of
 -- Which of these transactions are attempts of ours.
 SELECT tx_hash, lineage_id FROM attempt WHERE chain = $1 AND tx_hash = ANY($2::bytea[])
@@ -20,7 +5,7 @@ SELECT tx_hash, lineage_id FROM attempt WHERE chain = $1 AND tx_hash = ANY($2::b
 -- name: confirm_lineage
 -- A block holds one of its attempts.
 UPDATE lineage SET state = 'confirmed', tx_hash = $2, block_height = $3, conflict = NULL, conflict_height = NULL,
-    version = version + 1, updated_at = $4
+    fee_paid = $5, outcomes = $6, version = version + 1, updated_at = $4
 WHERE id = $1 AND state = 'open'
 RETURNING version
 
@@ -38,19 +23,12 @@ WHERE id = $1 AND state = 'open' AND conflict IS NULL
 SELECT a.tx_hash, w.winner FROM unnest($1::uuid[], $2::bytea[]) AS w (lineage_id, winner)
 JOIN attempt a ON a.lineage_id = w.lineage_id AND a.tx_hash <> w.winner
 
--- name: note_lost_parents
--- Lineages that use an output of a transaction which lost one of its own inputs to another one in this block.
-UPDATE lineage l SET conflict = u.winner, conflict_height = $2, updated_at = $3
-FROM unnest($4::bytea[], $5::bytea[]) AS u (loser, winner)
-JOIN coin c ON c.chain = $1 AND c.resource BETWEEN u.loser || '\x00000000'::bytea AND u.loser || '\xffffffff'::bytea
-WHERE l.id = c.reserved_by AND l.state = 'open' AND l.conflict IS NULL
-
 -- name: finalize_lineages
 -- Deep enough to be final.
 UPDATE lineage l SET state = 'finalized', version = version + 1, updated_at = $3
 FROM attempt a
 WHERE l.chain = $1 AND l.state = 'confirmed' AND l.block_height <= $2 AND a.chain = l.chain AND a.tx_hash = l.tx_hash
-RETURNING l.id, l.version, l.tx_hash, l.block_height, a.fee
+RETURNING l.id, l.version, l.tx_hash, l.block_height, coalesce(l.fee_paid, a.fee) AS fee
 
 -- name: bury_lineages
 -- Dead: a foreign use of one of our inputs is final, so that no attempt of the lineage can ever confirm.
@@ -62,21 +40,10 @@ RETURNING id, version, conflict, conflict_height
 -- Every attempt of lineages that are dead: what they paid us will not exist.
 SELECT a.tx_hash, l.conflict FROM attempt a JOIN lineage l ON l.id = a.lineage_id WHERE l.id = ANY($1::uuid[])
 
--- name: free_coins_of
--- Coins reserved by lineages that ended, and not spent.
-UPDATE coin SET reserved_by = NULL WHERE reserved_by = ANY($1::uuid[]) AND spent_by IS NULL
-
--- name: unconfirm_coins
--- Coins of blocks that are being left.
-UPDATE coin SET height = NULL, mature_height = NULL WHERE chain = $1 AND height > $2
-
--- name: unspend_coins
--- Uses in blocks that are being left.
-UPDATE coin SET spent_by = NULL, spent_height = NULL WHERE chain = $1 AND spent_height > $2
-
 -- name: reopen_lineages
 -- Their block is being left: they are on their way again.
-UPDATE lineage SET state = 'open', tx_hash = NULL, block_height = NULL, version = version + 1, updated_at = $3
+UPDATE lineage SET state = 'open', tx_hash = NULL, block_height = NULL, fee_paid = NULL, outcomes = NULL,
+    version = version + 1, updated_at = $3
 WHERE chain = $1 AND state IN ('confirmed', 'finalized') AND block_height > $2
 RETURNING id, version
 

@@ -16,7 +16,7 @@ import asyncpg
 import structlog
 
 from cryptowatch.chains.nodes import NodePool
-from cryptowatch.chains.plans import Insufficient, Plan, Planner
+from cryptowatch.chains.plans import Bid, FeePolicy, Insufficient, Plan, Planner
 from cryptowatch.chains.port import BroadcastAnswer, BroadcastOutcome
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Connection, Pool, connection, transaction
@@ -24,11 +24,11 @@ from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import SignerRefused, SignerUnavailable, SignerWaits
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import append_events
-from cryptowatch.sending.fees import SAT_KVB, beyond_cap, bump_sat_kvb
-from cryptowatch.sending.reserve import CoinRules, Halted, insert_attempt, sending_height
+from cryptowatch.sending.accounts import free_nonces_of
+from cryptowatch.sending.coins import free_coins_of
+from cryptowatch.sending.reserve import Halted, insert_attempt, sending_height
 from cryptowatch.sending.track import TransactionView, transaction_event
-from cryptowatch.settings import Fees
-from cryptowatch.signing.families import Sign
+from cryptowatch.signing.families import Sign, SignedTransaction
 
 SQL = load_queries(__package__, "send.sql")
 log = structlog.get_logger(__name__)
@@ -46,9 +46,6 @@ class SendObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SendRules:
-    coins: CoinRules
-    fees: Fees
-    bump_after_blocks: int
     #: How long until the same bytes are sent again: when a quorum of nodes took them, and when fewer did.
     rebroadcast_s: float = 30
     retry_s: float = 2
@@ -63,6 +60,7 @@ class Sender:
     pool: Pool
     clock: Clock
     planner: Planner
+    fees: FeePolicy
     sign: Sign
     rules: SendRules
     observer: SendObserver
@@ -86,16 +84,16 @@ class Sender:
         self._forget({row["tx_hash"] for row in open_signed})
         for row in open_signed:
             done += await self._send(row)
-        stuck = [row for row in open_signed if state["height"] - row["planned_height"] >= self._patience(row)]
+        stuck = [
+            row
+            for row in open_signed
+            if state["height"] - row["planned_height"] >= self.fees.patience_blocks(row["priority"])
+        ]
         if stuck and away is None:
             done += await self._bump_all(stuck, state["height"])
         if away is not None:
             raise away
         return done
-
-    def _patience(self, row: asyncpg.Record) -> int:
-        """Blocks after which an attempt counts as stuck: not before the target that its bid was made for."""
-        return max(self.rules.bump_after_blocks, self.rules.fees.target_blocks[row["priority"]])
 
     async def _sign_all(self) -> int:
         async with connection(self.pool) as conn:
@@ -104,7 +102,7 @@ class Sender:
         for row in rows:
             plan = self.planner.read(row["plan"].encode())
             try:
-                raw = await self._signed(plan, row["lineage_id"])
+                new = await self._signed(plan, row["lineage_id"])
             except SignerWaits as wait:
                 if not self.signer_waits:
                     log.warning("signer waits", chain=self.chain, reason=str(wait))
@@ -115,21 +113,23 @@ class Sender:
                 continue
             async with transaction(self.pool) as conn:
                 if await conn.fetchrow(SQL["lock_open_lineage"], row["lineage_id"]) is not None:
-                    await conn.execute(SQL["store_signed"], row["lineage_id"], row["number"], raw)
+                    await conn.execute(
+                        SQL["store_signed"], row["lineage_id"], row["number"], new.raw, new.tx_hash
+                    )
             signed += 1
             self.signer_waits = False
         return signed
 
-    async def _signed(self, plan: Plan, lineage_id: UUID) -> bytes:
+    async def _signed(self, plan: Plan, lineage_id: UUID) -> SignedTransaction:
         try:
-            raw = await self.sign(plan, show_id(Kind.TRANSACTION, lineage_id))
+            signed = await self.sign(plan, show_id(Kind.TRANSACTION, lineage_id))
         except SignerWaits:
             raise  # no refusal: the same will be signed later
         except SignerRefused:
             self.observer.on_signing(refused=True)
             raise
         self.observer.on_signing(refused=False)
-        return raw
+        return signed
 
     async def _give_up(self, lineage_id: UUID, reason: str) -> None:
         """A lineage of which nothing was ever signed cannot confirm: its coins and payouts are free again."""
@@ -141,7 +141,8 @@ class Sender:
             if await conn.fetchval(SQL["any_signed"], lineage_id):
                 return
             version = await conn.fetchval(SQL["give_up"], lineage_id, f"signer_refused: {reason}", now)
-            await conn.execute(SQL["free_coins_of"], lineage_id)
+            await free_coins_of(conn, [lineage_id])
+            await free_nonces_of(conn, [lineage_id])
             # Nothing of it was ever signed: planned again, the very same transaction may be a new lineage's.
             await conn.execute(SQL["forget_unsigned"], lineage_id)
             view = TransactionView(show_id(Kind.TRANSACTION, lineage_id), self.chain, "dead", None)
@@ -186,43 +187,42 @@ class Sender:
         if not await is_caught_up(self.nodes, height):
             return 0  # what looks stuck may be in a block that is yet to be applied
         market = await self.nodes.fee_market()
-        if beyond_cap(market, self.rules.fees):
+        if self.fees.beyond_cap(market):
             log.warning("market beyond the fee cap", chain=self.chain)
             return 0
         done = 0
         for row in stuck:
             if row["number"] != row["attempts"]:
                 continue  # a newer attempt is there and not signed yet
-            rate = bump_sat_kvb(
-                market, self.rules.fees, row["fee"] * SAT_KVB // row["vsize"], [row["priority"]]
-            )
-            if rate is None:
+            plan = self.planner.read(row["plan"].encode())
+            bid = self.fees.raised(market, plan, row["priority"])
+            if bid is None:
                 log.warning("stuck at the fee cap", chain=self.chain, tx_hash=row["tx_hash"].hex())
                 continue
-            done += await self._bump(row, rate)
+            done += await self._bump(row, plan, bid)
         return done
 
-    async def _bump(self, row: asyncpg.Record, fee_rate: int) -> int:
-        """A replacement that pays more from its change, signed before it is written: unsigned it would block the next.
+    async def _bump(self, row: asyncpg.Record, old: Plan, bid: Bid) -> int:
+        """A replacement that pays more, signed before it is written: unsigned it would block the next.
 
-        It has the very inputs of the first attempt, no more: whatever loses one of them has killed all attempts, and a
-        lineage that is dead can then not confirm by an older one (P3).
+        It uses the very resources of the first attempt, no more: whatever loses one of them has killed all attempts,
+        and a lineage that is dead can then not confirm by an older one (P3).
         """
-        lineage_id, old = row["lineage_id"], self.planner.read(row["plan"].encode())
+        lineage_id = row["lineage_id"]
         try:
             async with transaction(self.pool) as conn:
                 height = await sending_height(conn, self.chain)
-            new = await asyncio.to_thread(self.planner.bump, old, (), fee_rate)
+            new = await asyncio.to_thread(self.planner.bump, old, bid)
             if isinstance(new, Insufficient):
                 log.warning(
-                    "no change left to raise the fee with", chain=self.chain, missing_base_units=new.missing
+                    "nothing left to raise the fee with", chain=self.chain, missing_base_units=new.missing
                 )
                 return 0
-            assert set(old.resources) == set(new.resources), "a replacement keeps every input"
-            raw = await self._signed(new, lineage_id)
+            assert set(old.resources) == set(new.resources), "a replacement uses what it replaces used"
+            signed = await self._signed(new, lineage_id)
             async with transaction(self.pool) as conn:
                 await sending_height(conn, self.chain)
-                await self._store_bump(conn, row, new, raw, height)
+                await self._store_bump(conn, row, new, signed, height)
         except Halted:
             return 0
         except SignerRefused as refusal:
@@ -235,14 +235,14 @@ class Sender:
         conn: Connection,
         row: asyncpg.Record,
         new: Plan,
-        raw: bytes,
+        signed: SignedTransaction,
         height: int,
     ) -> None:
         lineage_id, now = row["lineage_id"], self.clock.now()
         locked = await conn.fetchrow(SQL["lock_open_lineage"], lineage_id)
         if locked is None or locked["attempts"] != row["attempts"]:
             return
-        await insert_attempt(conn, self.chain, lineage_id, row["attempts"] + 1, new, raw, height, now)
+        await insert_attempt(conn, self.chain, lineage_id, row["attempts"] + 1, new, signed, height, now)
         version = await conn.fetchval(SQL["add_attempt"], lineage_id, now)
         await self._tell(conn, "stuck", lineage_id, version, row["tx_hash"])
         self.observer.on_bump()

@@ -14,6 +14,8 @@ from cryptowatch.chains.bitcoin.transaction import (
     read_transaction,
     to_json,
 )
+from cryptowatch.chains.ethereum import transaction as ethereum
+from cryptowatch.chains.ethereum.recovery import is_signed_by
 from cryptowatch.errors import SignerRefused, SignerUnavailable
 from cryptowatch.signing.messages import (
     Answer,
@@ -25,6 +27,7 @@ from cryptowatch.signing.messages import (
     SignBitcoin,
     Signed,
     SignerStatus,
+    SignEthereum,
     Status,
     frame,
     read_answer,
@@ -74,14 +77,41 @@ class SignerClient:
                 change_paths=dict(change_paths),
             )
         )
-        if not isinstance(answer, Signed):
-            raise SignerUnavailable(f"the signer answered {type(answer).__name__} to a request to sign")
+        raw = _raw(answer)
         try:
-            raw = bytes.fromhex(answer.raw_hex)
             signed = read_transaction(raw)
-        except (ValueError, InvalidTransaction) as problem:
+        except InvalidTransaction as problem:
             raise SignerUnavailable(f"the signer's answer is not a transaction: {problem}") from problem
         if signed.txid != transaction.txid:
+            raise SignerUnavailable("the signer answered with another transaction")
+        return raw
+
+    async def sign_ethereum(
+        self,
+        *,
+        chain: str,
+        lineage_id: str,
+        transaction: ethereum.UnsignedTransaction,
+        account: bytes,
+        key_path: KeyPath,
+        authorized_by: Sequence[KeyPath],
+    ) -> bytes:
+        """The signed transaction in its wire form, proven to be this one and signed by the account.
+
+        Idempotent. Raises SignerUnavailable (ask again with the same arguments) or SigningRefused.
+        """
+        raw = _raw(
+            await self._ask(
+                SignEthereum(
+                    chain=chain,
+                    lineage_id=lineage_id,
+                    transaction=ethereum.to_json(transaction),
+                    key_path=key_path,
+                    authorized_by=list(authorized_by),
+                )
+            )
+        )
+        if not is_signed_by(raw, transaction, account):
             raise SignerUnavailable("the signer answered with another transaction")
         return raw
 
@@ -119,3 +149,12 @@ class SignerClient:
         if body is None:
             raise MalformedMessage("the signer closed the connection")
         return read_answer(body)
+
+
+def _raw(answer: Answer) -> bytes:
+    if not isinstance(answer, Signed):
+        raise SignerUnavailable(f"the signer answered {type(answer).__name__} to a request to sign")
+    try:
+        return bytes.fromhex(answer.raw_hex)
+    except ValueError as problem:
+        raise SignerUnavailable("the signer's answer is not hex") from problem

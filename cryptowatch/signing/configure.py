@@ -3,19 +3,32 @@
 Called by `cli.signer` only. Keeps P9: the passphrase and the decrypted keystore do not outlive these calls.
 """
 
+from collections.abc import Mapping
+from decimal import Decimal
+
 from embit import bip32
 from embit.base import EmbitError
 
 from cryptowatch.chains.bitcoin.address import script_of
+from cryptowatch.chains.ethereum.facts import chain_facts
 from cryptowatch.chains.port import InvalidAddress
 from cryptowatch.clock import Clock
 from cryptowatch.errors import OperatorError, SettingsError
 from cryptowatch.money import InvalidAmount, parse_amount
-from cryptowatch.settings import ChainSettings, Settings, SignerPolicy
+from cryptowatch.settings import Settings
+from cryptowatch.settings.chains import BitcoinSettings, EthereumSettings
+from cryptowatch.settings.signer import AccountPolicy, AssetLimits, CoinPolicy
+from cryptowatch.signing.account_policy import AccountLimits, AmountLimits
+from cryptowatch.signing.ethereum import AccountFacts
 from cryptowatch.signing.keys import AccountKeys, accounts_from_mnemonic, accounts_from_xprvs
 from cryptowatch.signing.keystore import KeystoreError, KeystoreSecrets, read_keystore, read_passphrase
+from cryptowatch.signing.messages import KeyPath
 from cryptowatch.signing.policy import Limits
-from cryptowatch.signing.service import ChainKeys, SigningService
+from cryptowatch.signing.service import AccountChain, CoinChain, SigningService
+
+_WEI_GWEI = Decimal(10**9)
+#: The first sending account holds the wallet's money.
+VAULT = KeyPath("bip44", 1, 0)
 
 
 def open_service(settings: Settings, clock: Clock) -> SigningService:
@@ -23,35 +36,43 @@ def open_service(settings: Settings, clock: Clock) -> SigningService:
     signer = settings.signer
     if not signer.policy:
         raise SettingsError("signer.policy", "names no chain, so the signer would sign nothing")
-    limits = {}
-    for name, policy in signer.policy.items():
+    for name in signer.policy:
         if name not in settings.chains:
             raise SettingsError(f"signer.policy.{name}", "there is no such chain")
-        limits[name] = read_limits(f"signer.policy.{name}", policy, settings.chains[name])
     secrets = read_keystore(signer.keystore, read_passphrase(signer.passphrase_file))
-    chains = {
-        name: ChainKeys(_matching_accounts(secrets, name, settings.chains[name]), limits[name])
-        for name in limits
-    }
+    chains = {name: _open_chain(settings, name, secrets) for name in signer.policy}
     return SigningService(chains, signer.log, clock)
 
 
-def read_limits(key: str, policy: SignerPolicy, chain: ChainSettings) -> Limits:
+def _open_chain(settings: Settings, name: str, secrets: KeystoreSecrets) -> CoinChain | AccountChain:
+    key = f"signer.policy.{name}"
+    match settings.chains[name], settings.signer.policy[name]:
+        case BitcoinSettings() as chain, CoinPolicy() as policy:
+            limits = read_limits(key, policy, chain)
+            accounts = open_accounts(secrets, name, chain.network)
+            xpubs = {"bip84": chain.wallet.xpub_bip84, "bip86": chain.wallet.xpub_bip86}
+            _match(accounts, name, chain.network, xpubs)
+            return CoinChain(accounts, limits, chain.asset)
+        case EthereumSettings() as chain, AccountPolicy() as policy:
+            accounts = open_accounts(secrets, name, "main")
+            _match(accounts, name, "main", {"bip44": chain.wallet.xpub_bip44})
+            delegate = bytes.fromhex(chain.contracts.sweep_delegate[2:]) if chain.contracts else None
+            facts = AccountFacts(
+                chain_facts(chain, accounts.key(VAULT).script), delegate, chain.wallet.hot_accounts
+            )
+            return AccountChain(accounts, read_account_limits(key, policy, chain), facts)
+    raise SettingsError(key, "is a policy for another kind of chain")
+
+
+def read_limits(key: str, policy: CoinPolicy, chain: BitcoinSettings) -> Limits:
     """The chain's limits in base units. Raises SettingsError that names the wrong setting below `key`."""
     decimals = chain.assets[chain.asset].decimals
-    amounts = {}
-    for name in ("transaction_amount_max", "hourly_amount_max", "fee_max"):
-        try:
-            amounts[name] = parse_amount(getattr(policy, name), decimals)
-        except InvalidAmount as problem:
-            raise SettingsError(f"{key}.{name}", str(problem)) from problem
-    if amounts["hourly_amount_max"] < amounts["transaction_amount_max"]:
-        raise SettingsError(f"{key}.hourly_amount_max", "is below transaction_amount_max")
+    transaction_max, hourly_max = _amounts(key, policy, decimals)
     return Limits(
-        transaction_amount_max=amounts["transaction_amount_max"],
-        hourly_amount_max=amounts["hourly_amount_max"],
+        transaction_amount_max=transaction_max,
+        hourly_amount_max=hourly_max,
         hourly_signings_max=policy.hourly_signings_max,
-        fee_max=amounts["fee_max"],
+        fee_max=_amount(f"{key}.fee_max", policy.fee_max, decimals),
         fee_rate_max_sat_vb=policy.fee_rate_max_sat_vb,
         inputs_max=policy.inputs_max,
         outputs_max=policy.outputs_max,
@@ -59,7 +80,41 @@ def read_limits(key: str, policy: SignerPolicy, chain: ChainSettings) -> Limits:
     )
 
 
-def _allowed_scripts(key: str, policy: SignerPolicy, chain: ChainSettings) -> frozenset[bytes] | None:
+def read_account_limits(key: str, policy: AccountPolicy, chain: EthereumSettings) -> AccountLimits:
+    """The same for a chain of accounts."""
+    assets: dict[str, AmountLimits] = {}
+    for asset, limits in policy.assets.items():
+        if asset not in chain.assets:
+            raise SettingsError(f"{key}.assets.{asset}", "there is no such asset on the chain")
+        assets[asset] = AmountLimits(*_amounts(f"{key}.assets.{asset}", limits, chain.assets[asset].decimals))
+    decimals = chain.assets[chain.asset].decimals
+    return AccountLimits(
+        assets=assets,
+        fee_max=_amount(f"{key}.fee_max", policy.fee_max, decimals),
+        hourly_fee_max=_amount(f"{key}.hourly_fee_max", policy.hourly_fee_max, decimals),
+        gas_price_max_wei=int(policy.gas_price_max_gwei * _WEI_GWEI),
+        hourly_signings_max=policy.hourly_signings_max,
+        batch_max=policy.batch_max,
+        allowed=frozenset(bytes.fromhex(address[2:]) for address in policy.allow_list) or None,
+    )
+
+
+def _amounts(key: str, limits: CoinPolicy | AssetLimits, decimals: int) -> tuple[int, int]:
+    transaction_max = _amount(f"{key}.transaction_amount_max", limits.transaction_amount_max, decimals)
+    hourly_max = _amount(f"{key}.hourly_amount_max", limits.hourly_amount_max, decimals)
+    if hourly_max < transaction_max:
+        raise SettingsError(f"{key}.hourly_amount_max", "is below transaction_amount_max")
+    return transaction_max, hourly_max
+
+
+def _amount(key: str, text: str, decimals: int) -> int:
+    try:
+        return parse_amount(text, decimals)
+    except InvalidAmount as problem:
+        raise SettingsError(key, str(problem)) from problem
+
+
+def _allowed_scripts(key: str, policy: CoinPolicy, chain: BitcoinSettings) -> frozenset[bytes] | None:
     if not policy.allow_list:
         return None
     scripts = set()
@@ -80,16 +135,13 @@ def open_accounts(secrets: KeystoreSecrets, chain: str, network: str) -> Account
     return accounts_from_mnemonic(secrets.mnemonic, network)
 
 
-def _matching_accounts(secrets: KeystoreSecrets, name: str, chain: ChainSettings) -> AccountKeys:
+def _match(accounts: AccountKeys, name: str, network: str, watched: Mapping[str, str | None]) -> None:
     """Keys that fit the wallet that the daemon watches: otherwise every request would be refused, late."""
-    accounts = open_accounts(secrets, name, chain.network)
-    own = accounts.xpubs(chain.network)
-    watched = {"bip84": chain.wallet.xpub_bip84, "bip86": chain.wallet.xpub_bip86}
+    own = accounts.xpubs(network)
     for scheme, xpub in own.items():
-        key, expected = f"chains.{name}.wallet.xpub_{scheme}", watched[scheme]
+        key, expected = f"chains.{name}.wallet.xpub_{scheme}", watched.get(scheme)
         if expected is not None and _point(key, expected) != _point("", xpub):
             raise OperatorError(f"the keystore's {scheme} account is not the one that {key} names")
-    return accounts
 
 
 def _point(key: str, xpub: str) -> tuple[bytes, bytes]:

@@ -1,4 +1,4 @@
-"""Private keys: from a mnemonic or account xprvs down to the key of one path (BIP32, BIP39, BIP84, BIP86).
+"""Private keys: from a mnemonic or account xprvs down to the key of one path (BIP32, BIP39, BIP44, BIP84, BIP86).
 
 Called by `signing.service` and by the `wallet` commands, never outside the signer (P9). Nothing here appears
 in a repr, a log or an error's text.
@@ -14,10 +14,13 @@ from embit.base import EmbitError
 from embit.hashes import hash160, tagged_hash
 from embit.networks import NETWORKS
 
+from cryptowatch.chains.ethereum.keccak import keccak
 from cryptowatch.errors import OperatorError
 from cryptowatch.signing.messages import KeyPath, Scheme
 
-PURPOSES: Mapping[Scheme, int] = {"bip84": 84, "bip86": 86}
+PURPOSES: Mapping[Scheme, int] = {"bip44": 44, "bip84": 84, "bip86": 86}
+#: SLIP44: one for Ethereum and every chain of its kind, main or test.
+_ETHER_COIN = 60
 _HARDENED = 2**31
 #: The order of secp256k1's group (SEC 2).
 _ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -29,7 +32,7 @@ class KeyMaterialError(OperatorError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SigningKey:
-    """The key that signs for `script`: for P2TR already tweaked (BIP86)."""
+    """The key that signs for `script` (for P2TR already tweaked, BIP86), or for the account of that address."""
 
     private: PrivateKey
     public_key: bytes
@@ -56,7 +59,7 @@ class _Node:
 
 
 class AccountKeys:
-    """One chain's accounts, by scheme; m/84'/coin'/0' and m/86'/coin'/0'."""
+    """One wallet's accounts, by scheme: m/44'/60'/0' for Ethereum, m/84'/coin'/0' and m/86'/coin'/0' for Bitcoin."""
 
     def __init__(self, accounts: Mapping[Scheme, bip32.HDKey]) -> None:
         self._accounts = accounts
@@ -73,6 +76,10 @@ class AccountKeys:
             return _taproot_key(secret)
         private = PrivateKey(secret)
         public_key = private.public_key.format()
+        if path.scheme == "bip44":
+            return SigningKey(
+                private, public_key, keccak(private.public_key.format(compressed=False)[1:])[-20:]
+            )
         return SigningKey(private, public_key, b"\x00\x14" + hash160(public_key))
 
     def xpubs(self, network: str) -> dict[Scheme, str]:
@@ -96,7 +103,7 @@ def new_mnemonic(entropy: bytes) -> str:
 
 
 def accounts_from_mnemonic(mnemonic: str, network: str) -> AccountKeys:
-    """Both accounts of the network's coin. Raises KeyMaterialError for a wrong word or checksum."""
+    """All accounts, Bitcoin's of the network's coin. Raises KeyMaterialError for a wrong word or checksum."""
     words = " ".join(mnemonic.split())
     if not bip39.mnemonic_is_valid(words):
         raise KeyMaterialError("the mnemonic is not valid BIP39: a wrong word, count or checksum")
@@ -104,7 +111,9 @@ def accounts_from_mnemonic(mnemonic: str, network: str) -> AccountKeys:
     coin = coin_type(network)
     return AccountKeys(
         {
-            scheme: root.derive([_HARDENED + purpose, _HARDENED + coin, _HARDENED])
+            scheme: root.derive(
+                [_HARDENED + purpose, _HARDENED + (_ETHER_COIN if purpose == 44 else coin), _HARDENED]
+            )
             for scheme, purpose in PURPOSES.items()
         }
     )

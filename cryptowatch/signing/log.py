@@ -19,13 +19,16 @@ from types import TracebackType
 import msgspec
 
 from cryptowatch.errors import OperatorError
+from cryptowatch.signing.account_policy import AccountSigning
 from cryptowatch.signing.policy import Signing
+
+Entry = Signing | AccountSigning
 
 _GENESIS = bytes(32)
 #: An input takes about 80 bytes of a line.
 _LINE_BYTES_MAX = 16_777_216
 _ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(Signing)
+_DECODER: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
 
 
 class LogTampered(OperatorError):
@@ -43,7 +46,7 @@ class LogInUse(OperatorError):
 class SigningLog:
     """The open log. One process at a time; a context manager."""
 
-    def __init__(self, path: Path, each: Callable[[Signing], None]) -> None:
+    def __init__(self, path: Path, each: Callable[[Entry], None]) -> None:
         """Open or create, verify from the first line, and hand every entry to `each` in order.
 
         Raises LogTampered, LogInUse or LogUnavailable.
@@ -70,7 +73,7 @@ class SigningLog:
         """The last line's hash; it stands for the whole log."""
         return self._head.hex()
 
-    def append(self, signing: Signing) -> None:
+    def append(self, signing: Entry) -> None:
         """On the disk when this returns. Raises LogUnavailable, after which the process must end."""
         document = _ENCODER.encode(signing)
         head = hashlib.sha256(self._head + document).digest()
@@ -102,7 +105,7 @@ class SigningLog:
         self.close()
 
 
-def read_log(path: Path, each: Callable[[Signing], None]) -> tuple[bytes, int, int]:
+def read_log(path: Path, each: Callable[[Entry], None]) -> tuple[bytes, int, int]:
     """Verify the chain: (head, entries, bytes of the whole lines). Raises LogTampered or LogUnavailable."""
     head, entries, whole_bytes = _GENESIS, 0, 0
     try:

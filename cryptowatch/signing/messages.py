@@ -13,7 +13,7 @@ LENGTH_BYTES = 4
 #: A decoder's complaint may quote what it was given.
 _PROBLEM_CHARACTERS_MAX = 200
 
-Scheme = Literal["bip84", "bip86"]
+Scheme = Literal["bip44", "bip84", "bip86"]
 _Index = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
@@ -23,7 +23,7 @@ class MalformedMessage(ValueError):
 
 
 class KeyPath(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where below the chain's account a key is: m/84'|86'/coin'/0'/branch/index. Branch 1 is change."""
+    """Where below the chain's account a key is: m/44'|84'|86'/coin'/0'/branch/index. Branch 1 is the wallet's own."""
 
     scheme: Scheme
     branch: Literal[0, 1]
@@ -50,6 +50,25 @@ class SignBitcoin(
     change_paths: dict[int, KeyPath]
 
 
+class SignEthereum(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    tag_field="method",
+    tag="sign_ethereum",
+):
+    """Ask for signatures. Asking again for the same transaction gives the same bytes and is charged once."""
+
+    chain: _Name
+    lineage_id: _Name
+    #: `chains.ethereum.transaction.to_json` of the transaction.
+    transaction: dict[str, object]
+    #: The sender's key.
+    key_path: KeyPath
+    #: The keys of those that authorize, in the order of the authorizations.
+    authorized_by: Annotated[list[KeyPath], msgspec.Meta(max_length=200)]
+
+
 class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="method", tag="status"):
     """Ask for the counters; also the ping."""
 
@@ -70,7 +89,7 @@ class Busy(msgspec.Struct, frozen=True, tag_field="answer", tag="busy"):
 
 
 class SignerStatus(msgspec.Struct, frozen=True, tag_field="answer", tag="status"):
-    """The signer's counters since it started, and where its log is. Amounts in base units."""
+    """The signer's counters since it started, and where its log is."""
 
     uptime_s: float
     requests: int
@@ -79,11 +98,11 @@ class SignerStatus(msgspec.Struct, frozen=True, tag_field="answer", tag="status"
     refusals: Mapping[str, int]
     log_entries: int
     log_head: str
-    #: Chain -> what left, fees included, within the last hour.
-    hourly_amounts: Mapping[str, int]
+    #: Chain -> asset -> what left within the last hour, in base units as text.
+    hourly_amounts: Mapping[str, Mapping[str, str]]
 
 
-Request = SignBitcoin | Status
+Request = SignBitcoin | SignEthereum | Status
 Answer = Signed | Refused | Busy | SignerStatus
 
 _ENCODER = msgspec.json.Encoder()

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
 HOUR_MS = 3_600_000
 
 
@@ -82,8 +84,7 @@ class Proposal:
         return self.leaving - self.foreign_amount
 
 
-@dataclass(frozen=True, slots=True)
-class Signing:
+class Signing(msgspec.Struct, frozen=True, tag="coins"):
     """One signature given: what the log keeps and the history is rebuilt from."""
 
     chain: str

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from cryptowatch.errors import OperatorError
-from cryptowatch.settings import Signer
+from cryptowatch.settings.signer import Signer
 from cryptowatch.signing.messages import (
     Answer,
     Busy,
@@ -23,6 +23,7 @@ from cryptowatch.signing.messages import (
     Refused,
     SignBitcoin,
     Signed,
+    SignEthereum,
     Status,
     frame,
     read_request,
@@ -121,13 +122,13 @@ class SignerServer:
                     answer = await asyncio.to_thread(self._sign, request)
             await self._answer(writer, answer)
 
-    def _sign(self, request: SignBitcoin) -> Signed | Refused:
-        answer = self._service.sign_bitcoin(request)
+    def _sign(self, request: SignBitcoin | SignEthereum) -> Signed | Refused:
+        answer = self._service.sign(request)
         facts: Mapping[str, str] = {"chain": request.chain, "lineage_id": request.lineage_id}
         if isinstance(answer, Refused):
             _LOG.warning("signing_refused", reason=answer.reason, detail=answer.detail, **facts)
         else:
-            _LOG.info("signed", inputs=len(request.input_paths), **facts)
+            _LOG.info("signed", **facts)
         return answer
 
     async def _answer(self, writer: asyncio.StreamWriter, answer: Answer) -> None:

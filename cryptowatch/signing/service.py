@@ -6,45 +6,81 @@ and P3.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptowatch.chains.bitcoin.transaction import InvalidTransaction, UnsignedTransaction, from_json
+from cryptowatch.chains.bitcoin import transaction as bitcoin_transaction
+from cryptowatch.chains.ethereum import transaction as ethereum_transaction
 from cryptowatch.clock import Clock
-from cryptowatch.signing.bitcoin import change_outputs, input_keys, proposal, sign
-from cryptowatch.signing.keys import AccountKeys, SigningKey
-from cryptowatch.signing.log import SigningLog
-from cryptowatch.signing.messages import Refused, SignBitcoin, Signed, SignerStatus
-from cryptowatch.signing.policy import History, Limits, Proposal, Reason, Refusal, Signing
+from cryptowatch.signing import bitcoin, ethereum
+from cryptowatch.signing.account_policy import AccountHistory, AccountLimits, AccountSigning, Charge
+from cryptowatch.signing.ethereum import AccountFacts
+from cryptowatch.signing.keys import AccountKeys
+from cryptowatch.signing.log import Entry, SigningLog
+from cryptowatch.signing.messages import Refused, SignBitcoin, Signed, SignerStatus, SignEthereum
+from cryptowatch.signing.policy import History, Limits, Reason, Refusal, Signing
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ChainKeys:
-    """What the signer holds for one chain."""
+class CoinChain:
+    """What the signer holds for a chain of coins."""
 
     accounts: AccountKeys
     limits: Limits
+    asset: str
+    history: History = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "history", History(self.limits))
+
+    def hourly_amounts(self, now_ms: int) -> Mapping[str, int]:
+        return {self.asset: self.history.hourly_amount(now_ms)}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class AccountChain:
+    """What the signer holds for a chain of accounts."""
+
+    accounts: AccountKeys
+    limits: AccountLimits
+    facts: AccountFacts
+    history: AccountHistory = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "history", AccountHistory(self.limits))
+
+    def hourly_amounts(self, now_ms: int) -> Mapping[str, int]:
+        return self.history.hourly_amounts(now_ms)
 
 
 class SigningService:
     """The signer without its socket. For one caller at a time: a judgement needs the last one recorded."""
 
-    def __init__(self, chains: Mapping[str, ChainKeys], log: Path, clock: Clock) -> None:
+    def __init__(self, chains: Mapping[str, CoinChain | AccountChain], log: Path, clock: Clock) -> None:
         """Reads the whole log. Raises LogTampered, LogInUse or LogUnavailable."""
         self._chains = chains
         self._clock = clock
         self._started_s = clock.monotonic_s()
-        self._histories = {name: History(chain.limits) for name, chain in chains.items()}
         self._last_ms = 0
         self._requests = 0
         self._signed = 0
         self._refusals: Counter[str] = Counter()
         self._log = SigningLog(log, self._remember)
 
-    def sign_bitcoin(self, request: SignBitcoin) -> Signed | Refused:
+    def sign(self, request: SignBitcoin | SignEthereum) -> Signed | Refused:
         """Sign or refuse. After LogUnavailable nothing was given, and the process must end."""
         self._requests += 1
-        answer = self._sign(request)
+        chain = self._chains.get(request.chain)
+        answer: bytes | Refusal
+        match request, chain:
+            case SignBitcoin(), CoinChain():
+                answer = self._sign_bitcoin(request, chain)
+            case SignEthereum(), AccountChain():
+                answer = self._sign_ethereum(request, chain)
+            case _:
+                answer = Refusal(
+                    Reason.UNKNOWN_CHAIN, f"the signer has no such policy for chain {request.chain}"
+                )
         if isinstance(answer, Refusal):
             return self.refuse(answer)
         self._signed += 1
@@ -64,64 +100,96 @@ class SigningService:
             refusals=dict(self._refusals),
             log_entries=self._log.entries,
             log_head=self._log.head,
-            hourly_amounts={name: history.hourly_amount(now_ms) for name, history in self._histories.items()},
+            hourly_amounts={
+                name: ethereum.as_text(chain.hourly_amounts(now_ms)) for name, chain in self._chains.items()
+            },
         )
 
     def close(self) -> None:
         self._log.close()
 
-    def _sign(self, request: SignBitcoin) -> bytes | Refusal:
-        chain = self._chains.get(request.chain)
-        if chain is None:
-            return Refusal(Reason.UNKNOWN_CHAIN, f"the signer has no policy for chain {request.chain}")
+    def _sign_bitcoin(self, request: SignBitcoin, chain: CoinChain) -> bytes | Refusal:
         try:
-            transaction = from_json(request.transaction)
-        except InvalidTransaction as problem:
+            transaction = bitcoin_transaction.from_json(request.transaction)
+        except bitcoin_transaction.InvalidTransaction as problem:
             return Refusal(Reason.MALFORMED, f"transaction: {problem}")
         # Before deriving anything: what a huge request costs stays bounded.
         inputs, outputs = len(transaction.inputs), len(transaction.outputs)
         if inputs > chain.limits.inputs_max or outputs > chain.limits.outputs_max:
             return Refusal(Reason.TOO_LARGE, f"{inputs} inputs, {outputs} outputs")
-        keys = input_keys(transaction, request.input_paths, chain.accounts)
+        keys = bitcoin.input_keys(transaction, request.input_paths, chain.accounts)
         if isinstance(keys, Refusal):
             return keys
-        change = change_outputs(transaction, request.change_paths, chain.accounts)
+        change = bitcoin.change_outputs(transaction, request.change_paths, chain.accounts)
         if isinstance(change, Refusal):
             return change
-        proposed = proposal(transaction, request.lineage_id, change)
-        charge = self._histories[request.chain].judge(proposed, self._now_ms())
+        proposed = bitcoin.proposal(transaction, request.lineage_id, change)
+        charge = chain.history.judge(proposed, self._now_ms())
         if isinstance(charge, Refusal):
             return charge
-        return self._sign_and_remember(request.chain, transaction, keys, proposed, charge)
-
-    def _sign_and_remember(
-        self,
-        chain: str,
-        transaction: UnsignedTransaction,
-        keys: tuple[SigningKey, ...],
-        proposed: Proposal,
-        charge: int,
-    ) -> bytes:
-        raw = sign(transaction, keys)
-        signing = Signing(
-            chain=chain,
-            time_ms=max(self._now_ms(), self._last_ms),
-            lineage_id=proposed.lineage_id,
-            txid=transaction.txid.hex(),
-            inputs=proposed.inputs,
-            leaving=proposed.leaving,
-            charged=charge,
+        raw = bitcoin.sign(transaction, keys)
+        self._keep(
+            Signing(
+                chain=request.chain,
+                time_ms=self._next_ms(),
+                lineage_id=proposed.lineage_id,
+                txid=transaction.txid.hex(),
+                inputs=proposed.inputs,
+                leaving=proposed.leaving,
+                charged=charge,
+            )
         )
-        self._log.append(signing)
-        self._remember(signing)
         return raw
 
-    def _remember(self, signing: Signing) -> None:
-        self._last_ms = max(self._last_ms, signing.time_ms)
-        history = self._histories.get(signing.chain)
-        # A chain that is no longer configured stays in the log and needs no history.
-        if history is not None:
-            history.record(signing)
+    def _sign_ethereum(self, request: SignEthereum, chain: AccountChain) -> bytes | Refusal:
+        try:
+            transaction = ethereum_transaction.from_json(request.transaction)
+        except ethereum_transaction.InvalidTransaction as problem:
+            return Refusal(Reason.MALFORMED, f"transaction: {problem}")
+        keys = ethereum.request_keys(
+            transaction, request.key_path, request.authorized_by, chain.accounts, chain.facts
+        )
+        if isinstance(keys, Refusal):
+            return keys
+        proposed = ethereum.proposal(transaction, keys, request.lineage_id, chain.accounts, chain.facts)
+        if isinstance(proposed, Refusal):
+            return proposed
+        charge = chain.history.judge(proposed, self._now_ms())
+        if not isinstance(charge, Charge):
+            return charge
+        tx_hash, raw = ethereum.sign(transaction, keys)
+        self._keep(
+            AccountSigning(
+                chain=request.chain,
+                time_ms=self._next_ms(),
+                lineage_id=proposed.lineage_id,
+                txid=tx_hash.hex(),
+                resource=proposed.resource,
+                leaving=ethereum.as_text(proposed.leaving()),
+                fee=str(proposed.fee),
+                charged=ethereum.as_text(charge.amounts),
+                fee_charged=str(charge.fee),
+            )
+        )
+        return raw
+
+    def _keep(self, entry: Entry) -> None:
+        """On the disk before the signature leaves."""
+        self._log.append(entry)
+        self._remember(entry)
+
+    def _remember(self, entry: Entry) -> None:
+        self._last_ms = max(self._last_ms, entry.time_ms)
+        chain = self._chains.get(entry.chain)
+        # A chain that is no longer configured, or is of another kind now, stays in the log and needs no history.
+        match entry, chain:
+            case Signing(), CoinChain():
+                chain.history.record(entry)
+            case AccountSigning(), AccountChain():
+                chain.history.record(entry)
+
+    def _next_ms(self) -> int:
+        return max(self._now_ms(), self._last_ms)
 
     def _now_ms(self) -> int:
         return int(self._clock.now().timestamp() * 1000)

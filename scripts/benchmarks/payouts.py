@@ -18,7 +18,7 @@ from cryptowatch import devnet
 from cryptowatch.chains.bitcoin.address import address_of
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan, BitcoinPlanner
 from cryptowatch.chains.bitcoin.transaction import TxInput, TxOutput, UnsignedTransaction
-from cryptowatch.chains.plans import Coin, Recipient
+from cryptowatch.chains.plans import Bid, Coin, Recipient
 from cryptowatch.devnet import Net
 from cryptowatch.money import BaseUnits
 from cryptowatch.signing.bitcoin import input_keys, sign
@@ -60,7 +60,9 @@ async def _measure(
         ]
         change = accounts.key(KeyPath("bip84", 1, batch)).script
         started_s = time.perf_counter()
-        plan = planner.plan(free, recipients, Coin(b"", BaseUnits(0), change, (84, 1, batch)), rate, batch)
+        plan = planner.plan(
+            free, recipients, Coin(b"", BaseUnits(0), change, (84, 1, batch)), Bid(rate), batch
+        )
         seconds.append(time.perf_counter() - started_s)
         assert isinstance(plan, BitcoinPlan), plan
         sizes.append(await _relayed_vsize(net, accounts, plan))

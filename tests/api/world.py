@@ -24,18 +24,9 @@ from cryptowatch.ledger.postings import post
 from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, customer_posting
 from cryptowatch.ledger.rules import Kind as PostingKind
 from cryptowatch.money import BaseUnits
-from cryptowatch.settings import (
-    Api,
-    AssetSettings,
-    ChainSettings,
-    Database,
-    NodeSettings,
-    Settings,
-    Signer,
-    Tier,
-    Wallet,
-    Webhooks,
-)
+from cryptowatch.settings import Api, Database, Settings, Webhooks
+from cryptowatch.settings.chains import AssetSettings, BitcoinSettings, CoinWallet, NodeSettings, Tier
+from cryptowatch.settings.signer import Signer
 from cryptowatch.telemetry.metrics import create_metrics
 from tests.support.moving_clock import MovingClock
 
@@ -44,11 +35,11 @@ GOOD_ADDRESS, GOOD_SCRIPT = "bcrt1qgood", bytes.fromhex("0014") + b"\x07" * 20
 
 
 def settings(dsn: str, **api: Any) -> Settings:
-    chain = ChainSettings(
+    chain = BitcoinSettings(
         network="regtest",
         quorum=1,
         nodes=(NodeSettings(name="one", url="http://127.0.0.1:1"),),
-        wallet=Wallet(xpub_bip84="xpub"),
+        wallet=CoinWallet(xpub_bip84="xpub"),
         assets={
             "BTC": AssetSettings(
                 withdrawal_min="0.001",

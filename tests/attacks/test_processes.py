@@ -4,6 +4,7 @@ from cryptowatch.chains.port import BlockContents, BlockRef, Transfer
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.deposits.apply import apply_again
 from cryptowatch.deposits.cursor import block_at, read_cursor, start_cursor
+from cryptowatch.deposits.machine import HeadMoved
 from cryptowatch.deposits.watcher import Watcher
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.money import BaseUnits
@@ -49,7 +50,7 @@ async def test_a_watcher_beside_a_rescan_watches_the_coins_that_it_found(world: 
         1,
     )
     async with transaction(world.pool) as conn:
-        await apply_again(conn, RULES, old, START, world.now)
+        await apply_again(conn, RULES, old, HeadMoved(START), world.now)
     await world.withdraw(account, 10_000_000)
     await world.pay()
     [attempt] = await world.attempts()

@@ -7,6 +7,7 @@ from cryptowatch.errors import SignerRefused
 from cryptowatch.payouts.machine import Event
 from cryptowatch.payouts.requests import decide
 from cryptowatch.payouts.view import WithdrawalView
+from cryptowatch.signing.families import SignedTransaction
 from tests.attacks.world import PATIENCE, World
 
 
@@ -114,9 +115,10 @@ async def test_a_payout_that_the_signer_refused_is_sent_once_a_person_approves_i
     await world.coin(100_600, destination)
     await world.mine(3)
     withdrawal_id = await world.withdraw(account, 100_000)
-    refused = []
+    refused: list[bytes] = []
 
-    async def refuse(plan: Plan, lineage_id: str) -> bytes:
+    async def refuse(plan: Plan, lineage_id: str) -> SignedTransaction:
+        assert plan.tx_hash is not None
         refused.append(plan.tx_hash)
         raise SignerRefused("fee_too_high: says the test")
 

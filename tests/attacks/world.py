@@ -13,6 +13,7 @@ from typing import NamedTuple, cast
 from uuid import UUID
 
 from cryptowatch.chains.agreement import BlockPoint
+from cryptowatch.chains.bitcoin.fees import BitcoinFees
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan, BitcoinPlanner
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import Plan
@@ -38,10 +39,10 @@ from cryptowatch.money import BaseUnits
 from cryptowatch.payouts.policy import WithdrawalPolicy
 from cryptowatch.payouts.requests import Refusal, Request, request_withdrawal
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
-from cryptowatch.sending.reserve import CoinRules
+from cryptowatch.sending.coins import CoinReserver, CoinRules
 from cryptowatch.sending.worker import Sender, SendRules
-from cryptowatch.settings import Batching, Fees
-from cryptowatch.signing.families import Sign
+from cryptowatch.settings.chains import Batching, BitcoinFeeSettings
+from cryptowatch.signing.families import Sign, SignedTransaction
 
 CHAIN, ASSET = "bitcoin", "BTC"
 START = 100
@@ -56,9 +57,11 @@ RULES = ChainRules(
     FINALITY,
     150,
 )
-FEES = Fees(target_blocks={"economy": 24, "normal": PATIENCE, "urgent": 2})
+FEES = BitcoinFees(
+    BitcoinFeeSettings(target_blocks={"economy": 24, "normal": PATIENCE, "urgent": 2}), PATIENCE
+)
 #: A market in which nothing is sent, so that what is queued stays so and can be looked at.
-CLOSED = FeeMarket({}, FEES.cap_sat_vb * 1000 + 1)
+CLOSED = FeeMarket({}, FEES.settings.cap_sat_vb * 1000 + 1)
 COINS = CoinRules(1, 84)
 _ADDRESSES = 40
 
@@ -123,8 +126,9 @@ class Nodes:
         return [BroadcastAnswer("n", BroadcastOutcome.ACCEPTED, "")]
 
 
-async def _sign(plan: Plan, lineage_id: str) -> bytes:
-    return b"signed" + plan.tx_hash
+async def _sign(plan: Plan, lineage_id: str) -> SignedTransaction:
+    assert plan.tx_hash is not None
+    return SignedTransaction(plan.tx_hash, b"signed" + plan.tx_hash)
 
 
 class World:
@@ -171,16 +175,28 @@ class World:
             return derived_id(now, os.urandom(16)), seed
 
         batching = Batching(wait_max_s=0, count_max=count_max)
-        rules = PayoutRules(COINS, FEES, batching, {ASSET: 8})
+        rules = PayoutRules(batching, {ASSET: 8}, {})
         planner = BitcoinPlanner(10_000)
+        reserver = CoinReserver(CHAIN, planner, COINS)
         return PayoutWorker(
-            CHAIN, self.pool_of_nodes, self.pool, self.clock, planner, rules, entropy, _Unobserved()
+            CHAIN,
+            self.pool_of_nodes,
+            self.pool,
+            self.clock,
+            planner,
+            FEES,
+            reserver,
+            rules,
+            entropy,
+            _Unobserved(),
         )
 
     def sender_with(self, sign: Sign) -> Sender:
-        rules = SendRules(COINS, FEES, PATIENCE, rebroadcast_s=0)
+        rules = SendRules(rebroadcast_s=0)
         planner = BitcoinPlanner(10_000)
-        return Sender(CHAIN, self.pool_of_nodes, self.pool, self.clock, planner, sign, rules, _Unobserved())
+        return Sender(
+            CHAIN, self.pool_of_nodes, self.pool, self.clock, planner, FEES, sign, rules, _Unobserved()
+        )
 
     async def pay(self) -> None:
         """One round of both workers: what is due is planned, signed and sent."""

@@ -62,7 +62,9 @@ class Client:
                     answers = await post_each(conn, postings, NOW)
             else:
                 async with transaction(pool) as conn:
-                    answers = await post_all(conn, postings, NOW)
+                    await post_all(conn, postings, NOW)
+                self.acknowledged += postings
+                return
         except PostingRefused as refusal:
             self.statuses[refusal.status] += 1
             return

@@ -270,8 +270,39 @@ async def test_a_win_in_the_batch_pays_for_the_bet_after_it_and_not_for_the_one_
 
 async def test_all_or_nothing_posts_all(world: World) -> None:
     player, other = await world.player(final=10), await world.player()
-    posted = await world.post_all(world.posting(Kind.BET, player, 10), world.posting(Kind.WIN, other, 9))
-    assert [p.balance for p in posted] == [Balance(0, 0, 0), Balance(9, 0, 0)]
+    await world.post_all(world.posting(Kind.BET, player, 10), world.posting(Kind.WIN, other, 9))
+    assert (await world.balance(player), await world.balance(other)) == (Balance(), Balance(9, 0, 0))
+
+
+async def test_all_or_nothing_again_and_with_more_posts_what_is_new_and_nothing_twice(world: World) -> None:
+    players = [await world.player() for _ in range(4)]
+    wins = [world.posting(Kind.WIN, player, 5) for player in players]
+    await world.post_all(*wins[:2])
+    await world.post_all(*wins)
+    await world.post_all(*wins)
+    assert [await world.balance(player) for player in players] == [Balance(5, 0, 0)] * 4
+    await world.assert_sound()
+
+
+async def test_all_or_nothing_with_one_refusal_among_many_players_moves_nobody(world: World) -> None:
+    players = [await world.player(final=amount) for amount in (9, 8, 7)]
+    bets = [world.posting(Kind.BET, player, 8) for player in players]
+    with pytest.raises(PostingRefused) as refusal:
+        await world.post_all(*bets)
+    assert (refusal.value.posting, refusal.value.status) == (bets[2], Status.INSUFFICIENT_FUNDS)
+    assert [(await world.balance(player)).total for player in players] == [9, 8, 7]
+    await world.assert_sound()
+
+
+async def test_all_or_nothing_refuses_a_taken_key_with_other_content(world: World) -> None:
+    first, second = await world.player(), await world.player()
+    taken = await world.done(Kind.WIN, first, 5)
+    other = world.posting(Kind.WIN, first, 6, key=taken)
+    with pytest.raises(PostingRefused) as refusal:
+        await world.post_all(world.posting(Kind.WIN, second, 1), other)
+    assert (refusal.value.posting, refusal.value.status) == (other, Status.CONFLICT)
+    assert await world.balance(second) == Balance()
+    await world.assert_sound()
 
 
 async def test_all_or_nothing_names_the_refused_posting_and_undoes_the_callers_transaction(
@@ -293,13 +324,14 @@ async def test_all_or_nothing_names_the_refused_posting_and_undoes_the_callers_t
 
 
 async def test_an_empty_batch_is_answered_with_nothing(world: World) -> None:
-    assert await world.post_each() == await world.post_all() == []
+    assert await world.post_each() == []
+    await world.post_all()
 
 
 async def test_amounts_of_256_bits_go_through_exactly(world: World) -> None:
     player = await world.player(final=AMOUNT_MAX)
-    posted = await world.post_all(world.posting(Kind.BET, player, AMOUNT_MAX - 1))
-    assert posted[0].balance == Balance(1, 0, 0)
+    await world.post_all(world.posting(Kind.BET, player, AMOUNT_MAX - 1))
+    assert await world.balance(player) == Balance(1, 0, 0)
     assert await world.house(world.game) == AMOUNT_MAX - 1
     assert await world.house(world.custody) == -AMOUNT_MAX
     await world.assert_sound()
@@ -321,6 +353,8 @@ async def test_a_house_account_of_another_asset_is_a_mistake_and_changes_nothing
         await world.post(bet)
     with pytest.raises(PostingMisuse):
         await world.post_each(bet)
+    with pytest.raises(PostingMisuse):
+        await world.post_all(bet)
     assert (await world.balance(player)).total == 10
 
 

@@ -84,9 +84,9 @@ class World:
         async with connection(self.pool) as conn:
             return await post_each(conn, postings, NOW)
 
-    async def post_all(self, *postings: Posting) -> list[Posted]:
+    async def post_all(self, *postings: Posting) -> None:
         async with connection(self.pool) as conn:
-            return await post_all(conn, postings, NOW)
+            await post_all(conn, postings, NOW)
 
     async def done(
         self, kind: Kind, player: CustomerAccount, amount: int, *, resolves: str | None = None

@@ -12,6 +12,7 @@ from cryptowatch import devnet
 from cryptowatch.devnet.client import Net
 from cryptowatch.errors import OperatorError
 from cryptowatch.settings import load_settings
+from cryptowatch.settings.chains import BitcoinSettings
 from cryptowatch.signing.configure import open_accounts
 from cryptowatch.signing.keystore import read_keystore, read_passphrase
 
@@ -55,8 +56,9 @@ async def test_its_settings_are_ready_for_daemon_and_signer(net: Net) -> None:
         node.rpc_url.rpartition(":")[2] for node in net.bitcoin
     ]
     keystore = read_keystore(settings.signer.keystore, read_passphrase(settings.signer.passphrase_file))
+    assert isinstance(chain, BitcoinSettings)
     xpubs = open_accounts(keystore, "bitcoin", chain.network).xpubs(chain.network)
-    assert xpubs == {"bip84": chain.wallet.xpub_bip84, "bip86": chain.wallet.xpub_bip86}
+    assert (xpubs["bip84"], xpubs["bip86"]) == (chain.wallet.xpub_bip84, chain.wallet.xpub_bip86)
 
 
 async def test_a_folder_used_before_is_taken_up_where_it_was_left(folder: Path) -> None:

@@ -68,7 +68,7 @@ async def raw_of(net: Net, tx_hash: str) -> bytes:
 
 async def in_every_mempool(nodes: list[BitcoinNode], tx_hash: str) -> None:
     for node in nodes:
-        while bytes.fromhex(tx_hash) not in (await node.pending(NOTHING))[0]:  # noqa: ASYNC110 - nobody tells
+        while bytes.fromhex(tx_hash) not in (await node.pending(NOTHING, NOTHING))[0]:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.05)
 
 
@@ -144,16 +144,16 @@ async def test_a_node_of_another_network_lies(net: Net, nodes: list[BitcoinNode]
 
 async def test_pending_transactions_are_given_once_and_proven(net: Net, nodes: list[BitcoinNode]) -> None:
     address, script = await new_script(net)
-    known, _ = await nodes[0].pending(NOTHING)
+    known, _ = await nodes[0].pending(NOTHING, NOTHING)
     tx_hash = bytes.fromhex(await net.send(address, "0.001"))
     await in_every_mempool(nodes, tx_hash.hex())
-    ids, new = await nodes[0].pending(known)
+    ids, new = await nodes[0].pending(known, NOTHING)
     assert tx_hash in ids
     assert [raw.tx_hash for raw in new] == [tx_hash]
     found = new[0].contents(WatchList([script]))
     assert found is not None
     assert [transfer.amount for transfer in found.transfers] == [100_000]
-    assert await nodes[0].pending(ids) == (ids, [])
+    assert await nodes[0].pending(ids, NOTHING) == (ids, [])
 
 
 async def test_a_replacement_is_seen_by_the_coins_it_takes(

@@ -3,7 +3,8 @@ the end.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,26 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest_asyncio.fixture
 async def make_site(net: Net, database: str, short_dir: Path) -> AsyncIterator[MakeSite]:
     """Makes the test's site, with settings of its own where it gives some; not started."""
+    async with making_sites(net, database, short_dir, ["bitcoin"]) as make:
+        yield make
+
+
+@pytest_asyncio.fixture
+async def make_evm_site(evm_net: Net, database: str, short_dir: Path) -> AsyncIterator[MakeSite]:
+    """The same on the worker's chains of Ethereum's kind."""
+    async with making_sites(evm_net, database, short_dir, ["ethereum", "bsc"]) as make:
+        yield make
+
+
+@asynccontextmanager
+async def making_sites(
+    net: Net, database: str, short_dir: Path, chains: Sequence[str]
+) -> AsyncIterator[MakeSite]:
     made: list[Site] = []
 
     async def make(**overrides: Any) -> Site:
         assert not made, "one database, one site"
-        site = Site(net, database, short_dir / f"site-{secrets.token_hex(4)}", overrides)
+        site = Site(net, database, short_dir / f"site-{secrets.token_hex(4)}", overrides, chains)
         made.append(site)
         await site.open()
         return site
@@ -51,5 +67,13 @@ async def make_site(net: Net, database: str, short_dir: Path) -> AsyncIterator[M
 async def site(make_site: MakeSite) -> Site:
     """With the devnet's settings, running."""
     made = await make_site()
+    await made.start()
+    return made
+
+
+@pytest_asyncio.fixture
+async def evm_site(make_evm_site: MakeSite) -> Site:
+    """With the devnet's settings, running."""
+    made = await make_evm_site()
     await made.start()
     return made

@@ -25,7 +25,7 @@ async def test_a_small_deposit_is_playable_at_one_block_and_withdrawable_at_thre
     await site.mine()
     assert await player.state() == "finalized"
     assert await player.balance() == Balance(total=sat("1"))
-    assert await player.story() == ["detected", "confirming", "credited", "finalized"]
+    assert await player.story() == ["detected", "credited", "finalized"]
     found = await player.deposit()
     assert found is not None
     assert (found["tx_hash"], found["confirmations"]) == (tx_hash, 3)
@@ -126,7 +126,7 @@ async def test_a_released_deposit_that_is_not_mined_yet_goes_the_usual_way(make_
     released = await site.approver.post(f"/v1/deposits/{found['id']}/release")
     assert released.body["state"] == "detected"
     await site.mine(3)
-    assert await player.story() == ["quarantined", "released", "confirming", "credited", "finalized"]
+    assert await player.story() == ["quarantined", "released", "credited", "finalized"]
 
 
 async def test_one_transaction_pays_several_players_and_one_of_them_twice(site: Site) -> None:

@@ -7,10 +7,10 @@ import uuid
 from dataclasses import dataclass
 
 from cryptowatch.accounts.players import create_player
-from cryptowatch.chains.connect import connect
+from cryptowatch.chains.connect import DEPOSIT_BRANCH, connect
 from cryptowatch.clock import SystemClock
 from cryptowatch.db.pool import transaction
-from cryptowatch.deposits.addresses import DEPOSIT_BRANCH, AddressSource, assign_address, derive_ahead
+from cryptowatch.deposits.addresses import assign_address, derive_ahead
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.rules import Balance
 from tests.promises.conftest import MakeSite
@@ -28,14 +28,14 @@ class Wallet:
 
     def __post_init__(self) -> None:
         chain = connect(CHAIN, self.site.settings.chains[CHAIN])
-        self.source = AddressSource(CHAIN, SCHEME, chain.xpubs[SCHEME], chain.derive[SCHEME])
+        self.key = chain.keys[SCHEME]
 
     def address(self, index: int) -> str:
-        [(_, _, text)] = self.source.derive(DEPOSIT_BRANCH, index, 1)
+        [(_, _, text)] = self.key.derive(DEPOSIT_BRANCH, index, 1)
         return text
 
     async def derive(self, ahead: int) -> None:
-        await derive_ahead(self.site.pool, self.source, DEPOSIT_BRANCH, ahead)
+        await derive_ahead(self.site.pool, CHAIN, SCHEME, self.key, {DEPOSIT_BRANCH: ahead})
 
     async def player(self) -> Player:
         """A player made without the API."""
@@ -85,7 +85,7 @@ async def test_a_daemon_that_was_away_for_forty_blocks_misses_nothing(site: Site
     assert await players[2].balance() == Balance(total=expected[2])
     for player in players:
         for deposit in await player.deposits():
-            told = ["confirming", "credited", *([] if deposit["tx_hash"] == unfinal else ["finalized"])]
+            told = ["credited", *([] if deposit["tx_hash"] == unfinal else ["finalized"])]
             assert await site.story(deposit["id"]) == told
     assert await site.metric("scan_lag_blocks") == {CHAIN: 0}
     await assert_balanced(site)
@@ -99,7 +99,7 @@ async def test_a_restart_at_any_block_repeats_nothing(site: Site) -> None:
         await site.stop_daemon()
         await site.start_daemon()
     assert await player.balance() == Balance(total=sat("0.5"))
-    assert (await player.story())[-3:] == ["confirming", "credited", "finalized"]
+    assert (await player.story())[-2:] == ["credited", "finalized"]
 
 
 async def test_a_start_on_an_older_height_finds_what_came_before(make_site: MakeSite) -> None:
@@ -172,5 +172,5 @@ async def test_a_deposit_found_by_a_rescan_near_the_head_goes_on_with_the_chain(
     assert await rescan(site, height) == 1
     assert await importer.state() == "credited"
     await site.mine(3)
-    assert await importer.story() == ["confirming", "credited", "finalized"]
+    assert await importer.story() == ["credited", "finalized"]
     assert await importer.balance() == Balance(total=sat("1.5"))

@@ -65,7 +65,7 @@ async def test_a_replaced_deposit_that_a_miner_takes_after_all_is_credited(site:
     await player.reaches("replaced")
     await site.net.bitcoin[0].rpc("generateblock", strangers_address(), [raw])
     await site.mine(2)
-    assert await player.story() == ["detected", "replaced", "confirming", "credited", "finalized"]
+    assert await player.story() == ["detected", "replaced", "credited", "finalized"]
     shown = await player.reaches("finalized")
     assert shown["conflict_tx_hash"] is None
     assert await player.balance() == Balance(total=sat("0.5"))
@@ -79,7 +79,7 @@ async def test_a_double_spend_that_a_reorg_brings_in_reverses_the_credit_for_goo
     assert await player.state() == "credited"
     other = await site.net.double_spend(tx_hash, strangers_address(), broadcast=False)
     await site.reorg(2, include=[other["raw"]])
-    assert await player.story() == ["detected", "confirming", "credited", "reversed", "replaced"]
+    assert await player.story() == ["detected", "credited", "reversed", "replaced"]
     assert await player.balance() == Balance()
     verdict = await site.net.bitcoin[0].rpc("testmempoolaccept", [raw])
     assert not verdict[0]["allowed"]

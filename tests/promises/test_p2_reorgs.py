@@ -12,7 +12,7 @@ import pytest
 from cryptowatch.ledger.rules import Balance
 from tests.promises.conftest import MakeSite
 from tests.support.books import assert_balanced, assert_sound
-from tests.support.running import FINAL, LARGE, SMALL, Player, Site, sat
+from tests.support.running import FINAL, LARGE, SMALL, Player, Site, sat, story_until
 
 AMOUNTS = {SMALL: "0.4", LARGE: "1.5"}
 
@@ -20,12 +20,6 @@ AMOUNTS = {SMALL: "0.4", LARGE: "1.5"}
 def not_final(depth: int) -> list[tuple[int, int]]:
     """The tiers whose deposits of so many confirmations are not final."""
     return [tier for tier in (SMALL, LARGE) if depth < tier[1]]
-
-
-def story_until(tier: tuple[int, int], confirmations: int) -> list[str]:
-    credit, finalize = tier
-    reached = [("confirming", 1), ("credited", credit), ("finalized", finalize)]
-    return [state for state, needed in reached if confirmations >= needed]
 
 
 async def deposits_of_all_tiers(site: Site, depth: int) -> dict[tuple[int, int], tuple[Player, str]]:
@@ -92,7 +86,8 @@ async def test_a_deposit_that_a_reorg_drops_is_reversed_and_credited_again_when_
         await player.reaches("detected")
     await site.mine(FINAL)
     for tier, (player, _) in found.items():
-        assert (await player.story())[-4:] == ["detected", "confirming", "credited", "finalized"]
+        told = ["detected", *story_until(tier, FINAL)]
+        assert (await player.story())[-len(told) :] == told
         assert await player.balance() == Balance(total=sat(AMOUNTS[tier]))
     await assert_balanced(site)
 
@@ -103,7 +98,7 @@ async def test_a_reorg_above_a_deposit_leaves_it_alone(site: Site, tier: tuple[i
     before = await player.balance()
     await site.reorg(tier[1] - 1)
     assert await player.balance() == before
-    assert await player.story() == ["detected", "confirming", "credited", "finalized"]
+    assert await player.story() == ["detected", *story_until(tier, tier[1])]
 
 
 async def test_a_reversal_of_money_that_was_bet_leaves_a_debt_and_the_re_mined_deposit_pays_it(

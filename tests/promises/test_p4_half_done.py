@@ -149,7 +149,7 @@ async def test_killed_while_a_block_is_applied(make_site: MakeSite) -> None:
     await site.until(site.is_ready)
     await site.mine()
     assert await player.balance() == Balance(total=sat("0.5"))
-    assert (await player.story())[-3:] == ["confirming", "credited", "finalized"]
+    assert (await player.story())[-2:] == ["credited", "finalized"]
     await assert_balanced(site)
 
 
@@ -167,7 +167,7 @@ async def test_killed_while_a_reorg_is_followed(make_site: MakeSite) -> None:
     await site.caught_up()
     await player.reaches("replaced")
     assert await player.balance() == Balance()
-    assert await player.story() == ["detected", "confirming", "credited", "reversed", "replaced"]
+    assert await player.story() == ["detected", "credited", "reversed", "replaced"]
 
 
 async def test_killed_while_a_payout_is_settled(make_site: MakeSite) -> None:

@@ -30,7 +30,7 @@ async def test_each_deposit_is_credited_once_and_each_event_told_once(make_site:
     await site.mine(FINAL)
     assert await player.balance() == Balance(total=sat("1.5"))
     for deposit in await player.deposits():
-        assert (await site.story(deposit["id"]))[-3:] == ["confirming", "credited", "finalized"]
+        assert (await site.story(deposit["id"]))[-2:] == ["credited", "finalized"]
     await assert_balanced(site)
 
 

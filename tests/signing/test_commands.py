@@ -16,6 +16,8 @@ from cryptowatch.cli import signer as commands
 from cryptowatch.clock import SystemClock
 from cryptowatch.errors import OperatorError, SettingsError
 from cryptowatch.settings import Settings, load_settings
+from cryptowatch.settings.chains import BitcoinSettings
+from cryptowatch.settings.signer import CoinPolicy
 from cryptowatch.signing.client import SignerClient
 from cryptowatch.signing.configure import open_service, read_limits
 from cryptowatch.signing.keys import accounts_from_mnemonic
@@ -206,7 +208,10 @@ def test_an_allow_list_of_addresses_becomes_their_scripts(folder: Path) -> None:
     # BIP173's P2WPKH example for a test network, in its regtest form.
     address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
     settings = write_config(folder, policy=f'allow_list = ["{address}"]')
-    limits = read_limits("p", settings.signer.policy["btc"], settings.chains["btc"])
+    own, chain = settings.signer.policy["btc"], settings.chains["btc"]
+    assert isinstance(own, CoinPolicy)
+    assert isinstance(chain, BitcoinSettings)
+    limits = read_limits("p", own, chain)
     script = bytes.fromhex("0014751e76e8199196d454941c45d1b3a323f1433bd6")
     assert limits.allowed_scripts == frozenset({script})
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cryptowatch.signing.log import LogInUse, LogTampered, SigningLog, read_log
+from cryptowatch.signing.log import Entry, LogInUse, LogTampered, SigningLog, read_log
 from cryptowatch.signing.policy import Signing
 
 ENTRIES = [
@@ -23,8 +23,8 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def read(path: Path) -> list[Signing]:
-    entries: list[Signing] = []
+def read(path: Path) -> list[Entry]:
+    entries: list[Entry] = []
     with SigningLog(path, entries.append) as log:
         assert log.entries == len(entries)
     return entries

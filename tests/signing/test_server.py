@@ -17,7 +17,7 @@ import pytest
 
 from cryptowatch.chains.bitcoin.transaction import read_transaction
 from cryptowatch.errors import SignerUnavailable
-from cryptowatch.settings import Signer
+from cryptowatch.settings.signer import Signer
 from cryptowatch.signing import server as server_module
 from cryptowatch.signing.client import SignerClient, SigningRefused
 from cryptowatch.signing.log import LogUnavailable
@@ -34,7 +34,7 @@ from cryptowatch.signing.messages import (
 )
 from cryptowatch.signing.policy import Limits, Reason
 from cryptowatch.signing.server import SignerServer, SocketInUse
-from cryptowatch.signing.service import ChainKeys, SigningService
+from cryptowatch.signing.service import CoinChain, SigningService
 from tests.support.wallet import ACCOUNTS, build
 
 LIMITS = Limits(
@@ -81,7 +81,7 @@ async def running(
 ) -> AsyncIterator[SignerClient]:
     """A signer in this process, and a client of it."""
     chosen = settings(folder, **changed)
-    service = SigningService({"btc": ChainKeys(ACCOUNTS, limits)}, chosen.log, clock or SetClock())
+    service = SigningService({"btc": CoinChain(ACCOUNTS, limits, "BTC")}, chosen.log, clock or SetClock())
     stop = asyncio.Event()
     try:
         server = SignerServer(service, chosen)
@@ -123,14 +123,14 @@ async def test_a_payment_comes_back_signed_and_the_status_counts_it(tmp_path: Pa
         assert read_transaction(raw).txid == build()[0].txid
         status = await client.status()
         assert (status.requests, status.signed, status.refusals) == (1, 1, {})
-        assert status.hourly_amounts == {"btc": 61_000} and status.log_entries == 1
+        assert status.hourly_amounts == {"btc": {"BTC": "61000"}} and status.log_entries == 1
 
 
 async def test_asking_again_gives_the_same_bytes_and_is_charged_once(tmp_path: Path) -> None:
     """P3."""
     async with running(tmp_path) as client:
         assert await ask(client) == await ask(client)
-        assert (await client.status()).hourly_amounts == {"btc": 61_000}
+        assert (await client.status()).hourly_amounts == {"btc": {"BTC": "61000"}}
 
 
 async def test_a_restart_forgets_neither_the_hour_nor_the_lineages(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ class HandClock:
 @dataclass(frozen=True)
 class FakeBlock:
     ref: BlockRef
+    unproven: bytes = b""
 
     def contents(self, interest: Interest) -> BlockContents:
         return BlockContents(self.ref, (), (), {}, 0, 0)
@@ -71,6 +72,7 @@ class FakeNode:
     mempool: set[bytes] = field(default_factory=set)
     spent: dict[bytes, bytes] = field(default_factory=dict)
     market: FeeMarket = field(default_factory=FeeMarket)
+    final: tuple[int, bytes] | None = None
     outcome: BroadcastOutcome = BroadcastOutcome.ACCEPTED
     silent: bool = False
     lying_about_blocks: bool = False
@@ -103,7 +105,15 @@ class FakeNode:
             raise NodeUnavailable(self.name, "does not have the block")
         return FakeBlock(BlockRef(height, block_hash, self.hashes[height - 1], EPOCH))
 
-    async def pending(self, known: frozenset[bytes]) -> tuple[frozenset[bytes], Sequence[RawPending]]:
+    async def finalized(self) -> tuple[int, bytes] | None:
+        await self._answer("finalized")
+        return self.final
+
+    async def pending(
+        self,
+        known: frozenset[bytes],
+        tracked: frozenset[bytes],
+    ) -> tuple[frozenset[bytes], Sequence[RawPending]]:
         await self._answer("pending")
         self.fetched += sorted(self.mempool - known)
         return frozenset(self.mempool), [FakePending(tx_hash) for tx_hash in self.mempool - known]

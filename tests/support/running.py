@@ -14,8 +14,9 @@ import tomllib
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +30,8 @@ from cryptowatch.chains.bitcoin.address import address_of
 from cryptowatch.clock import SystemClock
 from cryptowatch.db.pool import Pool, open_pool, transaction
 from cryptowatch.devnet.client import Net
+from cryptowatch.devnet.configuration import HOT_ACCOUNTS
+from cryptowatch.devnet.ethereum.wallet import WalletContracts, deploy_contracts
 from cryptowatch.devnet.keys import WalletKeys, write_keys
 from cryptowatch.devnet.ports import HeldPort
 from cryptowatch.ids import derived_id
@@ -42,6 +45,25 @@ from tests.api.world import Answer, Caller
 from tests.support import processes
 
 CHAIN, ASSET, DECIMALS = "bitcoin", "BTC", 8
+
+
+@dataclass(frozen=True)
+class Currency:
+    """An asset on a chain, with the ledger's decimals."""
+
+    chain: str
+    asset: str
+    decimals: int
+
+    def units(self, text: str) -> int:
+        """Whole coins as base units."""
+        return int(parse_amount(text, self.decimals))
+
+    def text(self, base_units: int) -> str:
+        return format_amount(base_units, self.decimals)
+
+
+BTC = Currency(CHAIN, ASSET, DECIMALS)
 #: Depths in the devnet's settings: of deposits up to 1 BTC, of larger ones, and of payouts.
 SMALL, LARGE, FINAL = (1, 3), (2, 6), 6
 #: What a player pays for a withdrawal in the devnet's settings.
@@ -64,6 +86,15 @@ def node_sat(amount: Decimal | int) -> int:
 
 def btc(base_units: int) -> str:
     return format_amount(base_units, DECIMALS)
+
+
+def story_until(tier: tuple[int, int], confirmations: int) -> list[str]:
+    """What an included deposit of the tier is told as, so deep."""
+    credit, finalize = tier
+    # One that its first block credits never waits there.
+    first = [] if credit == 1 else [("confirming", 1)]
+    reached = [*first, ("credited", credit), ("finalized", finalize)]
+    return [state for state, needed in reached if confirmations >= needed]
 
 
 def strangers_address() -> str:
@@ -95,24 +126,32 @@ async def until(
 
 @dataclass
 class Player:
-    """A player of the casino, through the API."""
+    """A player of the casino, through the API, in one currency."""
 
     site: "Site"
     id: str
+    currency: Currency = BTC
+
+    def using(self, currency: Currency) -> "Player":
+        """The same player in another currency."""
+        return Player(self.site, self.id, currency)
 
     async def address(self) -> str:
-        answer = await self.site.backend.post(f"/v1/accounts/{self.id}/addresses", {"chain": CHAIN})
+        body = {"chain": self.currency.chain}
+        answer = await self.site.backend.post(f"/v1/accounts/{self.id}/addresses", body)
         assert answer.status == 201, answer
         return str(answer.body["address"])
 
     async def balance(self) -> Balance:
         """As the API shows it; what it derives is compared with the ledger's rules on the way."""
         rows = (await self.site.backend.get(f"/v1/accounts/{self.id}/balances")).body
+        rows = [row for row in rows if row["asset"] == self.currency.asset]
         if not rows:
             return Balance()
         [row] = rows
-        found = Balance(sat(row["total"]), sat(row["unfinalized"]), sat(row["held"]))
-        assert (sat(row["playable"]), sat(row["withdrawable"]), sat(row["debt"])) == (
+        units = self._units
+        found = Balance(units(row["total"]), units(row["unfinalized"]), units(row["held"]))
+        assert (units(row["playable"]), units(row["withdrawable"]), units(row["debt"])) == (
             found.playable,
             found.withdrawable,
             found.debt,
@@ -121,8 +160,12 @@ class Player:
 
     async def deposits(self) -> list[dict[str, Any]]:
         """Oldest first."""
-        answer = await self.site.backend.get("/v1/deposits", params={"account_id": self.id})
-        return list(reversed(answer.body["data"]))
+        params = {"account_id": self.id, "chain": self.currency.chain}
+        answer = await self.site.backend.get("/v1/deposits", params=params)
+        return [row for row in reversed(answer.body["data"]) if row["asset"] == self.currency.asset]
+
+    def _units(self, text: str) -> int:
+        return self.currency.units(text.removeprefix("-")) * (-1 if text.startswith("-") else 1)
 
     async def deposit(self) -> dict[str, Any] | None:
         """The only one, once there is one."""
@@ -166,16 +209,18 @@ class Player:
         return await self.transfer("bet", base_units)
 
     async def transfer(self, kind: str, base_units: int) -> Answer:
-        body = {"account_id": self.id, "asset": ASSET, "amount": btc(base_units), "kind": kind}
+        currency = self.currency
+        amount = currency.text(base_units)
+        body = {"account_id": self.id, "asset": currency.asset, "amount": amount, "kind": kind}
         return await self.site.backend.post("/v1/transfers", body)
 
     async def ask_withdrawal(self, base_units: int, address: str, **options: Any) -> Answer:
         idempotency_key = options.pop("idempotency_key", "fresh")
         body = {
             "account_id": self.id,
-            "asset": ASSET,
-            "chain": CHAIN,
-            "amount": btc(base_units),
+            "asset": self.currency.asset,
+            "chain": self.currency.chain,
+            "amount": self.currency.text(base_units),
             "address": address,
         }
         return await self.site.backend.post(
@@ -197,6 +242,9 @@ class Site:
     dsn: str
     folder: Path
     overrides: Mapping[str, Any]
+    #: Of the devnet's, those that this site follows.
+    chains: Collection[str] = (CHAIN,)
+    contracts: dict[str, WalletContracts] = field(default_factory=dict)
     pool: Pool = field(init=False)
     backend: Caller = field(init=False)
     approver: Caller = field(init=False)
@@ -216,6 +264,10 @@ class Site:
         """Everything but the processes."""
         self.folder.mkdir(mode=0o700)
         self.keys = write_keys(self.folder)
+        for name in self.chains:
+            if name in self.net.evm:
+                senders = self.keys.senders(HOT_ACCOUNTS)
+                self.contracts[name] = await deploy_contracts(partial(self.net.deploy, name), senders)
         port = self.hold_port()
         self.settings_file = self.write_settings("cryptowatch.toml", port)
         self.pool = await self._stack.enter_async_context(
@@ -246,8 +298,12 @@ class Site:
     def write_settings(self, name: str, api_port: int, overrides: Mapping[str, Any] | None = None) -> Path:
         """The devnet's own settings with this site's database, keys and socket, and short pauses."""
         document = tomllib.loads(self.net.settings_file.read_text())
-        chain = document["chains"][CHAIN]
-        del chain["start_height"]
+        document["chains"] = {
+            name: chain for name, chain in document["chains"].items() if name in self.chains
+        }
+        document["signer"]["policy"] = {
+            name: policy for name, policy in document["signer"]["policy"].items() if name in self.chains
+        }
         document["database"] = {"dsn": self.dsn, "migrate": False, "pool_size": 8}
         document["api"] = {"host": "127.0.0.1", "port": api_port}
         document["webhooks"] |= {"poll_interval_s": 0.1, "schedule_s": [0.2] * 20}
@@ -259,22 +315,27 @@ class Site:
             "log": str(self.folder / "signer-log.jsonl"),
             "timeout_s": 5,
         }
-        chain |= {
-            "poll_interval_s": 0.05,
-            "mempool_interval_s": 0.05,
-            "request_timeout_s": 3,
-            "quarantine_s": 1,
-        }
-        chain["wallet"] |= {
-            "xpub_bip84": self.keys.xpub_bip84,
-            "xpub_bip86": self.keys.xpub_bip86,
-            "addresses_ahead": 40,
-        }
-        chain["batching"] = {"wait_max_s": 0}
+        for name, chain in document["chains"].items():
+            chain.pop("start_height", None)
+            chain |= {
+                "poll_interval_s": 0.05,
+                "mempool_interval_s": 0.05,
+                "request_timeout_s": 3,
+                "quarantine_s": 1,
+                "batching": {"wait_max_s": 0},
+            }
+            chain["wallet"] |= {"addresses_ahead": 40, **self._wallet(name)}
+            if name in self.contracts:
+                chain["contracts"] = asdict(self.contracts[name])
         document = merged(merged(document, self.overrides), overrides or {})
         path = self.folder / name
         path.write_text("\n".join(f"{key} = {toml(value)}" for key, value in document.items()) + "\n")
         return path
+
+    def _wallet(self, chain: str) -> dict[str, Any]:
+        if chain in self.net.evm:
+            return {"xpub_bip44": self.keys.xpub_bip44, "sweep_interval_s": processes.INTERVAL_S}
+        return {"xpub_bip84": self.keys.xpub_bip84, "xpub_bip86": self.keys.xpub_bip86}
 
     def rewrite_settings(self, **chain: Any) -> None:
         """Change settings of the chain; for the next start."""
@@ -312,7 +373,8 @@ class Site:
         self._daemon = asyncio.create_task(daemon.run(self.settings, roles))
         if "api" in roles:
             await self.until(self.is_ready)
-        await self.until(self.cursor)
+        for chain in self.chains:
+            await self.until(partial(self.cursor, chain))
 
     async def stop_daemon(self) -> None:
         task, self._daemon = self._daemon, None
@@ -360,7 +422,8 @@ class Site:
         self.spawn_signer()
         daemon_process = self.spawn_daemon()
         await self.until(self.is_ready)
-        await self.until(self.cursor)
+        for chain in self.chains:
+            await self.until(partial(self.cursor, chain))
         return daemon_process
 
     async def caller(self, scopes: Collection[Scope]) -> Caller:
@@ -393,31 +456,44 @@ class Site:
     ) -> T:
         return await until(condition, timeout_s=timeout_s, alive=self.alive)
 
-    async def cursor(self) -> tuple[int, str] | None:
-        row = await self.pool.fetchrow("SELECT height, hash FROM chain WHERE chain = $1", CHAIN)
+    async def cursor(self, chain: str = CHAIN) -> tuple[int, str] | None:
+        row = await self.pool.fetchrow("SELECT height, hash FROM chain WHERE chain = $1", chain)
         return None if row is None else (row["height"], row["hash"].hex())
 
-    async def caught_up(self) -> int:
+    async def caught_up(self, chain: str = CHAIN) -> int:
         """Wait until the daemon has applied the nodes' best block; its height."""
-        node = self.net.bitcoin[0].rpc
-        best = await node("getbestblockhash")
-        height = int((await node("getblockheader", best))["height"])
+        height, best = await self._best(chain)
 
         async def there() -> bool:
-            return await self.cursor() == (height, best)
+            return await self.cursor(chain) == (height, best)
 
         await self.until(there)
         return height
 
-    async def mine(self, blocks: int = 1) -> None:
-        """Mine, and wait until the daemon has applied it."""
-        await self.net.mine(blocks)
-        await self.caught_up()
+    async def _best(self, chain: str) -> tuple[int, str]:
+        """By the first node."""
+        if chain in self.net.evm:
+            block = await self.net.evm[chain].nodes[0].rpc("eth_getBlockByNumber", "latest", False)
+            return int(block["number"], 16), str(block["hash"]).removeprefix("0x")
+        node = self.net.bitcoin[0].rpc
+        best = await node("getbestblockhash")
+        return int((await node("getblockheader", best))["height"]), best
 
-    async def reorg(self, depth: int, drop: Collection[str] = (), include: Collection[str] = ()) -> None:
+    async def mine(self, blocks: int = 1, chain: str = CHAIN) -> None:
+        """Mine, and wait until the daemon has applied it."""
+        await self.net.mine(blocks, chain=chain)
+        await self.caught_up(chain)
+
+    async def reorg(
+        self,
+        depth: int,
+        drop: Collection[str] = (),
+        include: Collection[str] = (),
+        chain: str = CHAIN,
+    ) -> None:
         """`depth` blocks are replaced by one more, and the daemon has followed."""
-        await self.net.reorg(depth, list(drop), list(include))
-        await self.caught_up()
+        await self.net.reorg(depth, list(drop), list(include), chain=chain)
+        await self.caught_up(chain)
 
     async def polled(self, rounds: int = 3, method: str = "head") -> None:
         """Wait until every node was asked so many times more: what would have happened has happened."""
@@ -529,10 +605,10 @@ class Site:
 
     # --- players --------------------------------------------------------------------------------------------
 
-    async def player(self) -> Player:
+    async def player(self, currency: Currency = BTC) -> Player:
         answer = await self.backend.post("/v1/accounts", {"external_id": uuid.uuid4().hex})
         assert answer.status == 201, answer
-        return Player(self, str(answer.body["id"]))
+        return Player(self, str(answer.body["id"]), currency)
 
     async def deposited(self, amount: str, confirmations: int) -> tuple[Player, str]:
         """A player whose only deposit was seen in the mempool and has so many confirmations; its hash."""

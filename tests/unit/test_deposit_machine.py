@@ -43,7 +43,14 @@ HELD = deposit(State.QUARANTINED, block=BLOCK, inclusion=1)
 
 #: (before, event) -> states passed through, the ledger's work.
 MOVES: list[tuple[Deposit, Event, list[State], list[Effect]]] = [
-    (deposit(State.DETECTED), Included(BLOCK), [State.CONFIRMING], []),
+    (deposit(State.DETECTED), Included(BLOCK, 100), [State.CONFIRMING], []),
+    (deposit(State.DETECTED), Included(BLOCK, 101), [State.CREDITED], [Effect.CREDIT]),
+    (
+        deposit(State.DETECTED),
+        Included(BLOCK, 105),
+        [State.CREDITED, State.FINALIZED],
+        [Effect.CREDIT, Effect.FINALIZE],
+    ),
     (deposit(State.DETECTED), Lost(), [State.REPLACED], []),
     (deposit(State.DETECTED), Quarantine("dust"), [State.QUARANTINED], []),
     (deposit(State.CONFIRMING), Orphaned(BLOCK), [State.DETECTED], []),
@@ -59,10 +66,12 @@ MOVES: list[tuple[Deposit, Event, list[State], list[Effect]]] = [
     (deposit(State.CREDITED), HeadMoved(105), [State.FINALIZED], [Effect.FINALIZE]),
     (deposit(State.CREDITED), Orphaned(BLOCK), [State.REVERSED], [Effect.REVERSE]),
     (deposit(State.FINALIZED), Orphaned(BLOCK, accepted=True), [State.REVERSED], [Effect.REVERSE]),
-    (deposit(State.REVERSED), Included(OTHER), [State.CONFIRMING], []),
+    (deposit(State.REVERSED), Included(OTHER, 100), [State.CONFIRMING], []),
+    (deposit(State.REVERSED), Included(OTHER, 101), [State.CREDITED], [Effect.CREDIT]),
     (deposit(State.REVERSED), Lost(), [State.REPLACED], []),
     (deposit(State.REPLACED), Seen(), [State.DETECTED], []),
-    (deposit(State.REPLACED), Included(OTHER), [State.CONFIRMING], []),
+    (deposit(State.REPLACED), Included(OTHER, 100), [State.CONFIRMING], []),
+    (deposit(State.REPLACED), Included(OTHER, 101), [State.CREDITED], [Effect.CREDIT]),
     (deposit(State.QUARANTINED), Release(), [State.DETECTED], []),
     (deposit(State.QUARANTINED), Lost(), [State.REPLACED], []),
     (HELD, Release(), [State.CONFIRMING], []),
@@ -76,11 +85,11 @@ STAYS: list[tuple[Deposit, Event]] = [
     (deposit(State.DETECTED), Release()),
     (deposit(State.CONFIRMING), HeadMoved(100)),
     (deposit(State.CONFIRMING), Orphaned(OTHER)),
-    (deposit(State.CONFIRMING), Included(BLOCK)),
+    (deposit(State.CONFIRMING), Included(BLOCK, 105)),
     (deposit(State.CONFIRMING), Lost()),
     (deposit(State.CONFIRMING), Seen()),
     (deposit(State.CREDITED), HeadMoved(104)),
-    (deposit(State.CREDITED), Included(BLOCK)),
+    (deposit(State.CREDITED), Included(BLOCK, 105)),
     (deposit(State.CREDITED), Lost()),
     (deposit(State.CREDITED), Quarantine("late")),
     (deposit(State.CREDITED), Orphaned(OTHER)),
@@ -132,11 +141,11 @@ def test_a_finalized_deposit_is_not_undone_by_a_reorg_that_nobody_accepted() -> 
 
 def test_a_deposit_is_in_one_block_at_a_time() -> None:
     with pytest.raises(AssertionError, match="one block"):
-        advance(deposit(State.CONFIRMING), Included(OTHER))
+        advance(deposit(State.CONFIRMING), Included(OTHER, 100))
 
 
 def test_what_is_quarantined_keeps_its_place_in_the_chain() -> None:
-    held = advance(deposit(State.QUARANTINED), Included(BLOCK)).deposit
+    held = advance(deposit(State.QUARANTINED), Included(BLOCK, 105)).deposit
     assert (held.state, held.block, held.inclusion) == (State.QUARANTINED, BLOCK, 1)
     assert advance(held, Orphaned(BLOCK)).deposit == replace(held, block=None)
 
@@ -187,11 +196,13 @@ class Histories(RuleBasedStateMachine):
         self.done += [(effect, step.deposit.inclusion) for effect in step.effects]
         self.deposit, self.last = step.deposit, event
 
-    @rule(mined=st.booleans())
-    def next_block(self, mined: bool) -> None:
+    @rule(mined=st.booleans(), looked_at_late=st.integers(0, FINALIZE))
+    def next_block(self, mined: bool, looked_at_late: int) -> None:
         self.chain.height += 1
+        block = self.chain.block()
+        self.chain.height += looked_at_late
         if mined and self.deposit.block is None:
-            self.take(Included(self.chain.block()))
+            self.take(Included(block, self.chain.height))
         self.take(HeadMoved(self.chain.height))
 
     @rule(depth=st.integers(1, 8), accepted=st.booleans())

@@ -3,10 +3,10 @@
 import os
 import re
 import tomllib
-import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from cryptowatch.chains.connect import connect
 from cryptowatch.cli.commands import app
 from cryptowatch.errors import SettingsError
 from cryptowatch.settings import Settings, load_settings
+from cryptowatch.settings.chains import BitcoinSettings, EthereumSettings
+from cryptowatch.settings.signer import AccountPolicy, CoinPolicy
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "cryptowatch.example.toml"
 
@@ -27,8 +29,14 @@ TABLE = re.compile(r"\[+([\w.-]+)\]+")
 KEY = re.compile(r"#?(\w+) = ")
 ENDING = re.compile(r"(?:Default: (?P<default>.+)|Required)\.", re.DOTALL)
 
-#: A setting as the model knows it: names that operators choose (chains, assets) are `*`.
+#: A setting as the model knows it: names that operators choose (assets) are `*`, chains are called by their family.
 Place = tuple[str, str]
+FAMILIES: Mapping[type[BaseModel], str] = {
+    BitcoinSettings: ".bitcoin",
+    CoinPolicy: ".bitcoin",
+    EthereumSettings: ".ethereum",
+    AccountPolicy: ".ethereum",
+}
 
 
 @dataclass(frozen=True)
@@ -50,23 +58,23 @@ def no_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
 def fields(model: type[BaseModel], table: str = "") -> Iterator[tuple[Place, FieldInfo]]:
     """Every setting of a section and the sections in it."""
     for name, field in model.model_fields.items():
-        inner = section_of(field.annotation)
-        if inner is None:
+        inner = list(sections_of(field.annotation))
+        if not inner:
             yield (table, name), field
-        else:
-            path = f"{table}.{name}".lstrip(".")
-            yield from fields(inner[0], path + inner[1])
+        path = f"{table}.{name}".lstrip(".")
+        for model_inside, suffix in inner:
+            yield from fields(model_inside, path + suffix)
 
 
-def section_of(annotation: Any) -> tuple[type[BaseModel], str] | None:
-    """The section that a field holds, once, in a list, or under names that the operator chooses."""
+def sections_of(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:
+    """The sections that a field can hold, once, in a list, or under names that the operator chooses."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation, ""
-    arguments = [a for a in typing.get_args(annotation) if a not in (types.NoneType, Ellipsis)]
-    inner = section_of(arguments[-1]) if arguments else None
-    if inner is None:
-        return None
-    return inner[0], ".*" if typing.get_origin(annotation) is Mapping else ""
+        yield annotation, ""
+        return
+    named = typing.get_origin(annotation) is Mapping
+    for argument in typing.get_args(annotation):
+        for model, suffix in sections_of(argument):
+            yield model, (FAMILIES.get(model, ".*") if named else "") + suffix
 
 
 KNOWN: Mapping[Place, FieldInfo] = dict(fields(Settings))
@@ -100,7 +108,7 @@ def at(document: dict[str, Any], table: str) -> dict[str, Any]:
 
 
 def generic(table: str) -> str:
-    """`chains.bitcoin.nodes` -> `chains.*.nodes`."""
+    """`chains.bitcoin.assets.BTC` -> `chains.bitcoin.assets.*`."""
     parts, tables = table.split("."), {place[0] for place in KNOWN}
     for known in sorted(tables):
         wanted = known.split(".")
@@ -113,6 +121,8 @@ def plain(default: Any) -> Any:
     """A model's default as TOML has it."""
     if isinstance(default, tuple):
         return [plain(item) for item in default]
+    if isinstance(default, Decimal):
+        return str(default)
     return dict(default) if isinstance(default, Mapping) else default
 
 
@@ -123,10 +133,11 @@ def test_the_example_shows_every_key_and_none_beyond() -> None:
 def test_the_walk_over_the_model_finds_keys_at_every_depth() -> None:
     assert {
         ("database", "dsn"),
-        ("signer.policy.*", "fee_max"),
-        ("chains.*.nodes", "auth_file"),
-        ("chains.*.assets.*.tiers", "up_to"),
-        ("chains.*.fees", "target_blocks"),
+        ("signer.policy.bitcoin", "fee_max"),
+        ("signer.policy.ethereum.assets.*", "hourly_amount_max"),
+        ("chains.bitcoin.nodes", "auth_file"),
+        ("chains.ethereum.assets.*.tiers", "up_to"),
+        ("chains.ethereum.fees", "target_blocks"),
     } <= KNOWN.keys()
 
 
@@ -175,8 +186,9 @@ def test_a_wallet_key_that_was_not_filled_in_is_named_before_any_address_is_give
 def test_a_batch_and_its_change_fit_into_what_the_example_lets_the_signer_sign() -> None:
     settings = load_settings(EXAMPLE)
     chain, policy = settings.chains["bitcoin"], settings.signer.policy["bitcoin"]
-    assert chain.batching.count_max + 1 <= policy.outputs_max
-    assert float(chain.assets["BTC"].withdrawal_max) <= float(policy.transaction_amount_max)
+    assert chain.batching.count_max <= policy.payments_max
+    maximum = chain.asset_settings["BTC"].withdrawal_max
+    assert float(maximum) <= float(policy.amounts_max("BTC")["BTC"])
 
 
 def run_daemon(config: Path) -> Result:

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan, BitcoinPlanner
 from cryptowatch.chains.bitcoin.sizes import dust_limit
 from cryptowatch.chains.bitcoin.transaction import read_transaction
-from cryptowatch.chains.plans import Coin, Insufficient, Recipient
+from cryptowatch.chains.plans import Bid, Coin, Insufficient, Recipient
 from cryptowatch.money import BaseUnits
 from cryptowatch.signing.bitcoin import sign
 from cryptowatch.signing.messages import KeyPath
@@ -51,7 +51,7 @@ seeds = st.integers(0, 2**64 - 1)
 def planned(
     offered: list[Coin], payees: list[Recipient], rate: int, seed: int = 1
 ) -> BitcoinPlan | Insufficient:
-    return PLANNER.plan(offered, payees, CHANGE, rate, seed)
+    return PLANNER.plan(offered, payees, CHANGE, Bid(rate), seed)
 
 
 def check(plan: BitcoinPlan, offered: list[Coin], payees: list[Recipient], rate: int) -> None:
@@ -70,7 +70,7 @@ def check(plan: BitcoinPlan, offered: list[Coin], payees: list[Recipient], rate:
         change = outputs[plan.change_position]
         assert change.script == CHANGE.destination
         assert change.amount >= dust_limit(change.script)
-    assert plan.fee * 1000 >= rate * plan.vsize
+    assert plan.fee * 1000 >= rate * plan.size
     assert PLANNER.read(plan.to_json()) == plan
 
 
@@ -103,7 +103,7 @@ def test_what_is_signed_is_what_was_planned_and_no_larger(
     ]
     signed = read_transaction(sign(plan.transaction, keys))
     assert signed.txid == plan.tx_hash
-    assert signed.vsize <= plan.vsize
+    assert signed.vsize <= plan.size
 
 
 @settings(deadline=None)
@@ -116,13 +116,12 @@ def test_a_replacement_keeps_every_input_and_payment_and_pays_what_nodes_relay(
     assert isinstance(plan, BitcoinPlan)
     for more in raises:
         rate += more
-        free = [one for one in offered if one.resource not in plan.resources]
-        bumped = PLANNER.bump(PLANNER.read(plan.to_json()), free, rate)
+        bumped = PLANNER.bump(PLANNER.read(plan.to_json()), Bid(rate))
         if isinstance(bumped, Insufficient):
             assert bumped.missing > 0
             return
-        assert set(plan.resources) <= set(bumped.resources)
-        assert bumped.fee >= plan.fee + INCREMENT * bumped.vsize
+        assert set(plan.resources) == set(bumped.resources)
+        assert bumped.fee >= plan.fee + INCREMENT * bumped.size
         assert bumped.tx_hash != plan.tx_hash
         assert (bumped.change_script, bumped.change_path) == (plan.change_script, plan.change_path)
         check(bumped, offered, payees, rate)
@@ -132,20 +131,17 @@ def test_a_replacement_keeps_every_input_and_payment_and_pays_what_nodes_relay(
 def test_a_replacement_takes_its_fee_from_the_change() -> None:
     plan = planned([coin(1, 10**8)], [Recipient(b"\x00\x14" + bytes(20), BaseUnits(10**7))], 5_000)
     assert isinstance(plan, BitcoinPlan)
-    bumped = PLANNER.bump(plan, [coin(2, 10**8)], 10_000)
+    bumped = PLANNER.bump(plan, Bid(10_000))
     assert isinstance(bumped, BitcoinPlan)
     assert bumped.resources == plan.resources
 
 
-def test_a_replacement_without_change_takes_another_coin_or_says_what_is_missing() -> None:
+def test_a_replacement_without_change_says_what_is_missing() -> None:
     payee = Recipient(b"\x00\x14" + bytes(20), BaseUnits(10**7 - 600))
     plan = planned([coin(1, 10**7)], [payee], 5_000)
     assert isinstance(plan, BitcoinPlan)
     assert plan.change_position is None
-    bumped = PLANNER.bump(plan, [coin(2, 10**6)], 10_000)
-    assert isinstance(bumped, BitcoinPlan)
-    assert set(bumped.resources) == {coin(1, 1).resource, coin(2, 1).resource}
-    short = PLANNER.bump(plan, [], 10_000)
+    short = PLANNER.bump(plan, Bid(10_000))
     assert isinstance(short, Insufficient)
     assert short.missing > 0
 

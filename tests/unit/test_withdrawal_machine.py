@@ -21,6 +21,8 @@ TRANSITIONS: dict[tuple[State, Event], tuple[State, Effect | None]] = {
     (State.SENDING, Event.CONFIRM): (State.CONFIRMED, None),
     (State.SENDING, Event.LINEAGE_DEAD): (State.QUEUED, None),
     (State.SENDING, Event.LINEAGE_REFUSED): (State.IN_REVIEW, None),
+    (State.SENDING, Event.UNPAID): (State.QUEUED, None),
+    (State.SENDING, Event.UNPAYABLE): (State.FAILED, Effect.RELEASE),
     (State.CONFIRMED, Event.REORG): (State.SENDING, None),
     (State.CONFIRMED, Event.FINALIZE): (State.FINALIZED, Effect.SETTLE),
 }
@@ -36,13 +38,13 @@ def test_the_edges_are_those_of_the_table() -> None:
     assert {(before, after) for (before, _), (after, _) in TRANSITIONS.items()} == EDGES
 
 
-def test_p3_a_withdrawal_on_its_way_goes_back_only_when_its_lineage_can_never_confirm() -> None:
+def test_p3_a_withdrawal_on_its_way_goes_back_only_when_it_can_never_be_paid_by_that_lineage() -> None:
     back = {
         event
         for event in Event
         if (step := advance(State.SENDING, event)) is not None and step[0] is not State.CONFIRMED
     }
-    assert back == {Event.LINEAGE_DEAD, Event.LINEAGE_REFUSED}
+    assert back == {Event.LINEAGE_DEAD, Event.LINEAGE_REFUSED, Event.UNPAID, Event.UNPAYABLE}
 
 
 @given(st.lists(st.sampled_from(Event), max_size=60))

@@ -37,6 +37,8 @@ class BitcoinBlock:
     ref: BlockRef
     asset: str
     transactions: Transactions
+    #: The merkle root commits to all of it.
+    unproven: bytes = b""
 
     @classmethod
     def read(cls, raw: bytes, block_hash: bytes, height: int, asset: str) -> "BitcoinBlock":

@@ -10,17 +10,20 @@ from cryptowatch.chains.bitcoin.derive import (
     derive_scripts,
     parse_extended_key,
 )
+from cryptowatch.chains.bitcoin.fees import BitcoinFees
 from cryptowatch.chains.bitcoin.node import BitcoinNode, Network
 from cryptowatch.chains.bitcoin.payments import BitcoinPlanner
 from cryptowatch.chains.bitcoin.rpc import RpcClient
-from cryptowatch.chains.connect import ConnectedChain
+from cryptowatch.chains.connect import DEPOSIT_BRANCH, OWN_BRANCH, ConnectedChain, WatchedKey
 from cryptowatch.errors import SettingsError
-from cryptowatch.settings import ChainSettings
+from cryptowatch.settings.chains import BitcoinSettings
 
 _SAT_KVB = 1000
+#: Each transaction of ours takes a fresh one.
+_CHANGE_AHEAD = 100
 
 
-def connect(chain: str, settings: ChainSettings) -> ConnectedChain:
+def connect(chain: str, settings: BitcoinSettings) -> ConnectedChain:
     """No traffic happens yet. Raises SettingsError for an extended public key that is not one."""
     wallet = settings.wallet
     texts = {Scheme.BIP84: wallet.xpub_bip84}
@@ -38,15 +41,24 @@ def connect(chain: str, settings: ChainSettings) -> ConnectedChain:
         )
         for node in settings.nodes
     ]
+    ahead = {DEPOSIT_BRANCH: wallet.addresses_ahead, OWN_BRANCH: _CHANGE_AHEAD}
     return ConnectedChain(
         chain=chain,
         settings=settings,
         nodes=nodes,
         planner=BitcoinPlanner(settings.fees.long_term_sat_vb * _SAT_KVB),
+        fees=BitcoinFees(settings.fees, wallet.bump_after_blocks),
         read_address=partial(script_of, network=settings.network),
         scheme=scheme,
-        xpubs={int(named): text for named, text in texts.items()},
-        derive={int(named): partial(_derive, key, settings.network, named) for named, key in keys.items()},
+        keys={
+            int(named): WatchedKey(
+                f"chains.{chain}.wallet.xpub_bip{int(named)}",
+                texts[named],
+                partial(_derive, key, settings.network, named),
+                ahead,
+            )
+            for named, key in keys.items()
+        },
     )
 
 

@@ -86,7 +86,14 @@ class BitcoinNode:
         except MalformedData as problem:
             raise NodeLied(self.name, f"block {block_hash.hex()}: {problem}") from problem
 
-    async def pending(self, known: frozenset[bytes]) -> tuple[frozenset[bytes], Sequence[RawPending]]:
+    async def finalized(self) -> None:
+        """Bitcoin's finality is a depth."""
+
+    async def pending(
+        self,
+        known: frozenset[bytes],
+        tracked: frozenset[bytes],
+    ) -> tuple[frozenset[bytes], Sequence[RawPending]]:
         """(ids in the mempool, transactions not known). At most FETCHED_MAX of these: call again for more."""
         texts = self._typed(await self._rpc.call("getrawmempool"), list)
         ids = frozenset(self._hash(text) for text in texts)

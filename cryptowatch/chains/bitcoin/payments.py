@@ -1,7 +1,7 @@
 """Plans of Bitcoin transactions: who is paid, from which coins, with what change; and their replacements.
 
-Implements `port.Planner` for `sending`. Pure and CPU-bound: called in a thread. Keeps P3 (a replacement keeps every
-input) and P4 (a plan fixes the transaction's id before it is signed). Fee rates are satoshi per 1000 vB.
+Implements `plans.CoinPlanner` for `sending`. Pure and CPU-bound: called in a thread. Keeps P3 (a replacement keeps
+every input) and P4 (a plan fixes the transaction's id before it is signed). Fee rates are satoshi per 1000 vB.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import msgspec
 from cryptowatch.chains.bitcoin.selection import Selection, Terms, select_coins
 from cryptowatch.chains.bitcoin.sizes import vsize_of
 from cryptowatch.chains.bitcoin.transaction import TxInput, TxOutput, UnsignedTransaction, from_json, to_json
-from cryptowatch.chains.plans import Coin, Insufficient, Plan, Recipient
+from cryptowatch.chains.plans import Bid, Coin, Insufficient, Plan, Recipient
 from cryptowatch.money import BaseUnits
 
 #: BIP125 rule 4, at the largest increment that nodes use by default.
@@ -34,7 +34,7 @@ class _PlanJson(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class BitcoinPlan:
-    """An unsigned transaction with the keys of its inputs and of its change. `vsize` is the largest it can have."""
+    """An unsigned transaction with the keys of its inputs and of its change. `size`: virtual bytes at most."""
 
     transaction: UnsignedTransaction
     input_paths: tuple[KeyPath, ...]
@@ -43,7 +43,7 @@ class BitcoinPlan:
     change_script: bytes
     change_path: KeyPath
     change_position: int | None
-    vsize: int
+    size: int
 
     @property
     def tx_hash(self) -> bytes:
@@ -66,7 +66,7 @@ class BitcoinPlan:
                 self.change_script.hex(),
                 self.change_path,
                 self.change_position,
-                self.vsize,
+                self.size,
             )
         )
 
@@ -83,19 +83,20 @@ class BitcoinPlanner:
         coins: Sequence[Coin],
         recipients: Sequence[Recipient],
         change: Coin,
-        fee_rate: int,
+        bid: Bid,
         seed: int,
     ) -> BitcoinPlan | Insufficient:
         """A batch's first transaction. `seed` decides what may be arbitrary, such as where the change stands."""
         randomness = Random(seed)  # noqa: S311 - for privacy of change only, the caller's seed is from the system
-        selection = select_coins(coins, recipients, self._terms(change.destination, fee_rate), randomness)
+        selection = select_coins(coins, recipients, self._terms(change.destination, bid.rate), randomness)
         if isinstance(selection, Insufficient):
             return selection
         return _build(selection, recipients, change.destination, change.key_path, randomness.randrange(2**32))
 
-    def bump(self, plan: Plan, coins: Sequence[Coin], fee_rate: int) -> BitcoinPlan | Insufficient:
-        """The same payments and at least the same inputs for at least the rate, and enough for nodes to relay it."""
+    def bump(self, plan: Plan, bid: Bid) -> BitcoinPlan | Insufficient:
+        """The same payments and the same inputs for at least the rate, and enough for nodes to relay it."""
         assert isinstance(plan, BitcoinPlan)
+        fee_rate = bid.rate
         required = [
             Coin(coin.outpoint, coin.amount, coin.script, path)
             for coin, path in zip(plan.transaction.inputs, plan.input_paths, strict=True)
@@ -106,7 +107,7 @@ class BitcoinPlanner:
         missing = 1
         for _ in range(3):
             selection = select_coins(
-                coins,
+                (),
                 recipients,
                 self._terms(plan.change_script, fee_rate),
                 Random(place),  # noqa: S311
@@ -122,6 +123,13 @@ class BitcoinPlanner:
             missing = least - selection.fee
             fee_rate = max(fee_rate, -(-least * 1000 // vsize)) + _INCREMENT_SAT_KVB
         return Insufficient(missing)
+
+    def minds_empty(self, asset: str) -> bool:
+        return False
+
+    def together(self, recipients: Sequence[Recipient], empty: Sequence[bool]) -> Sequence[int]:
+        """All of them: each output costs the same wherever it stands, and the inputs' cost is shared."""
+        return range(len(recipients))
 
     def read(self, document: bytes) -> BitcoinPlan:
         """Raises msgspec.DecodeError or InvalidTransaction for what no plan wrote."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cryptowatch.money import BaseUnits
+from cryptowatch.settings.chains import EthereumSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +47,27 @@ class ChainFacts:
 def _scaled(amount: int, scale: int) -> BaseUnits:
     factor: int = 10**scale
     return BaseUnits(amount * factor)
+
+
+def chain_facts(settings: EthereumSettings, vault: bytes) -> ChainFacts:
+    """From the settings; the vault is the first sending account, and what is swept goes there."""
+    contracts = settings.contracts
+    return ChainFacts(
+        chain_id=settings.chain_id,
+        asset=settings.asset,
+        asset_scale=settings.assets[settings.asset].scale,
+        tokens={
+            _address(asset.contract): Token(name, asset.scale)
+            for name, asset in settings.assets.items()
+            if asset.contract is not None
+        },
+        traces=settings.traces,
+        payouts=_address(contracts.payouts) if contracts else None,
+        vault=vault,
+        sweeper=_address(contracts.sweeper) if contracts else None,
+        sweep_destination=vault,
+    )
+
+
+def _address(text: str) -> bytes:
+    return bytes.fromhex(text[2:])

@@ -355,6 +355,67 @@ BEGIN
     END LOOP;
 END $$;
 
+-- A batch of which nobody waits for the answers: all of it or nothing. Where the caller sees that every posting has a
+-- customer of its own and resolves none (p_apart; a full block's credits), the order within the batch means nothing,
+-- and one pass over the balances does it. Should a key be taken, or anything not fit, that pass is undone and
+-- `ledger_post` finds out what is what.
+CREATE FUNCTION ledger_post_all(
+    p_keys text[], p_kinds text[], p_customers bigint[], p_froms bigint[], p_tos bigint[], p_amounts numeric[],
+    p_resolves text[], p_references text[], p_created_at timestamptz, p_one_by_one boolean, p_apart boolean
+) RETURNS void LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_posted bigint;
+BEGIN
+    IF p_apart THEN
+        PERFORM FROM customer_balance b WHERE b.account_id = ANY (p_customers)
+        ORDER BY b.account_id FOR NO KEY UPDATE;
+        BEGIN
+            WITH moved AS (
+                UPDATE customer_balance b
+                SET version = b.version + 1,
+                    total = b.total + g.total_sign * g.amount,
+                    unfinalized = b.unfinalized + g.unfinalized_sign * g.amount,
+                    held = b.held + g.held_sign * g.amount
+                FROM (
+                    SELECT n.*, k.total_sign, k.unfinalized_sign, k.held_sign, k.floor, h.account_id AS house,
+                           h.asset AS house_asset
+                    FROM unnest(p_keys, p_kinds, p_customers, p_froms, p_tos, p_amounts, p_references)
+                         AS n (key, kind, customer, from_account, to_account, amount, reference)
+                    JOIN posting_kind k ON k.kind = n.kind AND k.resolves IS NULL
+                    LEFT JOIN house_balance h
+                        ON h.account_id = CASE k.total_sign WHEN 1 THEN n.from_account WHEN -1 THEN n.to_account END
+                ) AS g
+                WHERE b.account_id = g.customer
+                  AND CASE g.total_sign WHEN 1 THEN g.to_account = g.customer AND g.house_asset = b.asset
+                                        WHEN -1 THEN g.from_account = g.customer AND g.house_asset = b.asset
+                                        ELSE num_nonnulls(g.from_account, g.to_account) = 0 END
+                  AND CASE g.floor WHEN 'playable' THEN g.amount <= b.total - b.held
+                                   WHEN 'withdrawable' THEN g.amount <= b.total - b.held - b.unfinalized
+                                   ELSE true END
+                RETURNING g.key, g.kind, g.from_account, g.to_account, g.amount, g.reference, g.house, g.total_sign,
+                          b.account_id, b.version, b.total, b.unfinalized, b.held, b.asset
+            ), entries AS (
+                INSERT INTO posting (customer, version, from_account, to_account, created_at, amount,
+                                     total_after, unfinalized_after, held_after, key, kind, asset, reference)
+                SELECT m.account_id, m.version, m.from_account, m.to_account, p_created_at, m.amount,
+                       m.total, m.unfinalized, m.held, m.key, m.kind, m.asset, m.reference
+                FROM moved m
+            ), deltas AS (
+                INSERT INTO house_delta (account_id, amount)
+                SELECT m.house, -sum(m.total_sign * m.amount) FROM moved m WHERE m.house IS NOT NULL GROUP BY m.house
+            )
+            SELECT count(*) INTO v_posted FROM moved;
+            IF v_posted = cardinality(p_keys) THEN
+                RETURN;
+            END IF;
+            RAISE unique_violation;
+        EXCEPTION WHEN unique_violation THEN
+        END;
+    END IF;
+    PERFORM FROM ledger_post(p_keys, p_kinds, p_customers, p_froms, p_tos, p_amounts, p_resolves, p_references,
+                             p_created_at, true, p_one_by_one);
+END $$;
+
 -- Folds what postings left in house_delta into house_balance; how many deltas. Any number may run at once:
 -- one does the work, the others do nothing.
 CREATE FUNCTION ledger_roll_up() RETURNS bigint LANGUAGE plpgsql AS $$

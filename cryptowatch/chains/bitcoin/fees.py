@@ -1,0 +1,57 @@
+"""Bitcoin's fee bids, of new transactions and of their replacements. Pure; called by `payouts` and `sending`.
+
+Rates are integer satoshi per 1000 virtual bytes, as nodes count them.
+"""
+
+from dataclasses import dataclass
+
+from cryptowatch.chains.plans import Bid, Plan
+from cryptowatch.chains.port import FeeMarket
+from cryptowatch.settings.chains import BitcoinFeeSettings, Priority
+
+SAT_KVB = 1000
+RELAY_INCREMENT_SAT_KVB = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class BitcoinFees:
+    """Implements `plans.FeePolicy`."""
+
+    settings: BitcoinFeeSettings
+    bump_after_blocks: int = 3
+
+    def bid(self, market: FeeMarket, priority: Priority) -> Bid:
+        """Within the setting's floor and cap and above the nodes' floor.
+
+        The nodes' own floor never wins over the cap: a market beyond the cap is waited out, see `beyond_cap`.
+        """
+        wanted = max(self.market_rate(market, priority), market.floor, self.settings.floor_sat_vb * SAT_KVB)
+        return Bid(min(wanted, self._cap))
+
+    def raised(self, market: FeeMarket, plan: Plan, priority: Priority) -> Bid | None:
+        """What the market asks now, but at least a quarter and one relay increment more. None at the cap.
+
+        A node relays a replacement that pays the old fee plus its increment (1 sat/vB at most by default) for each of
+        its own virtual bytes (BIP125 rule 4).
+        """
+        previous = plan.fee * SAT_KVB // plan.size
+        least = previous + max(previous // 4, RELAY_INCREMENT_SAT_KVB)
+        raised = max(self.bid(market, priority).rate, least)
+        return Bid(raised) if raised <= self._cap else None
+
+    def market_rate(self, market: FeeMarket, priority: Priority) -> int:
+        """The nodes' estimate for the priority's target; the setting's fallback where they know none (young chains)."""
+        target = self.settings.target_blocks[priority]
+        known = [rate for blocks, rate in sorted(market.estimates.items()) if blocks <= target]
+        return known[-1] if known else self.settings.fallback_sat_vb * SAT_KVB
+
+    def beyond_cap(self, market: FeeMarket) -> bool:
+        """Whether not even the cap is relayed by every node now."""
+        return market.floor > self._cap
+
+    def patience_blocks(self, priority: Priority) -> int:
+        return max(self.bump_after_blocks, self.settings.target_blocks[priority])
+
+    @property
+    def _cap(self) -> int:
+        return self.settings.cap_sat_vb * SAT_KVB

@@ -1,0 +1,63 @@
+"""The parts of a chain of Ethereum's kind as one value: what `chains.connect` finds by the family's name."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from cryptowatch.chains.bip32 import ExtendedPublicKey, InvalidExtendedKey
+from cryptowatch.chains.connect import DEPOSIT_BRANCH, OWN_BRANCH, ConnectedChain, WatchedKey
+from cryptowatch.chains.ethereum.address import address_of, read_address
+from cryptowatch.chains.ethereum.derive import derive_accounts, parse_extended_key
+from cryptowatch.chains.ethereum.facts import chain_facts
+from cryptowatch.chains.ethereum.fees import EthereumFees
+from cryptowatch.chains.ethereum.node import EthereumNode
+from cryptowatch.chains.ethereum.payments import EthereumPlanner
+from cryptowatch.chains.ethereum.rpc import RpcClient
+from cryptowatch.errors import SettingsError
+from cryptowatch.settings.chains import EthereumSettings
+
+#: BIP44's purpose.
+SCHEME = 44
+
+
+def connect(chain: str, settings: EthereumSettings) -> ConnectedChain:
+    """No traffic happens yet. Raises SettingsError for an extended public key that is not one."""
+    wallet, contracts = settings.wallet, settings.contracts
+    name = f"chains.{chain}.wallet.xpub_bip44"
+    try:
+        key = parse_extended_key(wallet.xpub_bip44)
+    except InvalidExtendedKey as problem:
+        raise SettingsError(name, str(problem)) from problem
+    [(_, vault)] = derive_accounts(key, OWN_BRANCH, [0])
+    facts = chain_facts(settings, vault)
+    delegate = bytes.fromhex(contracts.sweep_delegate[2:]) if contracts and settings.delegation else None
+    return ConnectedChain(
+        chain=chain,
+        settings=settings,
+        nodes=[
+            EthereumNode(
+                RpcClient(node.name, node.url, node.auth_file, timeout_s=settings.request_timeout_s),
+                facts,
+                finality_tag=settings.finality == "finalized",
+            )
+            for node in settings.nodes
+        ],
+        planner=EthereumPlanner(facts, settings.gas, delegate),
+        fees=EthereumFees(settings.fees, wallet.bump_after_blocks),
+        read_address=partial(read_address, facts=facts),
+        scheme=SCHEME,
+        vault=vault,
+        keys={
+            SCHEME: WatchedKey(
+                name,
+                wallet.xpub_bip44,
+                partial(_derive, key),
+                {DEPOSIT_BRANCH: wallet.addresses_ahead, OWN_BRANCH: wallet.hot_accounts},
+            )
+        },
+    )
+
+
+def _derive(key: ExtendedPublicKey, branch: int, first: int, count: int) -> Sequence[tuple[int, bytes, str]]:
+    """(index, account, address) of each key that exists."""
+    found = derive_accounts(key, branch, range(first, first + count))
+    return [(index, account, address_of(account)) for index, account in found]

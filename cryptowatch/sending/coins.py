@@ -1,0 +1,145 @@
+"""Coins of ours: reserved for a transaction, created and used by blocks (chains whose money is coins).
+
+`CoinReserver` serves `payouts.worker`; the rest is called by `track` inside a block's transaction. Keeps P3: a coin is
+reserved by one lineage at a time, by compare-and-set.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from cryptowatch.chains.plans import Coin, CoinPlanner, Insufficient, Plan
+from cryptowatch.chains.port import BlockContents
+from cryptowatch.db.pool import Connection
+from cryptowatch.db.queries import load_queries
+from cryptowatch.errors import ConcurrentUpdate
+from cryptowatch.money import BaseUnits
+from cryptowatch.sending.reserve import NotReady, Order, insert_attempt, insert_lineage, sending_height
+
+SQL = load_queries(__package__, "coins.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class CoinRules:
+    """What of a wallet may be spent. `change_scheme`: 84 or 86. `considered_max` bounds one selection's work (P10)."""
+
+    confirmations_min: int
+    change_scheme: int
+    considered_max: int = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class CoinReserver:
+    """Implements `reserve.Reserver`."""
+
+    chain: str
+    planner: CoinPlanner
+    rules: CoinRules
+
+    async def prepare(self) -> None:
+        """Nothing: what coins there are, the blocks said."""
+
+    async def reserve(self, conn: Connection, order: Order, now: datetime) -> Plan | Insufficient:
+        """An Insufficient has written nothing but the taking of a change address."""
+        height = await sending_height(conn, self.chain)
+        coins = await free_coins(conn, self.chain, height, self.rules)
+        change = await conn.fetchrow(SQL["take_change_address"], self.chain, self.rules.change_scheme, now)
+        if change is None:
+            raise NotReady("no change address is derived ahead yet")
+        path = (change["scheme"], change["branch"], change["key_index"])
+        template = Coin(b"", BaseUnits(0), change["destination"], path)
+        plan = await asyncio.to_thread(
+            self.planner.plan, coins, order.recipients, template, order.bid, order.seed
+        )
+        if isinstance(plan, Insufficient):
+            return plan
+        await insert_lineage(conn, self.chain, order.lineage_id, "payout", order.priority, now)
+        await reserve_coins(conn, self.chain, plan.resources, order.lineage_id)
+        await insert_attempt(conn, self.chain, order.lineage_id, 1, plan, None, height, now)
+        return plan
+
+
+async def free_coins(conn: Connection, chain: str, height: int, rules: CoinRules) -> list[Coin]:
+    rows = await conn.fetch(
+        SQL["free_coins"], chain, height - rules.confirmations_min + 1, rules.considered_max, height
+    )
+    return [
+        Coin(
+            row["resource"],
+            row["amount"],
+            row["destination"],
+            (row["scheme"], row["branch"], row["key_index"]),
+        )
+        for row in rows
+    ]
+
+
+async def reserve_coins(conn: Connection, chain: str, resources: Sequence[bytes], lineage_id: UUID) -> None:
+    status = await conn.execute(SQL["reserve"], chain, list(resources), lineage_id)
+    if int(status.split()[-1]) != len(resources):
+        raise ConcurrentUpdate("another sender reserved one of these coins first")
+
+
+async def record_coins(
+    conn: Connection, chain: str, contents: BlockContents, blocks_to_mature: Sequence[int]
+) -> None:
+    """What the block pays to destinations of ours. `blocks_to_mature`: after how many further blocks each is usable."""
+    coins = contents.transfers
+    if coins:
+        await conn.execute(
+            SQL["record_coins"],
+            chain,
+            contents.ref.height,
+            [coin.tx_hash + coin.position.to_bytes(4, "big") for coin in coins],
+            [coin.amount for coin in coins],
+            [coin.destination for coin in coins],
+            list(blocks_to_mature),
+        )
+
+
+async def use_coins(conn: Connection, chain: str, contents: BlockContents) -> list[asyncpg.Record]:
+    """Coins of ours that the block uses: (tx_hash, reserved_by) of each."""
+    return await conn.fetch(
+        SQL["spend_coins"],
+        chain,
+        contents.ref.height,
+        [spend.resource for spend in contents.spends],
+        [spend.tx_hash for spend in contents.spends],
+    )
+
+
+async def free_coins_of(conn: Connection, lineage_ids: Sequence[UUID]) -> None:
+    """What ended lineages reserved and nobody used."""
+    await conn.execute(SQL["free_coins_of"], lineage_ids)
+
+
+async def note_lost_parents(
+    conn: Connection,
+    chain: str,
+    height: int,
+    losers: Sequence[tuple[bytes, bytes]],
+    now: datetime,
+) -> None:
+    """(loser, winner): the loser's outputs will not exist while the winner's block stands.
+
+    A lineage that uses one of them can then never confirm, which is a conflict like any other: final when it is deep.
+    """
+    if losers:
+        await conn.execute(
+            SQL["note_lost_parents"],
+            chain,
+            height,
+            now,
+            [pair[0] for pair in losers],
+            [pair[1] for pair in losers],
+        )
+
+
+async def rewind_coins(conn: Connection, chain: str, fork_height: int) -> None:
+    """Undo what the blocks above the fork did. Reservations stay: their transactions are still ours to send."""
+    await conn.execute(SQL["unconfirm_coins"], chain, fork_height)
+    await conn.execute(SQL["unspend_coins"], chain, fork_height)

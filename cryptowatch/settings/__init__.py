@@ -1,0 +1,116 @@
+"""Settings: one TOML file plus environment, frozen, typed; the only reader of the environment.
+
+Any key can be overridden by an environment variable `CRYPTOWATCH_` + its path joined by `__`, such as
+`CRYPTOWATCH_DATABASE__DSN`. A wrong key or value raises SettingsError with the key's full name.
+Secrets never stand in the file: they are named by files (`auth_file`, `passphrase_file`).
+Every key, its unit and default, is shown in config/cryptowatch.example.toml (a test keeps the two equal).
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from cryptowatch.errors import SettingsError
+from cryptowatch.settings.chains import TAG_SIGN, Chain
+from cryptowatch.settings.sections import Count, Seconds, Section
+from cryptowatch.settings.signer import Signer
+
+
+class Database(Section):
+    """The one Postgres. `embedded:DIR` makes the daemon start and stop its own in DIR."""
+
+    dsn: str
+    migrate: bool = True
+    pool_size: Count = 10
+    statement_timeout_s: Seconds = 30
+    lock_timeout_s: Seconds = 10
+
+
+class Api(Section):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    body_bytes_max: Count = 262_144
+    request_timeout_s: Seconds = 30
+    concurrent_requests_max: Count = 256
+    page_size_max: Annotated[int, Field(gt=0, le=1000)] = 200
+
+
+class Webhooks(Section):
+    allow_private_addresses: bool = False
+    timeout_s: Seconds = 15
+    concurrency: Count = 16
+    #: Wait before each further attempt of a delivery; after the last one it is dead until replayed.
+    schedule_s: tuple[float, ...] = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+    poll_interval_s: Seconds = 0.5
+    response_bytes_max: Count = 16_384
+    endpoints_max: Count = 50
+
+
+class Treasury(Section):
+    """How often chain and ledger are compared."""
+
+    reconcile_interval_s: Seconds = 10
+
+
+class Telemetry(Section):
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    #: Where a process without the role `api` shows its metrics, on the API's host; none when it is not set.
+    metrics_port: Annotated[int, Field(gt=0, le=65535)] | None = None
+
+
+class Settings(BaseSettings):
+    """The whole file. Frozen."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="CRYPTOWATCH_", env_nested_delimiter="__"
+    )
+
+    database: Database
+    api: Api = Api()
+    webhooks: Webhooks = Webhooks()
+    treasury: Treasury = Treasury()
+    signer: Signer
+    telemetry: Telemetry = Telemetry()
+    chains: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")], Chain]
+
+    @model_validator(mode="after")
+    def _one_ledger(self) -> Self:
+        """An asset counts in the same units on every chain."""
+        decimals: dict[str, int] = {}
+        for name, chain in self.chains.items():
+            for asset, settings in chain.asset_settings.items():
+                if decimals.setdefault(asset, settings.decimals) != settings.decimals:
+                    raise ValueError(f"chains.{name}.assets.{asset}.decimals: differs from another chain's")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+
+def load_settings(path: Path) -> Settings:
+    """Read the file and the environment. Raises SettingsError that names the key."""
+    try:
+        document: dict[str, Any] = tomllib.loads(path.read_text())
+    except OSError as problem:
+        raise SettingsError("--config", f"cannot read {path}: {problem.strerror}") from problem
+    except tomllib.TOMLDecodeError as problem:
+        raise SettingsError("--config", f"{path} is not TOML: {problem}") from problem
+    try:
+        return Settings(**document)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False, include_input=False)[0]
+        key = ".".join(part for part in map(str, first["loc"]) if not part.startswith(TAG_SIGN)) or "(file)"
+        raise SettingsError(key, first["msg"].removeprefix("Value error, ")) from problem

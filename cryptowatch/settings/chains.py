@@ -1,0 +1,351 @@
+"""The settings of chains, by family. Frozen, typed; checked as far as one chain alone can tell."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from cryptowatch.money import InvalidAmount, parse_amount
+from cryptowatch.settings.sections import Count, Seconds, Section
+
+#: The largest of the dust limits of Bitcoin's output types (policy/policy.cpp, GetDustThreshold: P2PKH).
+_DUST_MAX_SAT = 546
+
+
+class NodeSettings(Section):
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,30}$")]
+    url: str
+    #: A file that holds `user:password`, such as bitcoind's `.cookie`.
+    auth_file: Path | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _no_credentials(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        if "@" in url:
+            raise ValueError("credentials belong into auth_file, not into the URL")
+        return url.rstrip("/")
+
+
+class Tier(Section):
+    """Depths for deposits up to an amount (whole units; the last tier has none). 1 = in the head block."""
+
+    up_to: str | None = None
+    credit_confirmations: Annotated[int, Field(ge=1, le=1000)]
+    finalize_confirmations: Annotated[int, Field(ge=1, le=10_000)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.finalize_confirmations < self.credit_confirmations:
+            raise ValueError("finalize_confirmations is below credit_confirmations")
+        return self
+
+
+class AssetSettings(Section):
+    decimals: Annotated[int, Field(ge=0, le=36)] = 8
+    deposit_min: str = "0"
+    withdrawal_min: str
+    withdrawal_max: str
+    #: What the player pays for a withdrawal on top of its amount; goes to the house.
+    withdrawal_fee: str = "0"
+    tiers: tuple[Tier, ...]
+
+    @property
+    def scale(self) -> int:
+        """Powers of ten between the chain's units and the ledger's."""
+        return 0
+
+    @field_validator("tiers")
+    @classmethod
+    def _ascending(cls, tiers: tuple[Tier, ...]) -> tuple[Tier, ...]:
+        if not tiers or tiers[-1].up_to is not None:
+            raise ValueError("the last tier must have no up_to, so that it covers every amount")
+        if any(tier.up_to is None for tier in tiers[:-1]):
+            raise ValueError("only the last tier may go without up_to")
+        return tiers
+
+    @model_validator(mode="after")
+    def _amounts(self) -> Self:
+        named = {
+            key: getattr(self, key)
+            for key in ("deposit_min", "withdrawal_min", "withdrawal_max", "withdrawal_fee")
+        }
+        named |= {
+            f"tiers[{n}].up_to": tier.up_to for n, tier in enumerate(self.tiers) if tier.up_to is not None
+        }
+        values = {}
+        for key, text in named.items():
+            try:
+                values[key] = parse_amount(text, self.decimals)
+            except InvalidAmount as problem:
+                raise ValueError(f"{key}: {problem}") from problem
+        steps = [values[key] for key in named if key.startswith("tiers")]
+        if steps != sorted(set(steps)):
+            raise ValueError("tiers: up_to must ascend")
+        if not 0 < values["withdrawal_min"] <= values["withdrawal_max"]:
+            raise ValueError("withdrawal_min must be above 0 and at most withdrawal_max")
+        return self
+
+
+class Batching(Section):
+    """When a payout batch leaves: so many withdrawals, or the oldest waited so long (urgent ones do not wait)."""
+
+    count_max: Annotated[int, Field(gt=0, le=500)] = 100
+    wait_max_s: Annotated[float, Field(ge=0, le=86_400)] = 30
+    in_flight_max: Count = 20
+
+
+Priority = Literal["economy", "normal", "urgent"]
+
+
+class ChainSettings(Section):
+    """What the settings of every chain have in common."""
+
+    family: str
+    asset: str
+    quorum: Count
+    nodes: tuple[NodeSettings, ...]
+    start_height: Annotated[int, Field(ge=0)] | None = None
+    poll_interval_s: Seconds = 2
+    mempool_interval_s: Seconds = 2
+    request_timeout_s: Seconds = 10
+    lag_blocks_max: Count = 3
+    quarantine_s: Seconds = 60
+    #: A reorg deeper than this stops the chain's payouts and pages a person (P6), at least the deepest finality.
+    reorg_depth_max: Count = 100
+    block_fetch_ahead: Annotated[int, Field(gt=0, le=64)] = 4
+    batching: Batching = Batching()
+
+    @property
+    def network_name(self) -> str:
+        """Which network it is, for people."""
+        raise NotImplementedError
+
+    @property
+    def is_tagged(self) -> bool:
+        """Whether what is final is also up to the nodes."""
+        return False
+
+    @property
+    def asset_settings(self) -> Mapping[str, AssetSettings]:
+        """By asset, without what only the family knows of them."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [node.name for node in self.nodes]
+        if len(set(names)) != len(names):
+            raise ValueError("nodes: names must differ")
+        if not len(names) // 2 < self.quorum <= len(names):
+            raise ValueError(f"quorum: must be a majority of the {len(names)} nodes")
+        if self.asset not in self.asset_settings:
+            raise ValueError(f"assets: the chain's own asset {self.asset} is missing")
+        return self
+
+
+class BitcoinFeeSettings(Section):
+    """Bounds of every bid, in sat/vB, and the block targets of the three priorities."""
+
+    floor_sat_vb: Count = 1
+    cap_sat_vb: Count = 300
+    fallback_sat_vb: Count = 5
+    #: What spending a coin costs at quiet times: above it coin selection spares inputs, below it tidies up.
+    long_term_sat_vb: Count = 10
+    target_blocks: Mapping[Priority, Count] = {"economy": 24, "normal": 6, "urgent": 2}
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.floor_sat_vb <= self.fallback_sat_vb <= self.cap_sat_vb:
+            raise ValueError("floor_sat_vb <= fallback_sat_vb <= cap_sat_vb must hold")
+        return self
+
+
+class CoinWallet(Section):
+    """The hot wallet's public side: deposits go to branch 0 of the first xpub, change to its branch 1."""
+
+    xpub_bip84: str
+    xpub_bip86: str | None = None
+    deposit_scheme: Literal["bip84", "bip86"] = "bip84"
+    addresses_ahead: Annotated[int, Field(ge=20, le=1_000_000)] = 1000
+    coin_confirmations_min: Count = 1
+    #: After so many blocks without a confirmation a payout's fee is raised.
+    bump_after_blocks: Count = 3
+
+
+class BitcoinSettings(ChainSettings):
+    family: Literal["bitcoin"] = "bitcoin"
+    network: Literal["main", "testnet", "signet", "regtest"]
+    asset: str = "BTC"
+    wallet: CoinWallet
+    fees: BitcoinFeeSettings = BitcoinFeeSettings()
+    assets: Mapping[str, AssetSettings]
+
+    @property
+    def network_name(self) -> str:
+        return self.network
+
+    @property
+    def asset_settings(self) -> Mapping[str, AssetSettings]:
+        return self.assets
+
+    @model_validator(mode="after")
+    def _relayed(self) -> Self:
+        own = self.assets[self.asset]
+        if parse_amount(own.withdrawal_min, own.decimals) < _DUST_MAX_SAT:
+            raise ValueError(
+                f"assets.{self.asset}.withdrawal_min: below {_DUST_MAX_SAT} base units nodes do not relay"
+            )
+        return self
+
+
+EthereumAddress = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
+Gwei = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=9)]
+
+
+class TokenSettings(AssetSettings):
+    """An asset of a chain of accounts: its own coin, or a token at a contract."""
+
+    decimals: Annotated[int, Field(ge=0, le=36)] = 18
+    #: The token's contract; none for the chain's own coin.
+    contract: EthereumAddress | None = None
+    #: What the contract counts in, where that is less than `decimals`, which is the ledger's on every chain.
+    chain_decimals: Annotated[int, Field(ge=0, le=36)] | None = None
+    #: Less than this on a deposit address is left there: sweeping it costs more than it is worth.
+    sweep_min: str = "0"
+
+    @property
+    def scale(self) -> int:
+        """Powers of ten between the contract's units and the ledger's."""
+        return 0 if self.chain_decimals is None else self.decimals - self.chain_decimals
+
+    @model_validator(mode="after")
+    def _whole_units(self) -> Self:
+        if self.scale < 0:
+            raise ValueError(
+                "chain_decimals: more than decimals, so that parts of deposits would be lost: raise decimals"
+            )
+        for key in ("withdrawal_min", "withdrawal_max", "sweep_min"):
+            try:
+                parse_amount(getattr(self, key), self.decimals - self.scale)
+            except InvalidAmount as problem:
+                raise ValueError(f"{key}: {problem}") from problem
+        return self
+
+
+class EthereumFeeSettings(Section):
+    """Bounds of every bid, per gas."""
+
+    #: The most that is paid per gas, base fee and tip together.
+    cap_gwei: Gwei = Decimal(300)
+    tip_floor_gwei: Gwei = Decimal("0.05")
+    tip_cap_gwei: Gwei = Decimal(20)
+    #: The tip while nodes know of none.
+    tip_fallback_gwei: Gwei = Decimal(1)
+    target_blocks: Mapping[Priority, Count] = {"economy": 10, "normal": 3, "urgent": 1}
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.tip_floor_gwei <= self.tip_fallback_gwei <= self.tip_cap_gwei <= self.cap_gwei:
+            raise ValueError("tip_floor_gwei <= tip_fallback_gwei <= tip_cap_gwei <= cap_gwei must hold")
+        return self
+
+
+class Gas(Section):
+    """Gas limits by which transactions are built. What is not used is not paid, but must be there."""
+
+    coin_payment: Count = 60_000
+    token_payment: Count = 90_000
+    sweep: Count = 90_000
+    #: Signing and storing a delegation, per account (EIP-7702).
+    delegation: Count = 40_000
+    #: Of every call of a contract, whatever it does.
+    call: Count = 60_000
+
+
+class AccountWallet(Section):
+    """The hot wallet's public side: deposits go to branch 0 of m/44'/60'/0', and branch 1 are the accounts that send.
+
+    The first of these also holds the chain's own coin; tokens are held by the payouts contract.
+    """
+
+    xpub_bip44: str
+    hot_accounts: Annotated[int, Field(ge=1, le=16)] = 2
+    addresses_ahead: Annotated[int, Field(ge=20, le=1_000_000)] = 1000
+    #: Transactions of one account that no block holds; nodes keep no more than 16 (geth: AccountSlots).
+    in_flight_max: Annotated[int, Field(ge=1, le=16)] = 16
+    bump_after_blocks: Count = 3
+    #: A sending account with less of the chain's own coin is refilled from the first one, with this much.
+    gas_refill: str = "0.05"
+    sweep_count_max: Annotated[int, Field(ge=1, le=200)] = 100
+    sweep_interval_s: Seconds = 60
+    #: Sweeps wait while a unit of gas costs more than this.
+    sweep_gas_max_gwei: Gwei = Decimal(50)
+
+
+class Contracts(Section):
+    """Deployed once per chain; see docs/operations.md."""
+
+    payouts: EthereumAddress
+    sweeper: EthereumAddress
+    sweep_delegate: EthereumAddress
+
+
+class EthereumSettings(ChainSettings):
+    """Any chain of Ethereum's kind."""
+
+    family: Literal["ethereum"]
+    chain_id: Count
+    asset: str = "ETH"
+    #: What is final: what the nodes call finalized (and as deep as the tiers say), or the tiers' depth alone.
+    finality: Literal["finalized", "depth"] = "finalized"
+    #: Follow the chain's own coin into contracts' calls by debug_traceBlockByHash; needs nodes that offer it.
+    traces: bool = False
+    #: Whether the chain knows EIP-7702, by which many deposit accounts are swept at once.
+    delegation: bool = True
+    wallet: AccountWallet
+    contracts: Contracts | None = None
+    fees: EthereumFeeSettings = EthereumFeeSettings()
+    gas: Gas = Gas()
+    assets: Mapping[str, TokenSettings]
+
+    @property
+    def network_name(self) -> str:
+        """As CAIP-2 names it."""
+        return f"eip155:{self.chain_id}"
+
+    @property
+    def is_tagged(self) -> bool:
+        return self.finality == "finalized"
+
+    @property
+    def asset_settings(self) -> Mapping[str, AssetSettings]:
+        return self.assets
+
+    @model_validator(mode="after")
+    def _tokens(self) -> Self:
+        for name, asset in self.assets.items():
+            if (asset.contract is None) != (name == self.asset):
+                raise ValueError(f"assets.{name}.contract: every asset but the chain's own has one")
+        contracts = [asset.contract.lower() for asset in self.assets.values() if asset.contract]
+        if len(set(contracts)) != len(contracts):
+            raise ValueError("assets: two of them name the same contract")
+        return self
+
+
+#: Begins what tells pydantic's unions apart, and is no part of a key's name.
+TAG_SIGN = "~"
+BITCOIN, ETHEREUM = f"{TAG_SIGN}bitcoin", f"{TAG_SIGN}ethereum"
+
+
+def _family(chain: object) -> str:
+    named = chain.get("family", "bitcoin") if isinstance(chain, Mapping) else getattr(chain, "family", "")
+    return f"{TAG_SIGN}{named}"
+
+
+Chain = Annotated[
+    Annotated[BitcoinSettings, Tag(BITCOIN)] | Annotated[EthereumSettings, Tag(ETHEREUM)],
+    Discriminator(_family),
+]

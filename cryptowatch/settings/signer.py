@@ -1,0 +1,112 @@
+"""The settings of the signer, and what it allows by itself, whatever the daemon asks."""
+
+import os
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Discriminator, Field, Tag, field_validator
+
+from cryptowatch.settings.chains import TAG_SIGN, EthereumAddress, Gwei
+from cryptowatch.settings.sections import Count, Seconds, Section
+
+
+class CoinPolicy(Section):
+    """On a chain of coins. Amounts in whole units of the chain's coin."""
+
+    #: To others, per transaction, without the fee.
+    transaction_amount_max: str
+    #: What leaves the wallet within any hour, fees included.
+    hourly_amount_max: str
+    #: Signatures within any hour, repeated ones included: bounds the growth of the log.
+    hourly_signings_max: Count = 10_000
+    #: Per transaction.
+    fee_max: str = "0.05"
+    fee_rate_max_sat_vb: Count = 1000
+    inputs_max: Count = 500
+    outputs_max: Count = 500
+    #: When not empty, payments go to these addresses only.
+    allow_list: tuple[str, ...] = ()
+
+    @property
+    def payments_max(self) -> int:
+        """Of one transaction: one output is the change."""
+        return max(1, self.outputs_max - 1)
+
+    def amounts_max(self, asset: str) -> Mapping[str, str]:
+        """asset -> what one transaction may pay to others; `asset` is the chain's own coin."""
+        return {asset: self.transaction_amount_max}
+
+
+class AssetLimits(Section):
+    """Of one asset, in its whole units."""
+
+    #: To others, per transaction.
+    transaction_amount_max: str
+    #: What leaves the wallet within any hour.
+    hourly_amount_max: str
+
+
+class AccountPolicy(Section):
+    """On a chain of accounts. Sweeps and refills stay within the wallet: only their fees count."""
+
+    #: By asset; one that is missing is never paid out.
+    assets: Mapping[str, AssetLimits]
+    #: The most that one transaction may pay the network, in the chain's own coin.
+    fee_max: str = "0.5"
+    #: The most that all transactions within any hour may pay the network.
+    hourly_fee_max: str = "5"
+    gas_price_max_gwei: Gwei = Decimal(500)
+    hourly_signings_max: Count = 10_000
+    #: Payments of one transaction, or accounts swept by it.
+    batch_max: Annotated[int, Field(ge=1, le=200)] = 200
+    #: When not empty, payments go to these addresses only.
+    allow_list: tuple[EthereumAddress, ...] = ()
+
+    @property
+    def payments_max(self) -> int:
+        """Of one transaction."""
+        return self.batch_max
+
+    def amounts_max(self, _asset: str) -> Mapping[str, str]:
+        """asset -> what one transaction may pay to others."""
+        return {asset: limits.transaction_amount_max for asset, limits in self.assets.items()}
+
+
+COINS, ACCOUNTS = f"{TAG_SIGN}coins", f"{TAG_SIGN}accounts"
+
+
+def _kind(policy: object) -> str:
+    by_asset = "assets" in policy if isinstance(policy, Mapping) else isinstance(policy, AccountPolicy)
+    return ACCOUNTS if by_asset else COINS
+
+
+SignerPolicy = Annotated[
+    Annotated[CoinPolicy, Tag(COINS)] | Annotated[AccountPolicy, Tag(ACCOUNTS)], Discriminator(_kind)
+]
+
+
+class Signer(Section):
+    socket: Path
+    keystore: Path
+    #: A file only its user can read; `credential:NAME` is systemd's $CREDENTIALS_DIRECTORY/NAME; /dev/fd/N works.
+    passphrase_file: Path
+    log: Path
+    timeout_s: Seconds = 20
+    #: Users, besides the signer's own, whose processes may ask; the socket is then open to its group (mode 0660).
+    peer_uids: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    connections_max: Count = 16
+    message_bytes_max: Count = 1_048_576
+    policy: Mapping[str, SignerPolicy] = {}
+
+    @field_validator("passphrase_file", mode="before")
+    @classmethod
+    def _credential(cls, path: str | Path) -> str | Path:
+        name = str(path)
+        if not name.startswith("credential:"):
+            return path
+        directory = os.environ.get("CREDENTIALS_DIRECTORY")
+        if directory is None:
+            raise ValueError("$CREDENTIALS_DIRECTORY is not set: the unit has no such LoadCredential=")
+        return Path(directory, name.removeprefix("credential:"))
