@@ -18,10 +18,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from cryptowatch.chains.ethereum import calls
+from cryptowatch.chains.ethereum import events
 from cryptowatch.chains.ethereum.block import Block, ProvenBlock, Receipt, prove_block
 from cryptowatch.chains.ethereum.facts import ChainFacts, Token
 from cryptowatch.chains.ethereum.mined import Transaction, quantity
+from cryptowatch.chains.ethereum.our_calls import PayNative, PayTokens, TransferToken, read_call
 from cryptowatch.chains.ethereum.traces import Move, Trace, digest, moves_of
 from cryptowatch.chains.port import (
     OWN_COIN_POSITION,
@@ -63,7 +64,7 @@ class _TokenLog(msgspec.Struct, gc=False):
 
     def flows(self) -> Iterator[_Flow]:
         """One, or none for a transfer of nothing."""
-        amount = calls.read_number(self.data)
+        amount = events.read_number(self.data)
         if amount:
             source, destination = bytes.fromhex(self.source), bytes.fromhex(self.destination)
             base_units = self.token.base_units(amount)
@@ -202,7 +203,7 @@ class EthereumBlock:
                 if token is None:
                     continue
                 topics = log.topics
-                if len(topics) == 3 and topics[0][2:] == calls.TRANSFER_EVENT:
+                if len(topics) == 3 and topics[0][2:] == events.TRANSFER:
                     accounts = topics[1][26:], topics[2][26:]
                     found.append(_TokenLog(transaction, ordinal, token, *accounts, log.data[2:]))
         return found
@@ -241,18 +242,18 @@ class EthereumBlock:
         yield OWN_COIN_POSITION, transaction.sender, to or b"", transaction.value, False
         if to is None:
             return
-        batch = calls.read_batch(transaction.input) if to == facts.payouts else None
-        if batch is not None and batch.token is None:
+        call = read_call(bytes.fromhex(transaction.input)) if to == facts.payouts else None
+        if isinstance(call, PayNative):
             failed = _failed(receipt, to)
-            for item, (recipient, value) in enumerate(zip(batch.recipients, batch.amounts, strict=True)):
+            for item, (recipient, value) in enumerate(zip(call.recipients, call.amounts, strict=True)):
                 if item in failed:
                     yield None, to, transaction.sender, value, False
                 else:
                     yield OWN_COIN_POSITION + 1 + item, to, recipient, value, False
         if to == facts.sweeper and facts.sweep_destination is not None:
             for log in receipt.logs:
-                if log.topics and log.topics[0][2:] == calls.SWEPT_EVENT:
-                    value = calls.read_number(log.data[2:]) or 0
+                if log.topics and log.topics[0][2:] == events.SWEPT:
+                    value = events.read_number(log.data[2:]) or 0
                     yield None, bytes.fromhex(log.address[2:]), facts.sweep_destination, value, True
 
     # --- outcomes ---------------------------------------------------------------------------------------------
@@ -264,39 +265,32 @@ class EthereumBlock:
             if not transaction.value:
                 return ()
             return (OWN_COIN_POSITION if receipt.succeeded else None,)
-        if transaction.to == self.facts.payouts:
-            batch = calls.read_batch(transaction.input)
-            return () if batch is None else self._outcomes_of_batch(batch, transaction, receipt)
-        if (
-            transaction.to is not None
-            and transaction.to in self.facts.tokens
-            and transaction.input.startswith(calls.TRANSFER)
-        ):
-            places = _transfer_logs(receipt, transaction.to, transaction.sender).get(
-                calls.recipient_of(transaction.input)
-            )
-            return (places[0] if places else None,)
+        to, call = transaction.to, read_call(bytes.fromhex(transaction.input))
+        match call:
+            case PayTokens() | PayNative() if to == self.facts.payouts:
+                return self._outcomes_of_batch(call, receipt)
+            case TransferToken(recipient) if to is not None and to in self.facts.tokens:
+                places = _transfer_logs(receipt, to, transaction.sender).get(recipient)
+                return (places[0] if places else None,)
         return ()
 
-    def _outcomes_of_batch(
-        self, batch: calls.Batch, transaction: Transaction, receipt: Receipt
-    ) -> tuple[int | None, ...]:
+    def _outcomes_of_batch(self, call: PayTokens | PayNative, receipt: Receipt) -> tuple[int | None, ...]:
         """An item that did not fail has the next log from the vault to its recipient, whatever amount that tells.
 
         A token that keeps a fee logs less than was sent: to call that a failure would be to pay it again (P3).
         """
-        if not receipt.succeeded or transaction.to is None:
-            return (None,) * len(batch.recipients)
-        failed = _failed(receipt, transaction.to)
-        if batch.token is None:
+        if not receipt.succeeded:
+            return (None,) * len(call.recipients)
+        failed = _failed(receipt, self.facts.payouts)
+        if isinstance(call, PayNative):
             return tuple(
                 None if item in failed else OWN_COIN_POSITION + 1 + item
-                for item in range(len(batch.recipients))
+                for item in range(len(call.recipients))
             )
-        logs = _transfer_logs(receipt, batch.token, self.facts.vault)
+        logs = _transfer_logs(receipt, call.token, self.facts.vault)
         nothing: deque[int] = deque()
         outcomes: list[int | None] = []
-        for item, recipient in enumerate(batch.recipients):
+        for item, recipient in enumerate(call.recipients):
             places = nothing if item in failed else logs.get(recipient, nothing)
             outcomes.append(places.popleft() if places else None)
         return tuple(outcomes)
@@ -320,12 +314,13 @@ def _resource(transaction: Transaction) -> bytes:
     return transaction.sender + transaction.nonce.to_bytes(8, "big")
 
 
-def _failed(receipt: Receipt, contract: bytes) -> frozenset[int]:
+def _failed(receipt: Receipt, payouts: bytes | None) -> frozenset[int]:
     """The items that the payouts contract says it could not pay."""
+    emitter = None if payouts is None else payouts.hex()
     said = (
-        calls.read_number(log.data[2:])
+        events.read_number(log.data[2:])
         for log in receipt.logs
-        if log.address[2:] == contract.hex() and log.topics and log.topics[0][2:] == calls.FAILED_EVENT
+        if log.address[2:] == emitter and log.topics and log.topics[0][2:] == events.FAILED
     )
     return frozenset(item for item in said if item is not None)
 
@@ -340,7 +335,7 @@ def _transfer_logs(receipt: Receipt, token: bytes, source: bytes | None) -> dict
         if (
             log.address[2:] == token_digits
             and len(log.topics) == 3
-            and log.topics[0][2:] == calls.TRANSFER_EVENT
+            and log.topics[0][2:] == events.TRANSFER
             and log.topics[1][26:] == source_digits
         ):
             found.setdefault(bytes.fromhex(log.topics[2][26:]), deque()).append(ordinal)
