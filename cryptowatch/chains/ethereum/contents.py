@@ -37,6 +37,10 @@ from cryptowatch.chains.port import (
 from cryptowatch.money import BaseUnits
 
 
+#: Never an account of ours: no key is known that it belongs to.
+NOBODY = bytes(20)
+
+
 class _Flow(NamedTuple):
     """Money from one account to another, in base units."""
 
@@ -105,7 +109,7 @@ class EthereumBlock:
     def contents(self, interest: Interest) -> BlockContents:
         """What in it is ours."""
         transactions = self.proven.transactions
-        coins, tokens = list(self._own_coin()), self._tokens()
+        coins, tokens = [flow for flow in self._own_coin() if flow.amount], self._tokens()
         candidates = {transaction.sender for transaction in transactions}
         candidates.update(account for flow in coins for account in (flow.source, flow.destination))
         candidates.update(_accounts(tokens))
@@ -213,48 +217,47 @@ class EthereumBlock:
             zip(self.proven.transactions, self.proven.receipts, strict=True)
         ):
             if self.moves is not None:
-                moves: Iterable[tuple[int | None, bytes, bytes, int, bool]] = (
-                    (OWN_COIN_POSITION + move.number, move.source, move.destination, move.value, False)
-                    for move in self.moves[number]
-                )
+                for move in self.moves[number]:
+                    position = OWN_COIN_POSITION + move.number
+                    yield self._coins(number, position, move.source, move.destination, move.value)
+            elif receipt.succeeded and transaction.to is not None:
+                yield from self._without_traces(number, transaction, transaction.to, receipt)
             elif receipt.succeeded:
-                moves = self._without_traces(transaction, receipt)
-            else:
-                continue
-            for position, source, destination, value, by_source in moves:
-                if value:
-                    yield _Flow(
-                        number,
-                        position,
-                        self.facts.asset,
-                        source,
-                        destination,
-                        self.facts.base_units(value),
-                        by_source,
-                    )
+                # What comes with the creation of a contract goes to no account of ours.
+                yield self._coins(number, None, transaction.sender, NOBODY, transaction.value)
 
     def _without_traces(
-        self, transaction: Transaction, receipt: Receipt
-    ) -> Iterator[tuple[int | None, bytes, bytes, int, bool]]:
-        """(position, source, destination, wei, said by the source) of a transaction that succeeded."""
-        facts, to = self.facts, transaction.to
-        # What comes with the creation of a contract goes to no account of ours.
-        yield OWN_COIN_POSITION, transaction.sender, to or b"", transaction.value, False
-        if to is None:
-            return
+        self, number: int, transaction: Transaction, to: bytes, receipt: Receipt
+    ) -> Iterator[_Flow]:
+        """What a transaction that succeeded proves by itself."""
+        facts, sender = self.facts, transaction.sender
+        yield self._coins(number, OWN_COIN_POSITION, sender, to, transaction.value)
         call = read_call(bytes.fromhex(transaction.input)) if to == facts.payouts else None
         if isinstance(call, PayNative):
             failed = _failed(receipt, to)
             for item, (recipient, value) in enumerate(zip(call.recipients, call.amounts, strict=True)):
                 if item in failed:
-                    yield None, to, transaction.sender, value, False
+                    yield self._coins(number, None, to, sender, value)
                 else:
-                    yield OWN_COIN_POSITION + 1 + item, to, recipient, value, False
+                    yield self._coins(number, OWN_COIN_POSITION + 1 + item, to, recipient, value)
         if to == facts.sweeper and facts.sweep_destination is not None:
             for log in receipt.logs:
                 if log.topics and log.topics[0][2:] == events.SWEPT:
-                    value = events.read_number(log.data[2:]) or 0
-                    yield None, bytes.fromhex(log.address[2:]), facts.sweep_destination, value, True
+                    account, value = bytes.fromhex(log.address[2:]), events.read_number(log.data[2:]) or 0
+                    yield self._coins(number, None, account, facts.sweep_destination, value, by_source=True)
+
+    def _coins(
+        self,
+        number: int,
+        position: int | None,
+        source: bytes,
+        destination: bytes,
+        wei: int,
+        *,
+        by_source: bool = False,
+    ) -> _Flow:
+        amount = self.facts.base_units(wei)
+        return _Flow(number, position, self.facts.asset, source, destination, amount, by_source)
 
     # --- outcomes ---------------------------------------------------------------------------------------------
 
