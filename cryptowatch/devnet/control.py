@@ -35,7 +35,7 @@ from aiohttp import web
 
 from cryptowatch.devnet.bitcoin_chain import BitcoinChain
 from cryptowatch.devnet.ethereum.rpc import EthereumRefused, EthereumUnreachable
-from cryptowatch.devnet.faults import Fault, Kind
+from cryptowatch.devnet.faults import ETHEREUM_KINDS, Fault, Kind, Variant
 from cryptowatch.devnet.processes import UnknownProcess
 from cryptowatch.devnet.rpc import RpcError, RpcUnreachable
 from cryptowatch.devnet.running import BITCOIN, Devnet, UnknownChain
@@ -69,10 +69,11 @@ class _Fault(_Asked):
     probability: float = 1.0
     methods: tuple[str, ...] = ()
     answer: Literal["error", "drop"] = "error"
-    variant: Literal["chain", "body"] = "chain"
+    variant: Variant = "chain"
     height: int | None = None
     address: str | None = None
     amount: str = "1"
+    asset: str | None = None
 
 
 class _Process(_Asked):
@@ -166,8 +167,8 @@ class _Levers:
     async def fault(self, request: web.Request) -> web.Response:
         asked = await _asked(request, _Fault)
         fields = {name: getattr(asked, name) for name in Fault.__dataclass_fields__}
-        if asked.chain == BITCOIN and asked.kind == "hidden_logs":
-            raise web.HTTPBadRequest(text="hidden_logs is a fault of Ethereum nodes")
+        if asked.chain == BITCOIN and asked.kind in ETHEREUM_KINDS:
+            raise web.HTTPBadRequest(text=f"{asked.kind} is a fault of Ethereum nodes")
         if not 0 <= asked.probability <= 1 or (asked.seconds or 0) < 0:
             raise web.HTTPBadRequest(text="probability must be between 0 and 1, and seconds not below 0")
         await self._devnet.fault(asked.chain, asked.node, Fault(**fields))

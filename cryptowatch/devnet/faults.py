@@ -6,16 +6,21 @@ chance as a seeded generator, so that a run can be repeated.
     delay             the answer comes `seconds` later (default 2)
     drop              the connection closes without an answer
     error             an internal error instead of an answer
-    error_after_send  a transaction that is sent goes through, and the sender hears of an error (`answer =
-    "error"`)
+    error_after_send  a transaction that is sent goes through, and the sender hears of an error (`answer = "error"`)
                       or nothing at all (`answer = "drop"`): its outcome is unknown
     stale_head        the node stays at the head it had when the fault was set
-    forged_block      the node tells of other blocks above `height` (default: its head when the fault was
-    set).
+    forged_block      the node tells of other blocks above `height` (default: its head when the fault was set).
                       `variant = "chain"`: they have their own hashes, and each is consistent in itself.
                       `variant = "body"`: the right hashes, but contents that do not fit them.
-                      With `address` they pay `amount` to it, out of nothing.
-    hidden_logs       reserved for Ethereum
+                      With `address` they pay `amount` to it, out of nothing; on Ethereum, of `asset`.
+
+Of Ethereum nodes only:
+
+    hidden_logs       no receipt has a log, and no search for logs finds one; with `variant = "bloom_emptied"` the
+                      blooms agree with that
+    hidden_traces     traces do not show what happened inside a transaction
+    stale_finalized   the finalized block stays the one it was when the fault was set
+    jumping_finalized the newest block is called finalized
 
 For all but `delay`, `seconds` is how long the fault lasts; `lasts_s` says it for every kind. Without either
 it lasts until all faults are removed. `methods` limits it to these calls (a REST call counts as `rest`).
@@ -26,7 +31,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["delay", "drop", "error", "error_after_send", "stale_head", "forged_block", "hidden_logs"]
+Kind = Literal[
+    "delay",
+    "drop",
+    "error",
+    "error_after_send",
+    "stale_head",
+    "forged_block",
+    "hidden_logs",
+    "hidden_traces",
+    "stale_finalized",
+    "jumping_finalized",
+]
+Variant = Literal["chain", "body", "bloom_emptied"]
+ETHEREUM_KINDS = frozenset({"hidden_logs", "hidden_traces", "stale_finalized", "jumping_finalized"})
 SEND_METHODS = frozenset({"sendrawtransaction", "submitpackage", "eth_sendRawTransaction"})
 DELAY_DEFAULT_S = 2.0
 
@@ -39,10 +57,11 @@ class Fault:
     probability: float = 1.0
     methods: tuple[str, ...] = ()
     answer: Literal["error", "drop"] = "error"
-    variant: Literal["chain", "body"] = "chain"
+    variant: Variant = "chain"
     height: int | None = None
     address: str | None = None
     amount: str = "1"
+    asset: str | None = None
 
     @property
     def delay_s(self) -> float:

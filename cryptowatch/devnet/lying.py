@@ -31,6 +31,9 @@ class Lie(Protocol):
 class Teller(Protocol):
     """What a node's proxy answers by itself, in the way of the node's family."""
 
+    #: Calls that it answers also when there is no lie to tell.
+    always: frozenset[str]
+
     async def lie(self, fault: Fault) -> Lie | None:
         """What a fault makes the node tell, if it does. Raises OperatorError when the node does not answer."""
         ...

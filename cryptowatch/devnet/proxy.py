@@ -9,7 +9,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -114,7 +114,7 @@ class FaultProxy(Generic[Node]):
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        if not self._in_force:
+        if not self._in_force and not self._teller.always:
             return await self._forward(request, body)
         now_s = time.monotonic()
         self._in_force = [entry for entry in self._in_force if entry.ends_at_s > now_s]
@@ -130,10 +130,20 @@ class FaultProxy(Generic[Node]):
             if entry.fault.kind == "error":
                 return self._teller.error(body, calls)
             if entry.fault.kind == "error_after_send":
-                await self._forward(request, body)
+                await self._answer(request, body, calls, methods, [])
                 return _hang_up(request) if entry.fault.answer == "drop" else self._teller.error(body, calls)
         lies = [entry.lie for entry in struck if entry.lie is not None]
-        if lies:
+        return await self._answer(request, body, calls, methods, lies)
+
+    async def _answer(
+        self,
+        request: web.Request,
+        body: bytes,
+        calls: list[dict[str, Any]] | None,
+        methods: Sequence[str],
+        lies: Sequence[Lie],
+    ) -> web.StreamResponse:
+        if lies or self._teller.always.intersection(methods):
             async with self._passing():
                 told = await self._teller.tell(request.path_qs, body, calls, lies)
             if told is not None:

@@ -32,6 +32,8 @@ _TOLD = frozenset({"getblockchaininfo", "getblockcount", "getbestblockhash", "ge
 class BitcoinTeller:
     """Speaks for one node (a `lying.Teller`)."""
 
+    always: frozenset[str] = frozenset()
+
     def __init__(self, node: BitcoinNode) -> None:
         self._node = node
 

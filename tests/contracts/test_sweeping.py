@@ -156,6 +156,20 @@ async def test_a_token_that_moves_nothing_leaves_no_trace(
     assert (receipt["status"], receipt["logs"]) == ("0x1", [])
 
 
+@pytest.mark.parametrize("mode", [2, 3], ids=["answers false", "reverts"])
+async def test_the_delegate_reverts_when_a_token_moves_nothing(world: World, mode: int) -> None:
+    """Seen without the Sweeper, which passes over it."""
+    sweeper, account = await world.actor(), await world.actor(coins=0)
+    delegate = await world.deploy("SweepDelegate", sweeper.address, new_address())
+    await sweeper.execute(sweeper.address, authorizations=[account.authorize(delegate, nonce=0)])
+    token = await world.token("HostileToken", account.address)
+    call = contract("SweepDelegate").call("sweep", token)
+    await world.rich.execute(token, contract("HostileToken").call("switch", mode))
+    assert (await sweeper.execute(account.address, call))["status"] == "0x0"
+    await world.rich.execute(token, contract("HostileToken").call("switch", 0))
+    assert (await sweeper.execute(account.address, call))["status"] == "0x1"
+
+
 async def test_an_account_that_burns_gas_does_not_burn_the_others(
     world: World, broom: Broom, accounts: list[Actor]
 ) -> None:

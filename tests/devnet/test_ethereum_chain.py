@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 
 from cryptowatch.devnet.client import EvmNodeAddress, Net
+from cryptowatch.devnet.ethereum.actor import Actor
 from cryptowatch.devnet.ethereum.artifacts import contract
+from cryptowatch.devnet.ethereum.rpc import EthereumRefused
+from cryptowatch.devnet.ethereum.transactions import Transaction, signed
 from cryptowatch.errors import OperatorError
 
 pytestmark = pytest.mark.asyncio
 
 CHAIN = "ethereum"
+ANYBODY = "0x" + "a1" * 20
 
 
 def new_address() -> str:
@@ -93,9 +97,9 @@ async def test_an_internal_payment_names_its_recipient_in_no_transaction(evm_net
     [
         ("nonsense", {}, "pay"),
         ("nonsense", {"asset": "USDT"}, "pay"),
-        (new_address(), {"asset": "DOGE"}, "has no DOGE"),
-        (new_address(), {"asset": "USDT", "internal": True}, "always has its log"),
-        (new_address(), {"chain": "dogecoin"}, "no Ethereum chain dogecoin"),
+        (ANYBODY, {"asset": "DOGE"}, "has no DOGE"),
+        (ANYBODY, {"asset": "USDT", "internal": True}, "always has its log"),
+        (ANYBODY, {"chain": "dogecoin"}, "no Ethereum chain dogecoin"),
     ],
 )
 async def test_a_faucet_that_cannot_pay_says_so(
@@ -168,6 +172,17 @@ async def test_a_withheld_transaction_makes_a_node_mine_alone_until_it_is_healed
     assert len(set(await mined_in(evm_net, name))) == 1
 
 
+async def test_what_only_a_lonely_node_had_mined_is_pending_again_when_it_is_healed(evm_net: Net) -> None:
+    nodes = evm_net.evm[CHAIN].nodes
+    away, mine = [await evm_net.send(new_address(), "1", chain=CHAIN) for _ in range(2)]
+    await evm_net.mine(chain=CHAIN, withhold={0: [mine], 1: [mine], 2: [away]})
+    assert [hash is not None for hash in await mined_in(evm_net, mine)] == [False, False, True]
+    await evm_net.heal(CHAIN)
+    assert mine in await pooled(nodes[2])
+    [block] = await evm_net.mine(chain=CHAIN)
+    assert await mined_in(evm_net, mine) == [block] * 3
+
+
 async def test_only_pending_transactions_can_be_withheld(evm_net: Net) -> None:
     with pytest.raises(OperatorError, match="pending"):
         await evm_net.mine(chain=CHAIN, withhold={0: ["ab" * 32]})
@@ -184,6 +199,20 @@ async def test_a_killed_node_comes_back_to_what_happened_meanwhile(evm_net: Net)
     assert None not in await mined_in(evm_net, name)
 
 
+async def test_a_chain_whose_nodes_were_all_killed_goes_on(evm_net: Net) -> None:
+    name = await evm_net.send(new_address(), "1", chain=CHAIN)
+    await evm_net.mine(chain=CHAIN)
+    for n in range(3):
+        await evm_net.kill(f"ethereum:{n}")
+    with pytest.raises(OperatorError, match="no node of ethereum is running"):
+        await evm_net.mine(chain=CHAIN)
+    for n in range(3):
+        await evm_net.start(f"ethereum:{n}")
+    [block] = await evm_net.mine(chain=CHAIN)
+    assert await heads(evm_net) == [block] * 3
+    assert None not in await mined_in(evm_net, name)
+
+
 async def test_a_transaction_that_bids_too_little_waits_until_the_base_fee_has_fallen(evm_net: Net) -> None:
     name = await evm_net.send(new_address(), "1", chain=CHAIN)
     await evm_net.mine(chain=CHAIN, base_fee_wei=5_000_000_000)
@@ -191,6 +220,42 @@ async def test_a_transaction_that_bids_too_little_waits_until_the_base_fee_has_f
     assert [name in await pooled(node) for node in evm_net.evm[CHAIN].nodes] == [True] * 3
     await evm_net.mine(20, chain=CHAIN)
     assert None not in await mined_in(evm_net, name)
+
+
+async def test_pools_take_what_geth_would_take(evm_net: Net) -> None:
+    """Not what anvil would: it refuses what bids less than the base fee, and replaces for a twentieth more."""
+    rich, node = Actor(evm_net, CHAIN, evm_net.ethereum_private_key), evm_net.evm[CHAIN].nodes[1]
+    nonce = await rich.next_nonce()
+
+    def bid(cap_gwei: float, tip_gwei: float) -> Transaction:
+        return signed(
+            rich.key,
+            evm_net.evm[CHAIN].chain_id,
+            nonce=nonce,
+            gas=21_000,
+            to=bytes.fromhex(ANYBODY[2:]),
+            maxFeePerGas=int(cap_gwei * 1e9),
+            maxPriorityFeePerGas=int(tip_gwei * 1e9),
+        )
+
+    await evm_net.mine(chain=CHAIN, base_fee_wei=100_000_000_000)
+    first = bid(10, 1)
+    assert await node.proxied("eth_sendRawTransaction", first.raw) == first.hash
+    with pytest.raises(EthereumRefused, match="already known"):
+        await node.proxied("eth_sendRawTransaction", first.raw)
+    for cap, tip in [(10.9, 1.2), (11.2, 1.09)]:
+        with pytest.raises(EthereumRefused, match="replacement transaction underpriced"):
+            await node.proxied("eth_sendRawTransaction", bid(cap, tip).raw)
+    second = bid(11, 1.1)
+    assert await node.proxied("eth_sendRawTransaction", second.raw) == second.hash
+    third = bid(1_000, 2)
+    assert await node.proxied("eth_sendRawTransaction", third.raw) == third.hash
+    await evm_net.mine(chain=CHAIN)
+    assert None not in await mined_in(evm_net, third.hash[2:])
+    with pytest.raises(EthereumRefused, match="nonce too low"):
+        await node.proxied("eth_sendRawTransaction", first.raw)
+    with pytest.raises(EthereumRefused):
+        await node.proxied("eth_sendRawTransaction", "0x02c0")
 
 
 async def test_the_faucets_key_is_funded_and_deploys_contracts(evm_net: Net) -> None:

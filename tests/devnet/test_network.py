@@ -84,7 +84,34 @@ async def test_a_folder_used_before_is_taken_up_where_it_was_left(folder: Path) 
 
 
 async def test_block_time_mines_by_itself(folder: Path) -> None:
-    async with devnet.up(folder, bitcoin_nodes=1, block_time_s=0.05, fast_unsafe_postgres=True) as net:
+    async with devnet.up(
+        folder, bitcoin_nodes=1, ethereum={"ethereum": 1}, block_time_s=0.05, fast_unsafe_postgres=True
+    ) as net:
         height = await net.bitcoin[0].rpc("getblockcount")
-        await net.bitcoin[0].rpc("waitforblockheight", height + 2, 10_000)
-        assert await net.bitcoin[0].rpc("getblockcount") >= height + 2
+        number = int(await net.evm["ethereum"].nodes[0].rpc("eth_blockNumber"), 16)
+        await net.bitcoin[0].rpc("waitforblockheight", height + 8, 10_000)
+        assert await net.bitcoin[0].rpc("getblockcount") >= height + 8
+        assert int(await net.evm["ethereum"].nodes[0].rpc("eth_blockNumber"), 16) >= number + 2
+
+
+async def test_an_ethereum_chain_is_taken_up_where_it_was_left(folder: Path) -> None:
+    player = "0x" + "5a" * 20
+
+    async with devnet.up(folder, bitcoin_nodes=1, ethereum={"ethereum": 2}, fast_unsafe_postgres=True) as net:
+        paid = await net.send(player, "2", chain="ethereum", asset="USDT")
+        await net.mine(3, chain="ethereum")
+        await net.reorg(1, chain="ethereum")
+        head = (await net.evm["ethereum"].nodes[0].rpc("eth_getBlockByNumber", "latest", False))["hash"]
+    async with devnet.up(folder, bitcoin_nodes=1, ethereum={"ethereum": 2}, fast_unsafe_postgres=True) as net:
+        for node in net.evm["ethereum"].nodes:
+            assert (await node.rpc("eth_getBlockByNumber", "latest", False))["hash"] == head
+            assert (await node.rpc("eth_getTransactionReceipt", "0x" + paid))["status"] == "0x1"
+        assert await net.send(player, "1", chain="ethereum", asset="USDC")
+        assert await net.reorg(4, [paid], chain="ethereum"), "the past can be changed as before"
+
+
+async def test_without_being_asked_for_no_ethereum_node_starts(net: Net) -> None:
+    assert net.evm == {}
+    assert not [row for row in await net.processes() if "ethereum" in row["process"]]
+    with pytest.raises(OperatorError, match="there are: none"):
+        await net.mine(chain="ethereum")

@@ -36,7 +36,6 @@ from cryptowatch.chains.port import (
 )
 from cryptowatch.money import BaseUnits
 
-
 #: Never an account of ours: no key is known that it belongs to.
 NOBODY = bytes(20)
 

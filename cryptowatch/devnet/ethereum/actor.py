@@ -12,7 +12,6 @@ from cryptowatch.devnet.ethereum.transactions import TIP_WEI, Transaction, signe
 
 #: The most that one transaction may ask for (EIP-7825).
 GAS_MAX = 1 << 24
-_MAX_FEE_WEI = 20_000_000_000
 
 
 class Actor:
@@ -41,6 +40,7 @@ class Actor:
         """A transaction at the next nonce, unless it is told which."""
         if nonce is None:
             nonce = await self.next_nonce()
+        base_fee_wei = int((await self._rpc("eth_getBlockByNumber", "latest", False))["baseFeePerGas"], 16)
         fields: dict[str, Any] = (
             {"type": 4, "authorizationList": list(authorizations)} if authorizations else {}
         )
@@ -53,7 +53,7 @@ class Actor:
             data=data,
             value=value_wei,
             maxPriorityFeePerGas=TIP_WEI,
-            maxFeePerGas=_MAX_FEE_WEI,
+            maxFeePerGas=2 * base_fee_wei + TIP_WEI,
             **fields,
         )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptowatch.devnet.ethereum.gate import Gate
-from cryptowatch.devnet.ethereum.history import History, Sealed, shared_length
+from cryptowatch.devnet.ethereum.history import History, Sealed, base_fee_after, shared_length
 from cryptowatch.devnet.ethereum.node import EvmNode
 from cryptowatch.devnet.ethereum.rpc import EthereumRefused
 from cryptowatch.devnet.ethereum.transactions import (
@@ -27,7 +27,6 @@ from cryptowatch.devnet.ethereum.transactions import (
 from cryptowatch.devnet.processes import Supervisor
 from cryptowatch.errors import OperatorError
 
-GENESIS_BASE_FEE_WEI = 1_000_000_000
 _PROPOSER = "0x" + "70" * 20
 # Only what is sent to a node directly, past the gate, can come between.
 _TRIES = 3
@@ -85,7 +84,7 @@ class EvmChain:
 
     @property
     def next_base_fee_wei(self) -> int:
-        return _next_base_fee_wei(self._majority)
+        return base_fee_after(self._majority)
 
     def alive(self) -> list[EvmNode]:
         found = [node for node in self.nodes if self._supervisor.is_running(node.name)]
@@ -173,9 +172,9 @@ class EvmChain:
         async with self.gate.passing():
             for node in self.alive():
                 try:
-                    await node.rpc("eth_sendRawTransaction", transaction.raw)
+                    await node.submit(transaction.raw)
                 except EthereumRefused as refusal:
-                    if "already imported" not in refusal.message:
+                    if "already" not in refusal.message:
                         raise
         return without_0x(transaction.hash)
 
@@ -202,7 +201,7 @@ class EvmChain:
     ) -> None:
         branch = nodes[0].branch
         if base_fee_wei is None:
-            base_fee_wei = _next_base_fee_wei(branch)
+            base_fee_wei = base_fee_after(branch)
         parent_time = branch[-1].timestamp if branch else 0
         timestamp = max(parent_time + 1, int(time.time()))
         known = {transaction.hash: transaction for transaction in pending if transaction.hash not in withheld}
@@ -234,7 +233,7 @@ class EvmChain:
             wanted_time = old[position].timestamp if position < len(old) else int(time.time())
             content = [*waiting, *content]
             if not await _sealed(
-                nodes, content, max(parent_time + 1, wanted_time), proposer, _next_base_fee_wei(branch)
+                nodes, content, max(parent_time + 1, wanted_time), proposer, base_fee_after(branch)
             ):
                 raise NodesDisagree(f"the nodes of {self.name} do not come to the same new branch")
             waiting = [tx for tx in content if tx not in nodes[0].branch[-1].transactions]
@@ -260,10 +259,6 @@ class EvmChain:
     def _remember(self) -> None:
         self._majority = list(max(_groups(self.alive(), {}), key=len)[0].branch)
         self._history.save(self._majority)
-
-
-def _next_base_fee_wei(branch: Sequence[Sealed]) -> int:
-    return branch[-1].next_base_fee_wei if branch else GENESIS_BASE_FEE_WEI
 
 
 def _groups(nodes: Sequence[EvmNode], withheld: Mapping[int, Collection[str]]) -> list[list[EvmNode]]:
@@ -301,7 +296,6 @@ async def _accepted(nodes: Sequence[EvmNode], pending: Iterable[Transaction]) ->
         mined = node.branch[-1].transactions if node.branch else ()
         waiting = [transaction for transaction in pending if transaction not in mined]
         if waiting:
-            base_fee_wei = _next_base_fee_wei(node.branch)
-            await node.accept(in_order(waiting, base_fee_wei), next_base_fee_wei=base_fee_wei)
+            await node.accept(in_order(waiting, base_fee_after(node.branch)))
 
     await asyncio.gather(*(accept(node) for node in nodes))

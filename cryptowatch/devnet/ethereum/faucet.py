@@ -43,6 +43,13 @@ class Token:
     args: tuple[Any, ...]
 
 
+@dataclass(frozen=True)
+class Payment:
+    to: str
+    data: bytes
+    value_wei: int
+
+
 def tokens(*, first: bool) -> list[Token]:
     """USDT as it is on Ethereum on the first chain, as on other chains on the others."""
     usdc = Token("USDC", 6, "StandardToken", ("USD Coin", "USDC", 6))
@@ -87,22 +94,30 @@ class EvmFaucet:
 
     async def send(self, address: str, amount: str, *, asset: str | None, internal: bool) -> str:
         """Pay an address; the transaction's hash. `internal`: the coins come from within a contract's call."""
-        if not is_address(address):
-            raise OperatorError(f"the faucet cannot pay {address}: that is no address")
-        if asset in self.tokens:
-            if internal:
+        payment = self.payment(address, amount, asset)
+        if internal:
+            if payment.data:
                 raise OperatorError(
                     "only coins can be sent internally: a token's transfer always has its log"
                 )
-            token = next(token for token in self._tokens if token.symbol == asset)
-            data = contract(token.contract).call("transfer", address, _units(amount, token.decimals))
-            return await self._pay(self.tokens[token.symbol], data, 0)
-        if asset not in (None, _NATIVE):
-            raise OperatorError(f"the faucet has no {asset}: {', '.join([_NATIVE, *self.tokens])}")
-        if internal:
             data = contract("InternalSender").call("forward", address)
-            return await self._pay(self._internal_sender, data, _units(amount, 18))
-        return await self._pay(address, b"", _units(amount, 18))
+            payment = Payment(self._internal_sender, data, payment.value_wei)
+        # The one that was used longest ago; what a reorg dropped can be sent again until its turn comes.
+        purse = self._purses.pop(0)
+        self._purses.append(purse)
+        return await self._transact(purse, payment.to, payment.data, value_wei=payment.value_wei)
+
+    def payment(self, address: str, amount: str, asset: str | None) -> Payment:
+        """What a transaction must be like that pays an address."""
+        if not is_address(address):
+            raise OperatorError(f"the faucet cannot pay {address}: that is no address")
+        if asset in (None, _NATIVE):
+            return Payment(with_0x(address), b"", _units(amount, 18))
+        for token in self._tokens:
+            if token.symbol == asset:
+                data = contract(token.contract).call("transfer", address, _units(amount, token.decimals))
+                return Payment(self.tokens[asset], data, 0)
+        raise OperatorError(f"the faucet has no {asset}: {', '.join([_NATIVE, *self.tokens])}")
 
     async def deploy(self, name: str, args: Sequence[Any]) -> str:
         """Deploy one of the known contracts by the faucet's key and mine it; its address."""
@@ -116,12 +131,6 @@ class EvmFaucet:
         if receipt is None or receipt["status"] != "0x1":
             raise OperatorError(f"{name} was not deployed: {tx_hash} failed")
         return str(receipt["contractAddress"])
-
-    async def _pay(self, to: str, data: bytes, value_wei: int) -> str:
-        # The one that was used longest ago; what a reorg dropped can be sent again until its turn comes.
-        purse = self._purses.pop(0)
-        self._purses.append(purse)
-        return await self._transact(purse, to, data, value_wei=value_wei)
 
     async def _transact(
         self, key: LocalAccount, to: str | None, data: bytes, *, value_wei: int = 0, gas: int | None = None

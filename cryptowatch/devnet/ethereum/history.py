@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cryptowatch.devnet.ethereum.transactions import Transaction, parse_transaction
 
+_GENESIS_BASE_FEE_WEI = 1_000_000_000
 _ELASTICITY, _CHANGE_DENOMINATOR = 2, 8
 
 
@@ -35,6 +36,11 @@ def next_base_fee_wei(base_fee_wei: int, gas_used: int, gas_limit: int) -> int:
     if gas_used > target:
         return base_fee_wei + max(base_fee_wei * (gas_used - target) // target // _CHANGE_DENOMINATOR, 1)
     return base_fee_wei - base_fee_wei * (target - gas_used) // target // _CHANGE_DENOMINATOR
+
+
+def base_fee_after(branch: Sequence[Sealed]) -> int:
+    """The next block's, in wei."""
+    return branch[-1].next_base_fee_wei if branch else _GENESIS_BASE_FEE_WEI
 
 
 def shared_length(one: Sequence[Sealed], other: Sequence[Sealed]) -> int:

@@ -58,7 +58,7 @@ async def evm_network(
         proxies = []
         for node in nodes:
             chances = random.Random(f"{seed}:{node.name}")
-            proxy = FaultProxy(node, EvmTeller(node), chances, chain.gate.passing)
+            proxy = FaultProxy(node, EvmTeller(node, faucet), chances, chain.gate.passing)
             await proxy.open()
             stack.push_async_callback(proxy.close)
             proxies.append(proxy)

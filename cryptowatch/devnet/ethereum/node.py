@@ -6,20 +6,23 @@ come, and calls a block final two blocks later, as the tags of a real node lag, 
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from cryptowatch.devnet.ethereum.history import Sealed, next_base_fee_wei
+from cryptowatch.devnet.ethereum.history import Sealed, base_fee_after, next_base_fee_wei
 from cryptowatch.devnet.ethereum.rpc import EthereumRefused, EthereumRpc, EthereumUnreachable
-from cryptowatch.devnet.ethereum.transactions import Transaction, parse_transaction
+from cryptowatch.devnet.ethereum.transactions import Transaction, outbids, parse_transaction
 from cryptowatch.devnet.ports import HeldPort
 from cryptowatch.devnet.processes import Program
+from cryptowatch.errors import OperatorError
 from cryptowatch.leash import leashed
 
+_REFUSED = -32000
 _OPTIONS = [
     "--no-mining",
     "--order=fifo",
@@ -47,6 +50,7 @@ class EvmNode:
 
     def __post_init__(self) -> None:
         self.rpc = EthereumRpc(self.url, self.session)
+        self._base_fee_away = asyncio.Lock()
 
     @property
     def name(self) -> str:
@@ -73,15 +77,47 @@ class EvmNode:
     async def empty_pool(self) -> None:
         await self.rpc("anvil_dropAllTransactions")
 
-    async def accept(self, transactions: Sequence[Transaction], *, next_base_fee_wei: int) -> None:
-        """Put transactions into the pool; what cannot be valid any more is left out, as any node does.
+    async def accept(self, transactions: Sequence[Transaction]) -> None:
+        """Put transactions into the pool; what cannot be valid any more is left out, as any node does."""
+        async with self._without_base_fee():
+            await self._feed(transactions)
 
-        A real node holds what bids less than the base fee until it falls; anvil does so when it is looked away
-        from.
+    async def submit(self, raw: str) -> str:
+        """Take a transaction as geth does, where anvil would be stricter or laxer; its hash.
+
+        What bids less than the base fee waits until that falls, and a replacement bids a tenth more. Raises
+        EthereumRefused.
         """
-        await self.rpc("anvil_setNextBlockBaseFeePerGas", "0x0")
-        await self._feed(transactions)
-        await self.rpc("anvil_setNextBlockBaseFeePerGas", hex(next_base_fee_wei))
+        try:
+            transaction = parse_transaction(raw)
+        except OperatorError:
+            return str(await self.rpc("eth_sendRawTransaction", raw))
+        other = await self.rpc(
+            "eth_getTransactionBySenderAndNonce", transaction.sender, hex(transaction.nonce)
+        )
+        if other is not None and other["blockHash"] is None and other["hash"] != transaction.hash:
+            waiting = parse_transaction(await self.rpc("eth_getRawTransactionByHash", other["hash"]))
+            if not outbids(transaction, waiting):
+                raise EthereumRefused(_REFUSED, "replacement transaction underpriced")
+        try:
+            return str(await self.rpc("eth_sendRawTransaction", raw))
+        except EthereumRefused as refusal:
+            if "less than block base fee" not in refusal.message:
+                raise
+        if other is not None and other["hash"] == transaction.hash:
+            raise EthereumRefused(_REFUSED, "already known")
+        async with self._without_base_fee():
+            return str(await self.rpc("eth_sendRawTransaction", raw))
+
+    @asynccontextmanager
+    async def _without_base_fee(self) -> AsyncIterator[None]:
+        """A real node holds what bids less than the base fee; anvil does so when there is none."""
+        async with self._base_fee_away:
+            await self.rpc("anvil_setNextBlockBaseFeePerGas", "0x0")
+            try:
+                yield
+            finally:
+                await self.rpc("anvil_setNextBlockBaseFeePerGas", hex(base_fee_after(self.branch)))
 
     async def seal(
         self, transactions: Sequence[Transaction], *, timestamp: int, proposer: str, base_fee_wei: int

@@ -6,21 +6,56 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from cryptowatch.devnet.ethereum.faucet import EvmFaucet
+from cryptowatch.devnet.ethereum.forgery import ForgedBlocks
+from cryptowatch.devnet.ethereum.lies import HiddenLogs, HiddenTraces, OtherFinality, StaleHead
 from cryptowatch.devnet.ethereum.node import EvmNode
-from cryptowatch.devnet.ethereum.rpc import EthereumRefused
+from cryptowatch.devnet.ethereum.rpc import EthereumRefused, EthereumUnreachable
 from cryptowatch.devnet.faults import Fault
 from cryptowatch.devnet.lying import PASS, Lie, Refused
+from cryptowatch.errors import OperatorError
 
 _INTERNAL_ERROR = -32603
+_SEND = "eth_sendRawTransaction"
+_NOBODY = "0x" + "0b" * 20
 
 
 class EvmTeller:
     """Speaks for one node (a `lying.Teller`)."""
 
-    def __init__(self, node: EvmNode) -> None:
+    always = frozenset({_SEND})
+
+    def __init__(self, node: EvmNode, faucet: EvmFaucet) -> None:
         self._node = node
+        self._faucet = faucet
 
     async def lie(self, fault: Fault) -> Lie | None:
+        try:
+            return await self._lie(fault)
+        except (*EthereumUnreachable, EthereumRefused) as problem:
+            raise OperatorError(
+                f"{self._node.name} gave no answer to build the lie on: {problem}"
+            ) from problem
+
+    async def _lie(self, fault: Fault) -> Lie | None:
+        ask = self._node.rpc
+        match fault.kind:
+            case "stale_head":
+                return await StaleHead.capture(ask)
+            case "hidden_logs":
+                return HiddenLogs(ask, bloom_emptied=fault.variant == "bloom_emptied")
+            case "hidden_traces":
+                return HiddenTraces(ask)
+            case "stale_finalized":
+                return await OtherFinality.stale(ask)
+            case "jumping_finalized":
+                return OtherFinality(ask, "latest")
+            case "forged_block":
+                payment = self._faucet.payment(fault.address or _NOBODY, fault.amount, fault.asset)
+                above = int(await ask("eth_blockNumber"), 16) if fault.height is None else fault.height
+                chain_id = self._faucet.chain.chain_id
+                body_only = fault.variant == "body"
+                return ForgedBlocks(ask, above, payment, chain_id=chain_id, body_only=body_only)
         return None
 
     async def tell(
@@ -31,6 +66,8 @@ class EvmTeller:
                 told = await lie.rpc(method, params)
                 if told is not PASS:
                     return told
+            if method == _SEND:
+                return await self._node.submit(str(params[0]))
             return await self._node.rpc(method, *params)
 
         if calls is None:

@@ -50,6 +50,14 @@ def parse_transaction(raw: str) -> Transaction:
     return Transaction("0x" + keccak(data).hex(), "0x" + data.hex(), sender.lower(), nonce, cap, tip)
 
 
+def outbids(replacement: Transaction, waiting: Transaction) -> bool:
+    """By geth's rule: a tenth more of both fees."""
+    return (
+        replacement.fee_cap_wei * 10 >= waiting.fee_cap_wei * 11
+        and replacement.tip_cap_wei * 10 >= waiting.tip_cap_wei * 11
+    )
+
+
 def in_order(transactions: Iterable[Transaction], base_fee_wei: int) -> list[Transaction]:
     """The order in which a block takes them, whatever order they came in: best tip first, senders by nonce."""
     by_sender: dict[str, list[Transaction]] = {}

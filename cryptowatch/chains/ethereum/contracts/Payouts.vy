@@ -15,8 +15,6 @@ event Failed:
 ITEMS_MAX: constant(uint256) = 200
 # Enough for a wallet contract to take note; too little to do anything else.
 RECIPIENT_GAS: constant(uint256) = 10_000
-# What a payment needs beside the recipient's share: the call, a new account, the stipend, the event.
-PAYMENT_GAS: constant(uint256) = 50_000
 
 vault: public(immutable(address))
 operators: public(immutable(DynArray[address, 16]))
@@ -73,8 +71,8 @@ def payNative(recipients: DynArray[address, ITEMS_MAX], amounts: DynArray[uint25
     for recipient: address in recipients:
         amount: uint256 = amounts[index]
         total += amount
-        # A recipient fails of its own doing, never because the caller brought too little gas.
-        assert msg.gas > RECIPIENT_GAS + PAYMENT_GAS, "too little gas"
+        # Where less gas than that is left, a recipient that fails for it leaves too little to go on with: the
+        # whole payment is undone (EIP-150 keeps back a 64th only). So nobody fails for a stingy caller.
         if not raw_call(
             recipient, b"", value=amount, gas=RECIPIENT_GAS, max_outsize=0, revert_on_failure=False
         ):
