@@ -14,6 +14,7 @@ from eth_account.signers.local import LocalAccount
 from cryptowatch.chains.ethereum.facts import ChainFacts, Token
 from cryptowatch.chains.ethereum.node import EthereumNode
 from cryptowatch.chains.ethereum.rpc import RpcClient
+from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.port import (
     OWN_COIN_POSITION,
     AccountNode,
@@ -22,6 +23,7 @@ from cryptowatch.chains.port import (
     BroadcastOutcome,
 )
 from cryptowatch.chains.watchset import WatchList
+from cryptowatch.clock import SystemClock
 from cryptowatch.devnet.client import Net
 from cryptowatch.devnet.ethereum.artifacts import contract
 from cryptowatch.devnet.ethereum.transactions import Transaction, parse_transaction
@@ -454,3 +456,81 @@ async def test_the_final_block_is_told_where_the_settings_say_that_there_is_one(
     without = node_of(evm_net, facts_of(evm_net), finality_tag=False)
     assert await without.finalized() is None
     await without.close()
+
+
+# --- nodes that lie -----------------------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture
+async def pool(evm_net: Net) -> AsyncIterator[NodePool]:
+    """All three nodes through their fault proxies, with traces, of which two must agree."""
+    facts = facts_of(evm_net, traces=True)
+    made = NodePool(
+        CHAIN,
+        [node_of(evm_net, facts, number=number) for number in range(3)],
+        quorum=2,
+        clock=SystemClock(),
+        lag_blocks_max=3,
+        quarantine_s=60,
+    )
+    yield made
+    await made.close()
+
+
+async def deposit_block(evm_net: Net, node: AccountNode) -> tuple[Wallet, int, bytes]:
+    """(who was paid a token and, from within a contract, coins; the block)."""
+    player = Wallet(evm_net)
+    await evm_net.send(player.address, "3", chain=CHAIN, asset="USDC")
+    await evm_net.send(player.address, "2", chain=CHAIN, internal=True)
+    await evm_net.mine(chain=CHAIN)
+    return player, *(await node.head())
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("hidden_logs", {}),
+        ("hidden_logs", {"variant": "bloom_emptied"}),
+        ("forged_block", {"variant": "body"}),
+    ],
+)
+async def test_a_node_that_tells_another_block_under_the_hash_is_a_liar(
+    evm_net: Net, node: AccountNode, kind: str, options: dict[str, Any]
+) -> None:
+    player, height, block_hash = await deposit_block(evm_net, node)
+    if kind == "forged_block":
+        options = options | {
+            "height": height - 1,
+            "address": player.address,
+            "amount": "1000",
+            "asset": "USDC",
+        }
+    await evm_net.fault(0, kind, chain=CHAIN, **options)
+    with pytest.raises(NodeLied):
+        await node.block(block_hash, height)
+
+
+async def test_a_node_that_hides_what_moved_within_a_transaction_differs_from_others(
+    evm_net: Net, node: AccountNode
+) -> None:
+    _, height, block_hash = await deposit_block(evm_net, node)
+    await evm_net.fault(0, "hidden_traces", chain=CHAIN)
+    facts = facts_of(evm_net, traces=True)
+    nodes = [node_of(evm_net, facts, number=number) for number in range(3)]
+    told = [(await one.block(block_hash, height)).unproven for one in nodes]
+    assert told[1] == told[2] != told[0]
+    await asyncio.gather(*(one.close() for one in nodes))
+
+
+@pytest.mark.parametrize("kind", ["hidden_logs", "hidden_traces", "forged_block"])
+async def test_one_liar_among_three_neither_hides_nor_forges_a_deposit(
+    evm_net: Net, node: AccountNode, pool: NodePool, kind: str
+) -> None:
+    player, height, _ = await deposit_block(evm_net, node)
+    forged = {"height": height - 1, "address": player.address, "amount": "1000"}
+    await evm_net.fault(0, kind, chain=CHAIN, **(forged if kind == "forged_block" else {}))
+    head = await pool.agreed_head()
+    assert head is not None
+    block = await pool.block(head.hash, head.height)
+    found = block.contents(WatchList([player.account]))
+    assert {(t.asset, t.amount) for t in found.transfers} == {("USDC", 3 * ETHER), ("ETH", 2 * ETHER)}
