@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import rlp
 from eth_account import Account
-from eth_utils import keccak
-from trie import HexaryTrie
+from eth_utils.crypto import keccak
+from trie.hexary import HexaryTrie
 
 from cryptowatch.chains.ethereum.block import Block, Receipt
 from cryptowatch.chains.ethereum.contents import EthereumBlock
@@ -85,7 +85,9 @@ def send(
     if kind == 4:
         fields["authorizationList"] = list(authorizations)
     signed = Account.sign_transaction(fields, key(sender))
-    told = {name: hex(number) for name, number in fields.items() if isinstance(number, int)} | {
+    told: dict[str, Any] = {
+        name: hex(number) for name, number in fields.items() if isinstance(number, int)
+    } | {
         "type": hex(kind),
         "hash": _hex(signed.hash),
         "from": _hex(account(sender)),
@@ -105,7 +107,7 @@ def send(
         "gasUsed": gas_used,
         "logsBloom": _hex(_bloom(logs)),
     }
-    trace = {
+    trace: dict[str, Any] = {
         "type": "CALL" if to else "CREATE",
         "from": told["from"],
         "to": told["to"],

@@ -130,7 +130,7 @@ CANCUN = _MERGED | {
     ],
 }
 #: tests/eth_getBlockReceipts/get-block-receipts-latest.io at the same commit.
-CANCUN_RECEIPTS = [
+CANCUN_RECEIPTS: list[dict[str, Any]] = [
     {"cumulativeGasUsed": gas, "logs": [], "logsBloom": NO_BLOOM, "status": "0x1"}
     for gas in ("0x5208", "0xa410", "0xf618")
 ]

@@ -101,11 +101,7 @@ class ProvenBlock:
 
 def prove_block(block: Block, receipts: Sequence[Receipt], block_hash: bytes, height: int) -> ProvenBlock:
     """Raises MalformedData unless this is the block with the hash, at the height, with all its receipts."""
-    header = rlp.raw(_header(block))
-    if keccak(header) != block_hash:
-        raise MalformedData("the header does not hash to the block's hash (or is of a fork not known here)")
-    if quantity(block.number) != height:
-        raise MalformedData("the block is of another height")
+    header = prove_header(block, block_hash, height)
     transactions, encoded = prove_transactions(block)
     prove_receipts(block, receipts)
     return ProvenBlock(
@@ -117,6 +113,16 @@ def prove_block(block: Block, receipts: Sequence[Receipt], block_hash: bytes, he
         receipts=receipts,
         size_bytes=len(header) + sum(map(len, encoded)) // 2,
     )
+
+
+def prove_header(block: Block, block_hash: bytes, height: int) -> bytes:
+    """Its bytes. Raises MalformedData."""
+    header = rlp.raw(_header(block))
+    if keccak(header) != block_hash:
+        raise MalformedData("the header does not hash to the block's hash (or is of a fork not known here)")
+    if quantity(block.number) != height:
+        raise MalformedData("the block is of another height")
+    return header
 
 
 def prove_transactions(block: Block) -> tuple[list[Transaction], list[str]]:
@@ -147,7 +153,7 @@ def _header(block: Block) -> str:
     texts = (block.parent_hash, block.sha3_uncles, block.miner, block.state_root, block.transactions_root)
     numbers = (block.difficulty, block.number, block.gas_limit, block.gas_used, block.timestamp)
     fields = [rlp.string(text[2:]) for text in (*texts, block.receipts_root, block.logs_bloom)]
-    fields += [rlp.number(quantity(text)) for text in numbers]
+    fields += [rlp.scalar(text[2:]) for text in numbers]
     fields += [rlp.string(text[2:]) for text in (block.extra_data, block.mix_hash, block.nonce)]
     later: tuple[tuple[str | None, bool], ...] = (
         (block.base_fee_per_gas, True),
@@ -161,7 +167,7 @@ def _header(block: Block) -> str:
     )
     for text, is_number in later:
         if text is not None:
-            fields.append(rlp.number(quantity(text)) if is_number else rlp.string(text[2:]))
+            fields.append(rlp.scalar(text[2:]) if is_number else rlp.string(text[2:]))
     return rlp.listed("".join(fields))
 
 
@@ -178,10 +184,15 @@ def _receipt(kind: int, receipt: Receipt) -> str:
         if len(log.address) != _ADDRESS_TEXT:
             raise MalformedData("a log's address of a wrong length")
         logs.append(rlp.listed("94" + log.address[2:] + rlp.listed(words) + rlp.string(log.data[2:])))
-    outcome = rlp.number(quantity(receipt.status)) if receipt.root is None else rlp.string(receipt.root[2:])
+    if receipt.status is not None:
+        outcome = rlp.scalar(receipt.status[2:])
+    elif receipt.root is not None:
+        outcome = rlp.string(receipt.root[2:])
+    else:
+        raise MalformedData("a receipt that tells no outcome")
     encoded = rlp.listed(
         outcome
-        + rlp.number(quantity(receipt.cumulative_gas_used))
+        + rlp.scalar(receipt.cumulative_gas_used[2:])
         + rlp.string(receipt.logs_bloom[2:])
         + rlp.listed("".join(logs))
     )

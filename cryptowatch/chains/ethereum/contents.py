@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import NamedTuple
 
-from cryptowatch.chains.ethereum import calls
+import msgspec
+
+from cryptowatch.chains.ethereum import events
 from cryptowatch.chains.ethereum.block import Block, ProvenBlock, Receipt, prove_block
-from cryptowatch.chains.ethereum.facts import ChainFacts
+from cryptowatch.chains.ethereum.facts import ChainFacts, Token
 from cryptowatch.chains.ethereum.mined import Transaction, quantity
+from cryptowatch.chains.ethereum.our_calls import PayNative, PayTokens, TransferToken, read_call
 from cryptowatch.chains.ethereum.traces import Move, Trace, digest, moves_of
 from cryptowatch.chains.port import (
     OWN_COIN_POSITION,
@@ -34,6 +37,9 @@ from cryptowatch.chains.port import (
 )
 from cryptowatch.money import BaseUnits
 
+#: Never an account of ours: no key is known that it belongs to.
+NOBODY = bytes(20)
+
 
 class _Flow(NamedTuple):
     """Money from one account to another, in base units."""
@@ -47,6 +53,26 @@ class _Flow(NamedTuple):
     amount: BaseUnits
     #: Said by the source itself: believed when that is an account of ours, whose code we know.
     by_source: bool = False
+
+
+class _TokenLog(msgspec.Struct, gc=False):
+    """A transfer of a token that is on the list. Nearly all are others', so that no more is read than whose it is."""
+
+    transaction: int
+    ordinal: int
+    token: Token
+    #: Accounts in digits.
+    source: str
+    destination: str
+    data: str
+
+    def flows(self) -> Iterator[_Flow]:
+        """One, or none for a transfer of nothing."""
+        amount = events.read_number(self.data)
+        if amount:
+            source, destination = bytes.fromhex(self.source), bytes.fromhex(self.destination)
+            base_units = self.token.base_units(amount)
+            yield _Flow(self.transaction, self.ordinal, self.token.asset, source, destination, base_units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,39 +108,46 @@ class EthereumBlock:
 
     def contents(self, interest: Interest) -> BlockContents:
         """What in it is ours."""
-        proven = self.proven
-        flows = [*self._own_coin(), *self._tokens()]
+        transactions = self.proven.transactions
+        coins, tokens = [flow for flow in self._own_coin() if flow.amount], self._tokens()
+        candidates = {transaction.sender for transaction in transactions}
+        candidates.update(account for flow in coins for account in (flow.source, flow.destination))
+        candidates.update(_accounts(tokens))
+        ours = _watched(interest, candidates)
+        digits = {account.hex() for account in ours}
+        flows = [flow for flow in coins if not flow.by_source or flow.source in ours]
+        for log in tokens:
+            if log.source in digits or log.destination in digits:
+                flows += log.flows()
         # In the order of the transactions, and within one: its own coin first, each part in its own order.
         flows.sort(key=lambda flow: flow.transaction)
-        senders = [transaction.sender for transaction in proven.transactions]
-        ours = _ours(interest, senders, flows)
-        flows = [flow for flow in flows if not flow.by_source or flow.source in ours]
-        transfers = tuple(
-            Transfer(
-                proven.transactions[flow.transaction].hash,
-                flow.position,
-                flow.destination,
-                flow.asset,
-                flow.amount,
-                content=content_of(flow.destination, flow.asset, flow.amount),
-            )
-            for flow in flows
-            if flow.position is not None and flow.destination in ours
-        )
-        sent = [number for number, sender in enumerate(senders) if sender in ours]
-        fees = {number: self._fee(number) for number in sent}
-        used = {transaction.hash: (_resource(transaction),) for transaction in proven.transactions}
+        paying = [flow for flow in flows if flow.destination in ours and flow.position is not None]
+        fees = {n: self._fee(n) for n, transaction in enumerate(transactions) if transaction.sender in ours}
         return BlockContents(
-            ref=proven.ref,
-            transfers=transfers,
+            ref=self.ref,
+            transfers=tuple(
+                Transfer(
+                    transactions[flow.transaction].hash,
+                    position,
+                    flow.destination,
+                    flow.asset,
+                    flow.amount,
+                    content=content_of(flow.destination, flow.asset, flow.amount),
+                )
+                for flow in paying
+                if (position := flow.position) is not None
+            ),
             spends=self._spends(interest, ours),
-            resources={transfer.tx_hash: used[transfer.tx_hash] for transfer in transfers},
-            transactions=len(senders),
-            size_bytes=proven.size_bytes,
+            resources={
+                transactions[flow.transaction].hash: (_resource(transactions[flow.transaction]),)
+                for flow in paying
+            },
+            transactions=len(transactions),
+            size_bytes=self.proven.size_bytes,
             movements=tuple(self._movements(flows, fees, ours)),
             executions=tuple(
-                Execution(proven.transactions[number].hash, fees[number], self._outcomes(number))
-                for number in sent
+                Execution(transactions[number].hash, fee, self._outcomes(number))
+                for number, fee in fees.items()
             ),
         )
 
@@ -126,7 +159,7 @@ class EthereumBlock:
             for transaction in self.proven.transactions
             for account, nonce in transaction.authorizations
         ]
-        authorities = _watched(interest, [resource[:20] for resource, _ in signed])
+        authorities = _watched(interest, (resource[:20] for resource, _ in signed))
         users += signed
         watched = interest.resources([resource for resource, _ in users])
         return tuple(
@@ -169,72 +202,67 @@ class EthereumBlock:
 
     # --- flows ------------------------------------------------------------------------------------------------
 
-    def _tokens(self) -> Iterator[_Flow]:
-        """Transfer logs of the tokens that the settings name. Only a transaction that succeeded has logs."""
-        tokens = {contract.hex(): token for contract, token in self.facts.tokens.items()}
+    def _tokens(self) -> list[_TokenLog]:
+        """Only a transaction that succeeded has logs."""
+        listed = {contract.hex(): token for contract, token in self.facts.tokens.items()}
+        found = []
         for transaction, receipt in enumerate(self.proven.receipts):
             for ordinal, log in enumerate(receipt.logs):
-                token = tokens.get(log.address[2:])
-                if token is None or len(log.topics) != 3 or log.topics[0][2:] != calls.TRANSFER_EVENT:
+                token = listed.get(log.address[2:])
+                if token is None:
                     continue
-                amount = calls.read_number(log.data[2:])
-                if amount:
-                    yield _Flow(
-                        transaction,
-                        ordinal,
-                        token.asset,
-                        bytes.fromhex(log.topics[1][26:]),
-                        bytes.fromhex(log.topics[2][26:]),
-                        token.base_units(amount),
-                    )
+                topics = log.topics
+                if len(topics) == 3 and topics[0][2:] == events.TRANSFER:
+                    accounts = topics[1][26:], topics[2][26:]
+                    found.append(_TokenLog(transaction, ordinal, token, *accounts, log.data[2:]))
+        return found
 
     def _own_coin(self) -> Iterator[_Flow]:
         for number, (transaction, receipt) in enumerate(
             zip(self.proven.transactions, self.proven.receipts, strict=True)
         ):
             if self.moves is not None:
-                moves: Iterable[tuple[int | None, bytes, bytes, int, bool]] = (
-                    (OWN_COIN_POSITION + move.number, move.source, move.destination, move.value, False)
-                    for move in self.moves[number]
-                )
+                for move in self.moves[number]:
+                    position = OWN_COIN_POSITION + move.number
+                    yield self._coins(number, position, move.source, move.destination, move.value)
+            elif receipt.succeeded and transaction.to is not None:
+                yield from self._without_traces(number, transaction, transaction.to, receipt)
             elif receipt.succeeded:
-                moves = self._without_traces(transaction, receipt)
-            else:
-                continue
-            for position, source, destination, value, by_source in moves:
-                if value:
-                    yield _Flow(
-                        number,
-                        position,
-                        self.facts.asset,
-                        source,
-                        destination,
-                        self.facts.base_units(value),
-                        by_source,
-                    )
+                # What comes with the creation of a contract goes to no account of ours.
+                yield self._coins(number, None, transaction.sender, NOBODY, transaction.value)
 
     def _without_traces(
-        self, transaction: Transaction, receipt: Receipt
-    ) -> Iterator[tuple[int | None, bytes, bytes, int, bool]]:
-        """(position, source, destination, wei, said by the source) of a transaction that succeeded."""
-        facts, to = self.facts, transaction.to
-        # What comes with the creation of a contract goes to no account of ours.
-        yield OWN_COIN_POSITION, transaction.sender, to or b"", transaction.value, False
-        if to is None:
-            return
-        batch = calls.read_batch(transaction.input) if to == facts.payouts else None
-        if batch is not None and batch.token is None:
+        self, number: int, transaction: Transaction, to: bytes, receipt: Receipt
+    ) -> Iterator[_Flow]:
+        """What a transaction that succeeded proves by itself."""
+        facts, sender = self.facts, transaction.sender
+        yield self._coins(number, OWN_COIN_POSITION, sender, to, transaction.value)
+        call = read_call(bytes.fromhex(transaction.input)) if to == facts.payouts else None
+        if isinstance(call, PayNative):
             failed = _failed(receipt, to)
-            for item, (recipient, value) in enumerate(zip(batch.recipients, batch.amounts, strict=True)):
+            for item, (recipient, value) in enumerate(zip(call.recipients, call.amounts, strict=True)):
                 if item in failed:
-                    yield None, to, transaction.sender, value, False
+                    yield self._coins(number, None, to, sender, value)
                 else:
-                    yield OWN_COIN_POSITION + 1 + item, to, recipient, value, False
+                    yield self._coins(number, OWN_COIN_POSITION + 1 + item, to, recipient, value)
         if to == facts.sweeper and facts.sweep_destination is not None:
             for log in receipt.logs:
-                if log.topics and log.topics[0][2:] == calls.SWEPT_EVENT:
-                    value = calls.read_number(log.data[2:]) or 0
-                    yield None, bytes.fromhex(log.address[2:]), facts.sweep_destination, value, True
+                if log.topics and log.topics[0][2:] == events.SWEPT:
+                    account, value = bytes.fromhex(log.address[2:]), events.read_number(log.data[2:]) or 0
+                    yield self._coins(number, None, account, facts.sweep_destination, value, by_source=True)
+
+    def _coins(
+        self,
+        number: int,
+        position: int | None,
+        source: bytes,
+        destination: bytes,
+        wei: int,
+        *,
+        by_source: bool = False,
+    ) -> _Flow:
+        amount = self.facts.base_units(wei)
+        return _Flow(number, position, self.facts.asset, source, destination, amount, by_source)
 
     # --- outcomes ---------------------------------------------------------------------------------------------
 
@@ -245,64 +273,62 @@ class EthereumBlock:
             if not transaction.value:
                 return ()
             return (OWN_COIN_POSITION if receipt.succeeded else None,)
-        if transaction.to == self.facts.payouts:
-            batch = calls.read_batch(transaction.input)
-            return () if batch is None else self._outcomes_of_batch(batch, transaction, receipt)
-        if (
-            transaction.to is not None
-            and transaction.to in self.facts.tokens
-            and transaction.input.startswith(calls.TRANSFER)
-        ):
-            places = _transfer_logs(receipt, transaction.to, transaction.sender).get(
-                calls.recipient_of(transaction.input)
-            )
-            return (places[0] if places else None,)
+        to, call = transaction.to, read_call(bytes.fromhex(transaction.input))
+        match call:
+            case PayTokens() | PayNative() if to == self.facts.payouts:
+                return self._outcomes_of_batch(call, receipt)
+            case TransferToken(recipient) if to is not None and to in self.facts.tokens:
+                places = _transfer_logs(receipt, to, transaction.sender).get(recipient)
+                return (places[0] if places else None,)
         return ()
 
-    def _outcomes_of_batch(
-        self, batch: calls.Batch, transaction: Transaction, receipt: Receipt
-    ) -> tuple[int | None, ...]:
+    def _outcomes_of_batch(self, call: PayTokens | PayNative, receipt: Receipt) -> tuple[int | None, ...]:
         """An item that did not fail has the next log from the vault to its recipient, whatever amount that tells.
 
         A token that keeps a fee logs less than was sent: to call that a failure would be to pay it again (P3).
         """
-        if not receipt.succeeded or transaction.to is None:
-            return (None,) * len(batch.recipients)
-        failed = _failed(receipt, transaction.to)
-        if batch.token is None:
+        if not receipt.succeeded:
+            return (None,) * len(call.recipients)
+        failed = _failed(receipt, self.facts.payouts)
+        if isinstance(call, PayNative):
             return tuple(
                 None if item in failed else OWN_COIN_POSITION + 1 + item
-                for item in range(len(batch.recipients))
+                for item in range(len(call.recipients))
             )
-        logs = _transfer_logs(receipt, batch.token, self.facts.vault)
+        logs = _transfer_logs(receipt, call.token, self.facts.vault)
         nothing: deque[int] = deque()
         outcomes: list[int | None] = []
-        for item, recipient in enumerate(batch.recipients):
+        for item, recipient in enumerate(call.recipients):
             places = nothing if item in failed else logs.get(recipient, nothing)
             outcomes.append(places.popleft() if places else None)
         return tuple(outcomes)
 
 
-def _ours(interest: Interest, senders: Sequence[bytes], flows: Sequence[_Flow]) -> frozenset[bytes]:
-    """Which accounts of the block the watch list knows."""
-    candidates = {*senders, *(flow.source for flow in flows), *(flow.destination for flow in flows)}
-    return _watched(interest, list(candidates))
+def _accounts(logs: Sequence[_TokenLog]) -> list[bytes]:
+    """Whom the logs name."""
+    digits = {log.source for log in logs}
+    digits.update([log.destination for log in logs])
+    joined = bytes.fromhex("".join(digits))
+    return [joined[start : start + 20] for start in range(0, len(joined), 20)]
 
 
-def _watched(interest: Interest, accounts: Sequence[bytes]) -> frozenset[bytes]:
-    return frozenset(compress(accounts, interest.destinations(accounts)))
+def _watched(interest: Interest, accounts: Iterable[bytes]) -> frozenset[bytes]:
+    """Which of the accounts the watch list knows."""
+    candidates = list(accounts)
+    return frozenset(compress(candidates, interest.destinations(candidates)))
 
 
 def _resource(transaction: Transaction) -> bytes:
     return transaction.sender + transaction.nonce.to_bytes(8, "big")
 
 
-def _failed(receipt: Receipt, contract: bytes) -> frozenset[int]:
+def _failed(receipt: Receipt, payouts: bytes | None) -> frozenset[int]:
     """The items that the payouts contract says it could not pay."""
+    emitter = None if payouts is None else payouts.hex()
     said = (
-        calls.read_number(log.data[2:])
+        events.read_number(log.data[2:])
         for log in receipt.logs
-        if log.address[2:] == contract.hex() and log.topics and log.topics[0][2:] == calls.FAILED_EVENT
+        if log.address[2:] == emitter and log.topics and log.topics[0][2:] == events.FAILED
     )
     return frozenset(item for item in said if item is not None)
 
@@ -317,7 +343,7 @@ def _transfer_logs(receipt: Receipt, token: bytes, source: bytes | None) -> dict
         if (
             log.address[2:] == token_digits
             and len(log.topics) == 3
-            and log.topics[0][2:] == calls.TRANSFER_EVENT
+            and log.topics[0][2:] == events.TRANSFER
             and log.topics[1][26:] == source_digits
         ):
             found.setdefault(bytes.fromhex(log.topics[2][26:]), deque()).append(ordinal)

@@ -104,89 +104,85 @@ def quantity(text: str | None) -> int:
 
 def address(text: str) -> bytes:
     """20 bytes. Raises MalformedData."""
-    return _fixed(text, 20)
+    return rlp.raw(_digits(text, 20))
 
 
 def prove(said: MinedTransaction) -> tuple[Transaction, str]:
     """(the transaction, its bytes in digits). Raises MalformedData unless hash and sender follow from the bytes."""
     kind = quantity(said.type)
     unsigned = _unsigned(said, kind)
-    parity, signed_part = (
-        _legacy_signature(said, unsigned)
-        if kind == _LEGACY
-        else (quantity(said.y_parity or said.v), unsigned)
-    )
     prefix = f"{kind:02x}" if kind else ""
-    v = quantity(said.v) if kind == _LEGACY else parity
-    signature = rlp.number(v) + rlp.number(quantity(said.r)) + rlp.number(quantity(said.s))
-    digits = prefix + rlp.listed(unsigned + signature)
+    v, parity, signed = _parity(said, kind, unsigned)
+    digits = prefix + rlp.listed(unsigned + v + rlp.scalar(said.r[2:]) + rlp.scalar(said.s[2:]))
     tx_hash = keccak(rlp.raw(digits))
     if tx_hash.hex() != said.hash[2:]:
         raise MalformedData("a transaction does not hash to its hash")
-    sender = recover(prefix + rlp.listed(signed_part), quantity(said.r), quantity(said.s), parity)
+    sender = recover(prefix + rlp.listed(signed), said.r, said.s, parity)
     if sender is None or sender.hex() != said.sender[2:]:
         raise MalformedData("a transaction was not signed by its sender")
     price_max = quantity(said.max_fee_per_gas if kind >= _FEE_MARKET else said.gas_price)
-    return (
-        Transaction(
-            hash=tx_hash,
-            sender=sender,
-            nonce=quantity(said.nonce),
-            to=None if said.to is None else address(said.to),
-            value=quantity(said.value),
-            input=said.input[2:],
-            price_max=price_max,
-            tip_max=quantity(said.max_priority_fee_per_gas) if kind >= _FEE_MARKET else price_max,
-            blob_gas=_GAS_PER_BLOB * len(said.blob_versioned_hashes or ()) if kind == _BLOBS else 0,
-            blob_price_max=quantity(said.max_fee_per_blob_gas) if kind == _BLOBS else 0,
-            authorizations=_authorities(said) if kind == _DELEGATIONS else (),
-        ),
-        digits,
+    transaction = Transaction(
+        hash=tx_hash,
+        sender=sender,
+        nonce=quantity(said.nonce),
+        to=None if said.to is None else bytes.fromhex(said.to[2:]),
+        value=quantity(said.value),
+        input=said.input[2:],
+        price_max=price_max,
+        tip_max=quantity(said.max_priority_fee_per_gas) if kind >= _FEE_MARKET else price_max,
+        blob_gas=_GAS_PER_BLOB * len(said.blob_versioned_hashes or ()) if kind == _BLOBS else 0,
+        blob_price_max=quantity(said.max_fee_per_blob_gas) if kind == _BLOBS else 0,
+        authorizations=_authorities(said) if kind == _DELEGATIONS else (),
     )
+    return transaction, digits
 
 
-def recover(signed: str, r: int, s: int, parity: int) -> bytes | None:
+def recover(signed: str, r: str, s: str, parity: int) -> bytes | None:
     """The account whose key signed the bytes (digits); None where no key can have made the signature."""
     try:
-        signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([parity])
+        signature = bytes.fromhex(r[2:].rjust(64, "0") + s[2:].rjust(64, "0")) + bytes([parity])
         key = PublicKey.from_signature_and_message(signature, keccak(rlp.raw(signed)), hasher=None)
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
     return keccak(key.format(compressed=False)[1:])[12:]
 
 
 def _unsigned(said: MinedTransaction, kind: int) -> str:
     """The encoded fields before the signature, by type (EIP-155, 2930, 1559, 4844, 7702)."""
-    if kind > _DELEGATIONS:
-        raise MalformedData(f"a transaction of type {kind}, which this version does not know")
-    start, end = "", ""
+    to = "80" if said.to is None else "94" + _digits(said.to, 20)
+    # From the gas on, all types are the same up to the call's data.
+    middle = _scalar(said.gas) + to + _scalar(said.value) + rlp.string(said.input[2:])
     if kind == _LEGACY:
-        start = rlp.number(quantity(said.nonce)) + rlp.number(quantity(said.gas_price))
+        return _scalar(said.nonce) + _scalar(said.gas_price) + middle
+    fields = _scalar(said.chain_id) + _scalar(said.nonce)
+    if kind == _ACCESS_LIST:
+        fields += _scalar(said.gas_price)
+    elif kind <= _DELEGATIONS:
+        fields += _scalar(said.max_priority_fee_per_gas) + _scalar(said.max_fee_per_gas)
     else:
-        start = rlp.number(quantity(said.chain_id)) + rlp.number(quantity(said.nonce))
-        if kind == _ACCESS_LIST:
-            start += rlp.number(quantity(said.gas_price))
-        else:
-            start += rlp.number(quantity(said.max_priority_fee_per_gas))
-            start += rlp.number(quantity(said.max_fee_per_gas))
-        end = _access_list(said.access_list or [])
+        raise MalformedData(f"a transaction of type {kind}, which this version does not know")
+    fields += middle + _access_list(said.access_list or [])
     if kind == _BLOBS:
         hashes = "".join("a0" + _digits(text, 32) for text in said.blob_versioned_hashes or ())
-        end += rlp.number(quantity(said.max_fee_per_blob_gas)) + rlp.listed(hashes)
+        fields += _scalar(said.max_fee_per_blob_gas) + rlp.listed(hashes)
     elif kind == _DELEGATIONS:
-        end += rlp.listed("".join(rlp.listed(_encoded(a)) for a in said.authorization_list or ()))
-    to = "80" if said.to is None else "94" + _digits(said.to, 20)
-    amounts = rlp.number(quantity(said.gas)) + to + rlp.number(quantity(said.value))
-    return start + amounts + rlp.string(said.input[2:]) + end
+        fields += rlp.listed("".join(rlp.listed(_authorization(a)) for a in said.authorization_list or ()))
+    return fields
 
 
-def _legacy_signature(said: MinedTransaction, unsigned: str) -> tuple[int, str]:
-    """(parity, what was signed). Since EIP-155 the chain's id is signed too, and `v` holds both."""
+def _parity(said: MinedTransaction, kind: int, unsigned: str) -> tuple[str, int, str]:
+    """(the encoded first number of the signature, which of two keys it means, what was signed).
+
+    Since EIP-155 a transaction without type has the chain's id signed, too, and `v` holds both.
+    """
+    if kind != _LEGACY:
+        text = said.y_parity or said.v
+        return _scalar(text), quantity(text), unsigned
     v = quantity(said.v)
     if v < 35:
-        return v - 27, unsigned
+        return rlp.number(v), v - 27, unsigned
     chain_id, parity = divmod(v - 35, 2)
-    return parity, unsigned + rlp.number(chain_id) + "8080"
+    return rlp.number(v), parity, unsigned + rlp.number(chain_id) + "8080"
 
 
 def _access_list(entries: list[Access]) -> str:
@@ -204,38 +200,34 @@ def _access_list(entries: list[Access]) -> str:
 
 def _delegation(said: Authorization) -> str:
     """What an authorization's authority signed."""
-    return (
-        rlp.number(quantity(said.chain_id))
-        + "94"
-        + _digits(said.address, 20)
-        + rlp.number(quantity(said.nonce))
-    )
+    return _scalar(said.chain_id) + "94" + _digits(said.address, 20) + _scalar(said.nonce)
 
 
-def _encoded(said: Authorization) -> str:
-    signature = (said.y_parity, said.r, said.s)
-    return _delegation(said) + "".join(rlp.number(quantity(text)) for text in signature)
+def _authorization(said: Authorization) -> str:
+    return _delegation(said) + _scalar(said.y_parity) + _scalar(said.r) + _scalar(said.s)
 
 
 def _authorities(said: MinedTransaction) -> tuple[tuple[bytes, int], ...]:
     """Those that the chain would take, as far as their signatures and chain tell (EIP-7702, steps 1 to 3)."""
     found = []
     for one in said.authorization_list or ():
-        nonce, s = quantity(one.nonce), quantity(one.s)
-        if quantity(one.chain_id) not in (0, quantity(said.chain_id)) or nonce > _NONCE_MAX or s > _S_MAX:
+        nonce, chain_id = quantity(one.nonce), quantity(one.chain_id)
+        if chain_id not in (0, quantity(said.chain_id)) or nonce > _NONCE_MAX or quantity(one.s) > _S_MAX:
             continue
         signed = _AUTHORIZATION + rlp.listed(_delegation(one))
-        authority = recover(signed, quantity(one.r), s, quantity(one.y_parity))
+        authority = recover(signed, one.r, one.s, quantity(one.y_parity))
         if authority is not None:
             found.append((authority, nonce))
     return tuple(found)
+
+
+def _scalar(text: str | None) -> str:
+    if text is None:
+        raise MalformedData("a field is missing")
+    return rlp.scalar(text[2:])
 
 
 def _digits(text: str, size: int) -> str:
     if len(text) != 2 + 2 * size:
         raise MalformedData(f"{size} bytes are some other number of bytes")
     return text[2:]
-
-
-def _fixed(text: str, size: int) -> bytes:
-    return rlp.raw(_digits(text, size))

@@ -13,7 +13,6 @@ from typing import TypeVar
 
 import msgspec
 
-from cryptowatch.chains.ethereum import calls
 from cryptowatch.chains.ethereum.block import Block, Receipt
 from cryptowatch.chains.ethereum.contents import EthereumBlock
 from cryptowatch.chains.ethereum.facts import ChainFacts
@@ -34,6 +33,8 @@ from cryptowatch.errors import NodeLied, NodeRejected, NodeUnavailable
 #: How many blocks' tips are looked at, and which percentile of them stands for which target in blocks.
 _FEE_HISTORY_BLOCKS = 20
 _PERCENTILES: Mapping[int, int] = {30: 10, 50: 3, 85: 1}
+#: The call of a token up to the account: the function's selector, and what fills the account up to a word.
+_BALANCE_OF = "0x" + keccak(b"balanceOf(address)")[:4].hex() + "00" * 12
 #: No height, fee or nonce is beyond it; a balance may be.
 _SANE = 1 << 128
 
@@ -177,7 +178,7 @@ class EthereumNode:
                 (method, (_shown(account), at))
                 for method in ("eth_getTransactionCount", "eth_getBalance", "eth_getCode")
             ]
-            balance_of = "0x" + calls.balance_of(account)
+            balance_of = _BALANCE_OF + account.hex()
             wanted += [
                 ("eth_call", ({"to": _shown(contract), "data": balance_of}, at))
                 for contract in self._facts.tokens

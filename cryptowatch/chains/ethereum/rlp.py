@@ -54,6 +54,14 @@ def number(value: int) -> str:
     return string("0" + digits if len(digits) & 1 else digits)
 
 
+def scalar(digits: str) -> str:
+    """The same of a number in digits, with leading zeros or without."""
+    shortest = digits.lstrip("0")
+    if not shortest:
+        return "80"
+    return string("0" + shortest if len(shortest) & 1 else shortest)
+
+
 def raw(digits: str) -> bytes:
     """The bytes that the digits stand for. Raises MalformedData for any that a node would not write."""
     try:

@@ -15,8 +15,11 @@ from cryptowatch.errors import NodeLied, NodeRejected, NodeUnavailable
 
 #: Calls in one request: some nodes take no more (bor's default).
 BATCH_MAX = 100
-#: Not for what was asked, but for now: an internal error, or too many requests (the usual codes of hosted nodes).
-_TEMPORARY = frozenset({-32603, -32005, -32029, 429})
+_INTERNAL_ERROR = -32603
+#: Too many requests, by the usual codes of hosted nodes.
+_LIMITED = frozenset({-32005, -32029, 429})
+#: Here some nodes (reth) say with the code of an internal error what is wrong with the transaction.
+_BROADCAST = "eth_sendRawTransaction"
 
 _T = TypeVar("_T")
 
@@ -114,7 +117,8 @@ class RpcClient:
     def _result(self, answer: Answer[_T], method: str) -> _T | NodeRejected | None:
         if answer.error is not None:
             words = f"{method}: {answer.error.message[:500]}"
-            if answer.error.code in _TEMPORARY:
+            internal = answer.error.code == _INTERNAL_ERROR and method != _BROADCAST
+            if internal or answer.error.code in _LIMITED:
                 raise NodeUnavailable(self.node, words)
             return NodeRejected(self.node, answer.error.code, words)
         if isinstance(answer.result, msgspec.UnsetType):
