@@ -2,13 +2,11 @@
 
 import sys
 
-pytest_plugins = ["tests.support.devnet_fixtures"]
+from cryptowatch.chains.ethereum.family import NESTING_MAX
 
-#: The interpreter's own. py_ecc, which only tests and the devnet load (by eth-account), raises it to a hundred times as
-#: much, and then JSON that is nested without end crashes the process where it must be an error.
-_RECURSION_LIMIT = 1000
+pytest_plugins = ["tests.support.devnet_fixtures"]
 
 
 def pytest_collection_finish() -> None:
-    """Everything is imported by now."""
-    sys.setrecursionlimit(_RECURSION_LIMIT)
+    """As in the daemon. By now everything is imported, also py_ecc, which raises the limit to a hundred thousand."""
+    sys.setrecursionlimit(NESTING_MAX)
