@@ -5,7 +5,7 @@ a folder and changes nothing here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 
 from cryptowatch.chains.plans import AccountPlanner, CoinPlanner, FeePolicy
@@ -47,6 +47,8 @@ class ConnectedChain:
     keys: Mapping[int, WatchedKey]
     #: The account that holds the wallet's money, where money is balances.
     vault: bytes | None = None
+    #: address -> the code that must be there, of the wallet's own contracts.
+    contracts: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
 def connect(chain: str, settings: Chain) -> ConnectedChain:

@@ -151,19 +151,24 @@ class NodePool:
 
         Raises NoQuorum when the nodes differ, NodeUnavailable when too few of them answer.
         """
-        answers = await self._ask(
-            self._readable(),
-            "accounts",
-            lambda node: cast(AccountNode, node).accounts(addresses, at.hash),
-            _this_many(self.quorum),
+        return await self._alike(
+            "accounts", lambda node: cast(AccountNode, node).accounts(addresses, at.hash)
         )
+
+    async def code(self, address: bytes, at: BlockPoint) -> bytes:
+        """The code at an address after a block, as a quorum says it alike. Raises as `accounts` does."""
+        return await self._alike("code", lambda node: cast(AccountNode, node).code(address, at.hash))
+
+    async def _alike(self, method: str, call: Callable[[Node], Awaitable[_T]]) -> _T:
+        """What a quorum says alike of what no hash proves."""
+        answers = await self._ask(self._readable(), method, call, _this_many(self.quorum))
         given = [answer for answer in answers.values() if not isinstance(answer, NodeFailure)]
         for answer in given:
             if sum(answer == other for other in given) >= self.quorum:
                 return answer
         if len(given) < self.quorum:
-            raise NodeUnavailable(self.chain, "too few nodes tell the state of our accounts")
-        raise NoQuorum(f"{self.chain}: the nodes differ on the state of our accounts at {at.height}")
+            raise NodeUnavailable(self.chain, f"too few nodes answer to {method}")
+        raise NoQuorum(f"{self.chain}: the nodes differ on {method}")
 
     async def pending(self, tracked: frozenset[bytes]) -> PendingChange:
         """One round over the mempools. `tracked`: ids of our unconfirmed transactions; the gone are told.

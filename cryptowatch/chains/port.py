@@ -272,6 +272,10 @@ class AccountNode(Node, Protocol):
         """Each account's state after the block, in order."""
         ...
 
+    async def code(self, address: bytes, block_hash: bytes) -> bytes:
+        """What code is at the address after the block; empty where there is none."""
+        ...
+
 
 class RawPending(Protocol):
     """An unconfirmed transaction as fetched, checked to hash to its id."""

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import typer
 
 from cryptowatch import __version__
-from cryptowatch.cli import chains, daemon, events, keys, ledger, reconcile, signer
+from cryptowatch.cli import chains, contracts, daemon, events, keys, ledger, reconcile, signer
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +17,7 @@ app.command("migrate")(daemon.migrate)
 app.command("status")(chains.status)
 app.command("rescan")(chains.rescan)
 app.command("resume")(chains.resume)
+app.command("contracts")(contracts.contracts)
 app.command("reconcile")(reconcile.reconcile)
 app.command("verify-ledger")(ledger.verify_ledger)
 app.command("signer")(signer.run_signer)

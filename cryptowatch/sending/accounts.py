@@ -6,8 +6,8 @@ database, and no answer of a node ever changes a lineage's nonce. A nonce that w
 is the next to be taken, so that no gap holds up what comes after it.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -41,13 +41,30 @@ class AccountReserver:
     nodes: NodePool
     pool: Pool
     in_flight_max: int
+    #: address -> the code that must be there: nothing is sent while any of the wallet's contracts is another one.
+    contracts: Mapping[bytes, bytes]
+    #: Those of them that were looked at.
+    trusted: set[bytes] = field(default_factory=set)
 
     async def prepare(self) -> None:
-        """Look once at each sending account."""
+        """Look once at each of the wallet's contracts, and at each sending account."""
+        await self._trust()
         async with connection(self.pool) as conn:
             unopened = await conn.fetch(SQL["unopened"], self.chain)
         if unopened:
             await self.open([row["destination"] for row in unopened])
+
+    async def _trust(self) -> None:
+        """A wrong address in the settings would be allowed to spend everything, or be what players delegate to."""
+        if self.trusted == self.contracts.keys():
+            return
+        async with connection(self.pool) as conn:
+            row = await conn.fetchrow(SQL["read_block"], self.chain)
+        if row is None:
+            return
+        for address, code in self.contracts.items():
+            if await self.nodes.code(address, BlockPoint(row["height"], row["hash"])) == code:
+                self.trusted.add(address)
 
     async def open(self, accounts: Sequence[bytes]) -> None:
         """Of those that were never looked at: where the nonce stands, and what the account holds, by a quorum (P5)."""
@@ -100,6 +117,8 @@ class AccountReserver:
     ) -> Plan | Insufficient:
         """A transaction of this account, or (None) of whichever of ours can send it. Raises as `Reserver.reserve`."""
         height = await sending_height(conn, self.chain)
+        if foreign := self.contracts.keys() - self.trusted:
+            raise NotReady(f"not the wallet's own contract: 0x{min(foreign).hex()}")
         gasless = 0
         for row in await conn.fetch(SQL["senders"], self.chain, account):
             if row["in_flight"] >= self.in_flight_max:

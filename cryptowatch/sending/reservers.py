@@ -34,4 +34,5 @@ def account_reserver(chain: ConnectedChain, nodes: NodePool, pool: Pool) -> Acco
         nodes,
         pool,
         chain.settings.wallet.in_flight_max,
+        chain.contracts,
     )

@@ -1,14 +1,15 @@
 """The parts of a chain of Ethereum's kind as one value: what `chains.connect` finds by the family's name."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from cryptowatch.chains.bip32 import ExtendedPublicKey, InvalidExtendedKey
 from cryptowatch.chains.connect import DEPOSIT_BRANCH, OWN_BRANCH, ConnectedChain, WatchedKey
 from cryptowatch.chains.ethereum.address import address_of, read_address
+from cryptowatch.chains.ethereum.contracts import WalletContracts
 from cryptowatch.chains.ethereum.derive import derive_accounts, parse_extended_key
-from cryptowatch.chains.ethereum.facts import chain_facts
+from cryptowatch.chains.ethereum.facts import ChainFacts, chain_facts
 from cryptowatch.chains.ethereum.fees import EthereumFees
 from cryptowatch.chains.ethereum.node import EthereumNode
 from cryptowatch.chains.ethereum.payments import EthereumPlanner
@@ -32,7 +33,8 @@ def connect(chain: str, settings: EthereumSettings) -> ConnectedChain:
         key = parse_extended_key(wallet.xpub_bip44)
     except InvalidExtendedKey as problem:
         raise SettingsError(name, str(problem)) from problem
-    [(_, vault)] = derive_accounts(key, OWN_BRANCH, [0])
+    senders = [account for _, account in derive_accounts(key, OWN_BRANCH, range(wallet.hot_accounts))]
+    vault = senders[0]
     facts = chain_facts(settings, vault)
     delegate = bytes.fromhex(contracts.sweep_delegate[2:]) if contracts and settings.delegation else None
     return ConnectedChain(
@@ -51,6 +53,7 @@ def connect(chain: str, settings: EthereumSettings) -> ConnectedChain:
         read_address=partial(read_address, facts=facts),
         scheme=SCHEME,
         vault=vault,
+        contracts=_contract_codes(facts, delegate, WalletContracts(senders)),
         keys={
             SCHEME: WatchedKey(
                 name,
@@ -60,6 +63,18 @@ def connect(chain: str, settings: EthereumSettings) -> ConnectedChain:
             )
         },
     )
+
+
+def _contract_codes(
+    facts: ChainFacts, delegate: bytes | None, contracts: WalletContracts
+) -> Mapping[bytes, bytes]:
+    codes = {}
+    if facts.payouts is not None:
+        codes[facts.payouts] = contracts.payouts_code()
+    if facts.sweeper is not None and delegate is not None:
+        codes[facts.sweeper] = contracts.sweeper_code()
+        codes[delegate] = contracts.delegate_code(facts.sweeper)
+    return codes
 
 
 def _derive(key: ExtendedPublicKey, branch: int, first: int, count: int) -> Sequence[tuple[int, bytes, str]]:

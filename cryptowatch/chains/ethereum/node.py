@@ -187,6 +187,15 @@ class EthereumNode:
         each = 3 + len(self._facts.tokens)
         return [self._account(answers[start : start + each]) for start in range(0, len(answers), each)]
 
+    async def code(self, address: bytes, block_hash: bytes) -> bytes:
+        """What code is at the address after the block; as the node says, which proves nothing."""
+        at = {"blockHash": _shown(block_hash), "requireCanonical": True}
+        text = await self._rpc.call(_text, "eth_getCode", _shown(address), at)
+        try:
+            return bytes.fromhex(str(text)[2:])
+        except ValueError:
+            raise NodeUnavailable(self.name, "an answer that should be code is none") from None
+
     async def close(self) -> None:
         await self._rpc.close()
 

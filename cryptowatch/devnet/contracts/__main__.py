@@ -14,8 +14,15 @@ from cryptowatch.devnet.ethereum.artifacts import FOLDERS
 
 def compiled(source: Path) -> str:
     """The artifact's text; the compiler's version and the EVM's are in the source's pragmas."""
-    built = compile_code(source.read_text(encoding="utf-8"), source, output_formats=["abi", "bytecode"])
-    artifact = {"contract": source.stem, "abi": built["abi"], "bytecode": built["bytecode"]}
+    outputs = ["abi", "bytecode", "bytecode_runtime"]
+    built = compile_code(source.read_text(encoding="utf-8"), source, output_formats=outputs)
+    artifact = {
+        "contract": source.stem,
+        "abi": built["abi"],
+        "bytecode": built["bytecode"],
+        # Without the immutable values, which the deployment appends.
+        "runtime": built["bytecode_runtime"],
+    }
     return json.dumps(artifact, indent=1) + "\n"
 
 
