@@ -1,10 +1,9 @@
 """A chain's nodes as one: polled side by side, agreed by hash, read with failover, broadcast to together.
 
-`deposits.watcher` reads blocks and pending transactions through it, `sending` broadcasts and asks for fees,
-the API and the metrics show `statuses()`. Knows nothing of any chain family beyond `chains.port`. Keeps P5:
-see `chains.agreement` on quorum and `chains.standing` on quarantine. Keeps P10: every wait ends with the
-nodes' own timeouts, and once a quorum has answered, the others get only `grace_s` more, so a slow node holds
-up nobody.
+`deposits.watcher` reads blocks and pending transactions through it, `sending` broadcasts and asks for fees, the API and
+the metrics show `statuses()`. Knows nothing of any chain family beyond `chains.port`. Keeps P5: see `chains.agreement`
+on quorum and `chains.standing` on quarantine. Keeps P10: every wait ends with the nodes' own timeouts, and once a
+quorum has answered, the others get only `grace_s` more, so a slow node holds up nobody.
 """
 
 import asyncio
@@ -90,8 +89,8 @@ class NodePool:
     async def agreed_head(self) -> BlockPoint | None:
         """The highest block on which a quorum agrees, from one round of polls; None without a quorum.
 
-        It can be lower than before without any reorg, when nodes go away. Only another `agreed_hash` at a
-        height that was applied tells of a reorg.
+        It can be lower than before without any reorg, when nodes go away. Only another `agreed_hash` at a height that
+        was applied tells of a reorg.
         """
         if self._broken is not None:
             raise self._broken
@@ -127,8 +126,9 @@ class NodePool:
         return min(height, heights[-self.quorum]) if len(heights) >= self.quorum else None
 
     async def block(self, block_hash: bytes, height: int) -> RawBlock:
-        """The block with this hash, from the fastest good node, proven to belong to the hash; others if it
-        fails. What the hash does not commit to is what a quorum says alike (P5).
+        """The block with this hash, from the fastest good node, proven to belong to it; others if it fails.
+
+        What the hash does not commit to is what a quorum says alike (P5).
 
         Raises NodeUnavailable when no node can give it. Ask only for a hash that `agreed_hash` gave.
         """
@@ -173,13 +173,12 @@ class NodePool:
     async def pending(self, tracked: frozenset[bytes]) -> PendingChange:
         """One round over the mempools. `tracked`: ids of our unconfirmed transactions; the gone are told.
 
-        `gone` includes what was just mined. Act on it only after applying the blocks up to an `agreed_head`
-        asked for after this call: what is still unconfirmed then was evicted everywhere.
+        `gone` includes what was just mined. Act on it only after applying the blocks up to an `agreed_head` asked for
+        after this call: what is still unconfirmed then was evicted everywhere.
         """
         known = self._mempool.known
-        names = [
-            name for name in self._readable() if self._standings[name].state is not NodeState.UNREACHABLE
-        ]
+        away = NodeState.UNREACHABLE
+        names = [name for name in self._readable() if self._standings[name].state is not away]
         answers = await self._ask(
             names, "pending", lambda node: node.pending(known, tracked), _this_many(self.quorum)
         )
@@ -195,46 +194,40 @@ class NodePool:
         """resource -> hashes of pending transactions that use it, by any node: a warning, no proof."""
         if not resources:
             return {}
-        answers = await self._ask(
-            self._readable(), "spenders", lambda node: node.spenders(resources), _this_many(self.quorum)
-        )
+        enough = _this_many(self.quorum)
+        answers = await self._ask(self._readable(), "spenders", lambda node: node.spenders(resources), enough)
         found: dict[bytes, frozenset[bytes]] = {}
         for answer in answers.values():
-            if not isinstance(answer, NodeFailure):
-                for resource, tx_hash in answer.items():
-                    found[resource] = found.get(resource, frozenset()) | {tx_hash}
+            for resource, tx_hash in () if isinstance(answer, NodeFailure) else answer.items():
+                found[resource] = found.get(resource, frozenset()) | {tx_hash}
         return found
 
     async def broadcast(self, raw: bytes) -> list[BroadcastAnswer]:
         """Send the bytes to every node, quarantined ones too: they can do no harm. One answer per node.
 
-        Returns once a quorum has answered and `grace_s` passed; sending to slower nodes goes on in the
-        background, and their answer is UNKNOWN. Never raises for a node.
+        Returns once a quorum has answered and `grace_s` passed; sending to slower nodes goes on in the background, and
+        their answer is UNKNOWN. Never raises for a node.
         """
+        enough = _this_many(self.quorum)
         answers = await self._ask(
-            list(self._nodes),
-            "broadcast",
-            lambda node: node.broadcast(raw),
-            _this_many(self.quorum),
-            finish=True,
+            list(self._nodes), "broadcast", lambda node: node.broadcast(raw), enough, finish=True
         )
         given: list[BroadcastAnswer] = []
         for name in self._nodes:
             answer = answers.get(name)
             if isinstance(answer, BroadcastAnswer):
                 given.append(answer)
-            else:
-                detail = "no answer yet" if answer is None else str(answer)
-                given.append(BroadcastAnswer(name, BroadcastOutcome.UNKNOWN, detail))
+                continue
+            detail = "no answer yet" if answer is None else str(answer)
+            given.append(BroadcastAnswer(name, BroadcastOutcome.UNKNOWN, detail))
         return given
 
     async def fee_market(self) -> FeeMarket:
         """The nodes' view of fees as one; no single node can move it (P5).
 
-        Estimates: the lower median per target, of those that a quorum gives. Nothing proves an estimate;
-        the median lies within what honest nodes say as long as liars are fewer, and of two the lower one is
-        taken because a fee too low can be raised later, while one too high is gone. Floor: the lowest at which
-        a quorum relays.
+        Estimates: the lower median per target, of those that a quorum gives. Nothing proves an estimate; the median
+        lies within what honest nodes say as long as liars are fewer, and of two the lower one is taken because a fee
+        too low can be raised later, while one too high is gone. Floor: the lowest at which a quorum relays.
         """
         answers = await self._ask(
             self._readable(), "fee_market", lambda node: node.fee_market(), _this_many(self.quorum)

@@ -20,8 +20,8 @@ from cryptowatch.devnet.client import Net
 from cryptowatch.devnet.ethereum import anvil
 from cryptowatch.devnet.ethereum.network import EvmNetwork, evm_network
 from cryptowatch.devnet.ethereum.rpc import EthereumRefused, EthereumUnreachable
-from cryptowatch.devnet.ethereum.wallet import deploy_contracts
-from cryptowatch.devnet.keys import write_keys
+from cryptowatch.devnet.ethereum.wallet import WalletContracts, deploy_contracts
+from cryptowatch.devnet.keys import WalletKeys, write_keys
 from cryptowatch.devnet.nodes import BitcoinNode
 from cryptowatch.devnet.ports import HeldPort
 from cryptowatch.devnet.processes import Program, Supervisor
@@ -73,10 +73,6 @@ async def up(
         evm = await _evm_networks(stack, folder, ethereum or {}, supervisor, seed, progress)
         devnet = Devnet(supervisor, bitcoin_chain, proxies, evm)
         keys = write_keys(folder)
-        contracts = {
-            name: await deploy_contracts(network.faucet.deploy, keys.senders(configuration.HOT_ACCOUNTS))
-            for name, network in evm.items()
-        }
         api_port = HeldPort()
         stack.callback(api_port.close)
         control_url = await stack.enter_async_context(control.serving(devnet))
@@ -89,7 +85,7 @@ async def up(
             proxies=proxies,
             evm=evm,
             keys=keys,
-            contracts=contracts,
+            contracts=await _deployed(evm, keys),
             start_height=await bitcoin[0].rpc("getblockcount"),
         )
         for name in [BITCOIN, *evm] if block_time_s > 0 else []:
@@ -151,6 +147,12 @@ async def _evm_networks(
             )
         )
     return found
+
+
+async def _deployed(evm: Mapping[str, EvmNetwork], keys: WalletKeys) -> dict[str, WalletContracts]:
+    """The wallet's own contracts on every chain."""
+    senders = keys.senders(configuration.HOT_ACCOUNTS)
+    return {name: await deploy_contracts(network.faucet.deploy, senders) for name, network in evm.items()}
 
 
 def _nodes(stack: AsyncExitStack, folder: Path, count: int, options: Mapping[str, str]) -> list[BitcoinNode]:

@@ -19,7 +19,7 @@ LONG_FOR_A_REASON = {("chains/bitcoin/parse.py", "_parse_all")}
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "manager", "base", "common", "misc"}
 #: What reads the machine's clock or randomness by itself, outside the daemon's own logic.
 CLOCK_ALLOWED = {"clock.py", "leash.py", "devnet", "demo", "db/embedded.py", "cli"}
-ENVIRONMENT_ALLOWED = {"settings.py", "leash.py", "devnet", "db/embedded.py"}
+ENVIRONMENT_ALLOWED = {"settings", "leash.py", "devnet", "db/embedded.py"}
 
 
 def _name(path: Path) -> str:

@@ -375,6 +375,8 @@ class Site:
             await self.until(self.is_ready)
         for chain in self.chains:
             await self.until(partial(self.cursor, chain))
+            if "watch" in roles:
+                await self.caught_up(chain)
 
     async def stop_daemon(self) -> None:
         task, self._daemon = self._daemon, None
@@ -424,6 +426,7 @@ class Site:
         await self.until(self.is_ready)
         for chain in self.chains:
             await self.until(partial(self.cursor, chain))
+            await self.caught_up(chain)
         return daemon_process
 
     async def caller(self, scopes: Collection[Scope]) -> Caller:

@@ -168,8 +168,9 @@ async def test_order_holds_with_many_entities_and_failures_at_random_places(
     for _ in range(5):
         await hooks.happen(*(f"dep_{n}" for n in range(12)))
     async with hooks.working(), hooks.working():
-        for _ in range(100):
-            hooks.clock.move(61)
+        for _ in range(400):
+            # Less than the lease of an attempt that is under way.
+            hooks.clock.move(1.5)
             await asyncio.sleep(0.05)
             if (
                 all(row["state"] == "delivered" for row in await hooks.rows(endpoint))
