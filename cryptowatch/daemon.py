@@ -67,7 +67,7 @@ _ADDRESSES_INTERVAL_S = 1
 async def run(settings: Settings, roles: Collection[str], clock: Clock | None = None) -> None:
     """Until cancelled, or until something that is not temporary goes wrong: then the error leaves here."""
     clock = clock or SystemClock()
-    _tune_garbage_collection()
+    tune_garbage_collection()
     metrics = create_metrics(CollectorRegistry())
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_database(settings))
@@ -109,7 +109,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
             log.info("started", roles=list(roles), chains=list(chains))
 
 
-def _tune_garbage_collection() -> None:
+def tune_garbage_collection() -> None:
     """A block makes hundreds of thousands of objects and no cycles: the default looks for cycles 200 times in it.
 
     What is loaded by now stays; the rest is looked through a hundred times less often (measured: 40 % less time).

@@ -5,7 +5,10 @@ away) and ConcurrentUpdate (another writer was first). Anything else ends the pr
 anew: every step begins from what the database says, so that is safe.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
+from typing import Final, TypeVar
 
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
@@ -16,6 +19,10 @@ from cryptowatch.errors import ConcurrentUpdate, Temporary
 log = structlog.get_logger(__name__)
 
 _BACKOFF_MAX_S = 3.0
+#: A few milliseconds of work.
+_SLICE: Final = 500
+
+T = TypeVar("T")
 
 #: Told the error's class name at each failure, and None when the step works again.
 ObserveFailure = Callable[[str, str | None], None]
@@ -60,3 +67,16 @@ async def run_forever(
             failing = None
         if not done:
             await clock.sleep(interval_s)
+
+
+async def in_slices(items: Iterable[T]) -> list[T]:
+    """Makes many items while Postgres, or a node, is at work on something else: all tasks get their turn in between.
+
+    Beside a busy connection a thread would be no help: the two fight for the interpreter, and Postgres waits.
+    """
+    made: list[T] = []
+    rest = iter(items)
+    while part := list(islice(rest, _SLICE)):
+        made += part
+        await asyncio.sleep(0)
+    return made

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Protocol
 
 from cryptowatch.money import BaseUnits
@@ -26,16 +27,15 @@ class BlockRef:
     time: datetime
 
 
-#: (tx_hash, position, destination, asset, amount)
-Identity = tuple[bytes, int, bytes, str, int]
+#: (tx_hash, position, content)
+Identity = tuple[bytes, int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """Money arriving at one of our destinations.
 
-    Identity: (chain, tx_hash, position) and what arrives where, in whatever block (P2). A contract may pay more in
-    one block than the same call would in another, so that a place alone does not say what was paid.
+    Identity: (chain, tx_hash, position, content), in whatever block (P2).
     """
 
     tx_hash: bytes
@@ -48,15 +48,23 @@ class Transfer:
     amount: BaseUnits
     #: So many further blocks must follow before it can be used: 99 for a coinbase output of Bitcoin.
     immature_blocks: int = 0
+    #: Empty where the transaction's hash commits to what it pays. A contract may pay more in one block than the same
+    #: call would in another: there it is `content_of` what arrives where.
+    content: bytes = b""
 
     @property
     def identity(self) -> Identity:
         """On one chain."""
-        return self.tx_hash, self.position, self.destination, self.asset, self.amount
+        return self.tx_hash, self.position, self.content
 
 
 #: No transaction has as many logs: below it are logs, from it on call frames.
 OWN_COIN_POSITION = 1 << 20
+
+
+def content_of(destination: bytes, asset: str, amount: int) -> bytes:
+    """A digest that nobody can find twice."""
+    return blake2b(destination + asset.encode() + b":" + str(amount).encode(), digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)

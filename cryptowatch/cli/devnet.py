@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cryptowatch.devnet import foreground
 from cryptowatch.errors import OperatorError
 
 app = typer.Typer(no_args_is_help=True, help="A private network of real nodes: try, test, measure.")
@@ -31,6 +30,9 @@ def up(
     seed: Annotated[int | None, typer.Option("--seed", help="Makes the faults' chances repeatable.")] = None,
 ) -> None:
     """Start the network in the foreground; Ctrl-C stops all it started."""
+    # Only here: see `cli.demo`.
+    from cryptowatch.devnet import foreground
+
     try:
         foreground.run(
             folder,

@@ -67,8 +67,9 @@ async def open_pool(
         "statement_timeout": _milliseconds(statement_timeout_s),
         "lock_timeout": _milliseconds(lock_timeout_s),
         "idle_in_transaction_session_timeout": _milliseconds(idle_in_transaction_timeout_s),
-        # The ledger's queries are many and short: compiling them costs more than it gives.
+        # The ledger's queries are many and short: compiling them, or sharing them out, costs more than it gives.
         "jit": "off",
+        "max_parallel_workers_per_gather": "0",
     }
     try:
         pool = await asyncpg.create_pool(

@@ -37,16 +37,15 @@ class Casino:
     async def account(self, name: str) -> str:
         return str((await self._call("POST", "/v1/accounts", {"external_id": name}))["id"])
 
-    async def address(self, account: str) -> str:
-        return str(
-            (await self._call("POST", f"/v1/accounts/{account}/addresses", {"chain": "bitcoin"}))["address"]
-        )
+    async def address(self, account: str, chain: str = "bitcoin") -> str:
+        found = await self._call("POST", f"/v1/accounts/{account}/addresses", {"chain": chain})
+        return str(found["address"])
 
-    async def balance(self, account: str) -> dict[str, Decimal]:
-        """Everything about the account's bitcoin; zeros before the first deposit."""
+    async def balance(self, account: str, asset: str = "BTC") -> dict[str, Decimal]:
+        """Everything about the account's money in one asset; zeros before the first deposit."""
         found = await self._call("GET", f"/v1/accounts/{account}/balances")
         names = ("total", "playable", "withdrawable", "unfinalized", "held", "debt")
-        row = next((row for row in found if row["asset"] == "BTC"), dict.fromkeys(names, "0"))
+        row = next((row for row in found if row["asset"] == asset), dict.fromkeys(names, "0"))
         return {name: Decimal(row[name]) for name in names}
 
     async def transfer(self, account: str, kind: str, amount: str) -> dict[str, Any]:
@@ -54,12 +53,19 @@ class Casino:
         return {**await self._call("POST", "/v1/transfers", body)}
 
     async def withdraw(
-        self, account: str, amount: str, address: str, priority: str = "normal"
+        self,
+        account: str,
+        amount: str,
+        address: str,
+        priority: str = "normal",
+        *,
+        asset: str = "BTC",
+        chain: str = "bitcoin",
     ) -> dict[str, Any]:
         body = {
             "account_id": account,
-            "asset": "BTC",
-            "chain": "bitcoin",
+            "asset": asset,
+            "chain": chain,
             "amount": amount,
             "address": address,
             "priority": priority,
@@ -83,9 +89,9 @@ class Casino:
         return found
 
     async def nodes(self) -> dict[str, str]:
-        """node -> state."""
-        (chain,) = await self._call("GET", "/v1/chains")
-        return {node["name"]: node["state"] for node in chain["nodes"]}
+        """node -> state, of every chain."""
+        chains = await self._call("GET", "/v1/chains")
+        return {node["name"]: node["state"] for chain in chains for node in chain["nodes"]}
 
     async def events(self) -> list[dict[str, Any]]:
         """The feed that the receiver must have heard, page by page."""

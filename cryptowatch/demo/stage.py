@@ -19,8 +19,9 @@ from rich.console import Console
 
 from cryptowatch import devnet
 from cryptowatch.db.pool import connection, open_pool
+from cryptowatch.demo import ethereum
 from cryptowatch.demo.casino import Casino, until
-from cryptowatch.demo.story import Story
+from cryptowatch.demo.story import CHAPTERS, Story
 from cryptowatch.demo.timeline import CheckFailed, Timeline
 from cryptowatch.demo.witness import Witness
 from cryptowatch.devnet import Net
@@ -33,10 +34,12 @@ from cryptowatch.settings.chains import CoinWallet
 async def perform(keep: bool, console: Console) -> None:
     """The whole demo. Raises OperatorError when something does not hold, with the folder of its logs."""
     line = Timeline(console)
-    line.chapter("Setting up: Postgres, three bitcoind nodes, the signer, the daemon")
+    line.chapter("Setting up: Postgres, three bitcoind and three anvil nodes, the signer, the daemon")
     with _folder(keep) as folder:
         try:
-            async with devnet.up(folder, daemon=True, progress=line.tell) as net:
+            async with devnet.up(
+                folder, daemon=True, ethereum={ethereum.CHAIN: 3}, progress=line.tell
+            ) as net:
                 await _play(net, line)
                 if keep:
                     await _keep(net, console)
@@ -64,7 +67,7 @@ async def _play(net: Net, line: Timeline) -> None:
             len(set(heights)) == 1, f"three nodes agree at height {heights[0]}, and the daemon answers"
         )
         story = Story(net, casino, line, Witness(net))
-        await story.play()
+        await story.play([*CHAPTERS, *ethereum.CHAPTERS])
         facts = await _close_the_books(story)
     line.summary(facts)
 
@@ -78,8 +81,12 @@ async def _close_the_books(s: Story) -> dict[str, str]:
         f"the webhook's receiver heard of all {len(events)} events, signatures checked",
     )
     owed = sum([(await s.casino.balance(account))["total"] for account in s.accounts.values()], Decimal())
-    (position,) = await _command(s.net, "reconcile")
-    s.line.check(position["difference"] == 0, "reconcile: chain and ledger differ by 0 satoshi")
+    differences = {row["asset"]: int(row["difference"]) for row in await _command(s.net, "reconcile")}
+    gas_wei = int(ethereum.GAS_ETH.scaleb(18))
+    s.line.check(
+        differences == {"BTC": 0, "ETH": gas_wei, "USDT": 0, "USDC": 0},
+        "reconcile: chain and ledger differ by nothing but the ETH that the house brought for gas, to the last wei",
+    )
     report = await _command(s.net, "verify-ledger")
     s.line.check(
         bool(report["sound"]), f"verify-ledger: {report['postings']} postings replayed, every balance agrees"
@@ -131,7 +138,11 @@ async def _house(net: Net) -> dict[str, Decimal]:
         open_pool(net.postgres_dsn, application_name="demo", size_max=1) as pool,
         connection(pool) as conn,
     ):
-        return {row.role: Decimal(row.base_units) / 10**8 for row in await house_balances(conn)}
+        return {
+            row.role: Decimal(row.base_units) / 10**8
+            for row in await house_balances(conn)
+            if row.asset == "BTC"
+        }
 
 
 async def _keep(net: Net, console: Console) -> None:

@@ -1,7 +1,7 @@
 """The play: each chapter does something real and holds the outcome against the nodes, not against the daemon's word."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -24,17 +24,19 @@ class Story:
     witness: Witness
     accounts: dict[str, str] = field(default_factory=dict)
     payout_transaction: str = ""
+    #: Who was given which address of an Ethereum chain, and what it received.
+    deposit_addresses: dict[str, tuple[str, str]] = field(default_factory=dict)
 
-    async def play(self) -> None:
-        for chapter in CHAPTERS:
+    async def play(self, chapters: "Sequence[Chapter]") -> None:
+        for chapter in chapters:
             self.line.chapter(str(chapter.__doc__))
             await chapter(self)
 
-    async def player(self, name: str) -> tuple[str, str]:
+    async def player(self, name: str, chain: str = "bitcoin") -> tuple[str, str]:
         """(account, a fresh address) of a player, who is signed up at first sight."""
         if name not in self.accounts:
             self.accounts[name] = await self.casino.account(name)
-        return self.accounts[name], await self.casino.address(self.accounts[name])
+        return self.accounts[name], await self.casino.address(self.accounts[name], chain)
 
     async def pay_in(self, name: str, amount: str) -> tuple[str, str]:
         """(account, transaction) of a payment from outside, in the mempools."""
@@ -247,7 +249,8 @@ async def _node_is(s: Story, node: int, state: str) -> bool:
     return (await s.casino.nodes())[f"bitcoin-{node}"] == state
 
 
-CHAPTERS: tuple[Callable[[Story], Awaitable[None]], ...] = (
+Chapter = Callable[[Story], Awaitable[None]]
+CHAPTERS: tuple[Chapter, ...] = (
     deposits,
     reorg,
     re_mined,

@@ -1,5 +1,6 @@
 """The nodes' word on what happened, and the database's: asked directly, not through the daemon or the fault proxies."""
 
+import secrets
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -67,6 +68,30 @@ class Witness:
         finally:
             await connection.close()
         return None if raw is None else str(raw.hex())
+
+    async def own_address(self, chain: str) -> str | None:
+        """Of the account of the wallet's that holds its money, once it is derived."""
+        connection = await asyncpg.connect(self.net.postgres_dsn)
+        try:
+            address = await connection.fetchval(
+                "SELECT address FROM address WHERE chain = $1 AND branch = 1 AND key_index = 0", chain
+            )
+        finally:
+            await connection.close()
+        return None if address is None else str(address)
+
+    async def balance(self, chain: str, address: str, asset: str) -> Decimal:
+        """What an account of an Ethereum chain holds, in whole units."""
+        evm = self.net.evm[chain]
+        rpc = evm.nodes[self.node].rpc
+        if asset not in evm.tokens:
+            return Decimal(int(await rpc("eth_getBalance", address, "latest"), 16)).scaleb(-18)
+        call = {"to": evm.tokens[asset], "data": "0x70a08231" + address[2:].lower().rjust(64, "0")}
+        return Decimal(int(await rpc("eth_call", call, "latest"), 16)).scaleb(-6)
+
+    async def new_account(self) -> str:
+        """On an Ethereum chain, of nobody."""
+        return "0x" + secrets.token_hex(20)
 
     async def new_address(self) -> str:
         """Of the faucet's wallet: an outsider's."""

@@ -8,9 +8,11 @@ a block or none of it (P2, P8). Nothing here talks to a node (P4).
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
+from uuid import UUID
 
 import asyncpg
 
@@ -32,8 +34,10 @@ from cryptowatch.deposits.machine import (
     State,
 )
 from cryptowatch.deposits.policy import AssetPolicy, asset_policies, quarantine_reason
-from cryptowatch.deposits.records import Change, Record, moved_by, new_record, read_record
+from cryptowatch.deposits.records import Change, Moved, Record, moved, moved_by, new_record, read_record
 from cryptowatch.errors import ConcurrentUpdate
+from cryptowatch.ids import derived_ids
+from cryptowatch.loops import in_slices
 from cryptowatch.sending.accounts import own_moves
 from cryptowatch.sending.coins import note_lost_parents
 from cryptowatch.sending.track import track_block, track_rewind
@@ -208,8 +212,7 @@ async def _track_and_find(
     hashes = list({transfer.tx_hash for transfer in contents.transfers})
     rows = await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes) if hashes else ()
     known = {record.identity: record for record in (_read(row, rules) for row in rows)}
-    changes, _ = await asyncio.gather(
-        asyncio.to_thread(_found, rules, contents, ours, known, head, now),
+    _, changes = await asyncio.gather(
         track_block(
             conn,
             rules.chain,
@@ -219,6 +222,7 @@ async def _track_and_find(
             rules.final_height(head),
             now,
         ),
+        in_slices(_found(rules, contents, ours, known, head, now)),
     )
     await remember_resources(conn, rules.chain, {c.record.tx_hash for c in changes}, contents.resources)
     return changes
@@ -253,22 +257,32 @@ def _found(
     known: Mapping[Identity, Record],
     head: HeadMoved,
     now: datetime,
-) -> list[Change]:
-    """Pure: what this block does to the deposits that are in it."""
+) -> Iterator[Change]:
+    """Pure: what this block does to the deposits that are in it.
+
+    In the order of the accounts: what follows from it then goes into most indexes in their own order.
+    """
     block = BlockPoint(contents.ref.height, contents.ref.hash)
     totals = total_per_transaction(contents.transfers)
-    changes = []
-    for transfer in contents.transfers:
-        owner = ours[transfer.destination]
-        if owner["account_id"] is None:
-            continue  # our own change, or an address that nobody was given: the coin is recorded, no deposit
+    # Our own change, or what an address that nobody was given received: the coin is recorded, no deposit.
+    paid = [
+        (ours[t.destination], t) for t in contents.transfers if ours[t.destination]["account_id"] is not None
+    ]
+    paid.sort(key=lambda each: each[0]["account_id"].bytes)
+    ids = derived_ids(now, rules.chain.encode(), block.hash)
+
+    @cache  # the machine sees little of a deposit: those of a block move in a few ways
+    def included(deposit: Deposit, first: tuple[Event, ...]) -> Moved:
+        return moved(deposit, [*first, Included(block, head.height, head.final_height)])
+
+    for owner, transfer in paid:
         record = known.get(transfer.identity)
         if record is None:
-            record, first = first_sight(rules, transfer, owner, totals[transfer.tx_hash, transfer.asset], now)
+            total = totals[transfer.tx_hash, transfer.asset]
+            record, first = first_sight(next(ids), rules, transfer, owner, total, now)
         else:
             first = seen_again(rules, record, owner)
-        changes.append(moved_by(record, [*first, Included(block, head.height, head.final_height)]))
-    return changes
+        yield Change(record, *included(record.deposit, first))
 
 
 async def our_destinations(
@@ -292,12 +306,13 @@ def total_per_transaction(transfers: Sequence[Transfer]) -> Mapping[tuple[bytes,
 
 
 def first_sight(
+    deposit_id: UUID,
     rules: ChainRules,
     transfer: Transfer,
     owner: asyncpg.Record,
     total: int,
     now: datetime,
-) -> tuple[Record, list[Event]]:
+) -> tuple[Record, tuple[Event, ...]]:
     """A deposit not known before, as detected, and the event that makes a person look first where policy says so.
 
     `total` is what its whole transaction pays us.
@@ -305,6 +320,7 @@ def first_sight(
     policy = rules.assets[transfer.asset]
     required = policy.required(total)
     record = new_record(
+        deposit_id,
         rules.chain,
         transfer,
         account_id=owner["account_id"],
@@ -314,15 +330,15 @@ def first_sight(
         now=now,
     )
     reason = quarantine_reason(transfer.amount, policy, owner["status"])
-    return record, [] if reason is None else [Quarantine(reason)]
+    return record, () if reason is None else (Quarantine(reason),)
 
 
-def seen_again(rules: ChainRules, record: Record, owner: asyncpg.Record) -> list[Event]:
+def seen_again(rules: ChainRules, record: Record, owner: asyncpg.Record) -> tuple[Event, ...]:
     """What comes first when a deposit that was replaced returns: policy looks at it anew, as at any other."""
     if record.deposit.state is not State.REPLACED:
-        return []
+        return ()
     reason = quarantine_reason(record.amount, rules.assets[record.asset], owner["status"])
-    return [] if reason is None else [Seen(), Quarantine(reason)]
+    return () if reason is None else (Seen(), Quarantine(reason))
 
 
 async def remember_resources(

@@ -5,7 +5,8 @@ chain's custody account, whose balance is minus what we hold there.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from cryptowatch.ledger.accounts import ensure_accounts, ensure_players, house
 from cryptowatch.ledger.events import append_events
 from cryptowatch.ledger.postings import post_all
 from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, Kind, Posting, customer_posting
+from cryptowatch.loops import in_slices
 from cryptowatch.money import BaseUnits
 
 
@@ -28,42 +30,45 @@ async def write_changes(
 ) -> None:
     """Rows, postings and events of all changes. Raises ConcurrentUpdate when another writer was first.
 
-    The events are put into words while Postgres works on the rest: a full block has tens of thousands.
+    Each is put into words while Postgres works on the one before: a full block has tens of thousands.
     """
-
-    async def write_rows_and_post() -> None:
-        await write_rows(conn, changes, now)
-        await post_effects(conn, chain, changes, now)
-
-    events, _ = await asyncio.gather(
-        asyncio.to_thread(events_of, changes, head_height, now), write_rows_and_post()
+    accounts = await _accounts(conn, chain, changes)
+    _, postings = await asyncio.gather(
+        write_rows(conn, changes, now), in_slices(_postings(changes, accounts))
+    )
+    _, events = await asyncio.gather(
+        _post(conn, postings, now), in_slices(events_of(changes, head_height, now))
     )
     await append_events(conn, events)
 
 
-async def post_effects(conn: Connection, chain: str, changes: Sequence[Change], now: datetime) -> None:
-    """All of them or none. Credits go first: a finalization uses one up, and catch-up sees both in one block."""
-    moving = [c for c in changes if c.effects]
-    if not moving:
-        return
-    players = await ensure_players(conn, [(c.record.account_id, c.record.asset) for c in moving])
-    assets = sorted({c.record.asset for c in moving})
-    custody = dict(
-        zip(
-            assets,
-            await ensure_accounts(conn, [house(f"custody:{chain}", asset) for asset in assets]),
-            strict=True,
-        )
-    )
-    credits: list[Posting] = []
-    rest: list[Posting] = []
-    for c in moving:
-        player = players[c.record.account_id, c.record.asset]
+@dataclass(frozen=True, slots=True)
+class _Accounts:
+    """Of the players whose money moves, and of the chain's custody by asset."""
+
+    players: Mapping[tuple[UUID, str], CustomerAccount]
+    custody: Mapping[str, HouseAccount]
+
+
+async def _accounts(conn: Connection, chain: str, changes: Sequence[Change]) -> _Accounts:
+    owners = [(c.record.account_id, c.record.asset) for c in changes if c.effects]
+    assets = sorted({asset for _, asset in owners})
+    players = await ensure_players(conn, owners)
+    houses = await ensure_accounts(conn, [house(f"custody:{chain}", asset) for asset in assets])
+    return _Accounts(players, dict(zip(assets, map(HouseAccount, houses), strict=True)))
+
+
+def _postings(changes: Sequence[Change], accounts: _Accounts) -> Iterator[Posting]:
+    for c in changes:
         for effect, inclusion in c.effects:
-            posting = _posting(c, effect, inclusion, player, HouseAccount(custody[c.record.asset]))
-            (credits if effect is Effect.CREDIT else rest).append(posting)
-    await post_all(conn, credits, now)
-    await post_all(conn, rest, now)
+            player = accounts.players[c.record.account_id, c.record.asset]
+            yield _posting(c, effect, inclusion, player, accounts.custody[c.record.asset])
+
+
+async def _post(conn: Connection, postings: Sequence[Posting], now: datetime) -> None:
+    """All of them or none. Credits go first: a finalization uses one up, and catch-up sees both in one block."""
+    await post_all(conn, [p for p in postings if p.kind is Kind.DEPOSIT_CREDIT], now)
+    await post_all(conn, [p for p in postings if p.kind is not Kind.DEPOSIT_CREDIT], now)
 
 
 def _posting(

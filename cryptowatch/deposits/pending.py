@@ -5,9 +5,10 @@ deposit is shown as detected when `quorum` nodes hold it, a conflict that any no
 declared only at the quorum's head and takes back no money (P5).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -30,6 +31,7 @@ from cryptowatch.deposits.bookkeeping import write_changes
 from cryptowatch.deposits.machine import Lost, Seen, State
 from cryptowatch.deposits.records import Change, Record, moved_by, read_record
 from cryptowatch.deposits.watchlist import ChainWatchList
+from cryptowatch.ids import derived_ids
 
 SQL = load_queries(__package__, "pending.sql")
 log = structlog.get_logger(__name__)
@@ -95,8 +97,9 @@ class PendingObserver:
                 for row in await conn.fetch(SQL["known_positions"], self.rules.chain, hashes)
             }
             totals = total_per_transaction(transfers)
+            ids = derived_ids(now, self.rules.chain.encode(), *hashes)
             changes += [
-                self._first(transfer, owners, totals)
+                self._first(ids, transfer, owners, totals)
                 for transfer in transfers
                 if transfer.destination in owners and (transfer.tx_hash, transfer.position) not in known
             ]
@@ -110,19 +113,20 @@ class PendingObserver:
 
     def _first(
         self,
+        ids: Iterator[UUID],
         transfer: Transfer,
         owners: Mapping[bytes, asyncpg.Record],
         totals: Mapping[tuple[bytes, str], int],
     ) -> Change:
         total = totals[transfer.tx_hash, transfer.asset]
         record, quarantine = first_sight(
-            self.rules, transfer, owners[transfer.destination], total, self.clock.now()
+            next(ids), self.rules, transfer, owners[transfer.destination], total, self.clock.now()
         )
         c = moved_by(record, quarantine)
         return c if c.passed else Change(record, record.deposit, (), (State.DETECTED,))
 
     def _again(self, record: Record, owners: Mapping[bytes, asyncpg.Record]) -> Change:
-        return moved_by(record, seen_again(self.rules, record, owners[record.destination]) or [Seen()])
+        return moved_by(record, seen_again(self.rules, record, owners[record.destination]) or (Seen(),))
 
     async def _write_gone(self, gone: frozenset[bytes]) -> int:
         """A mined transaction is gone from the mempools too: only at the quorum's head does gone mean lost."""

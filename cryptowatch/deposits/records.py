@@ -4,9 +4,11 @@ Used by `apply` (blocks), `pending` (mempool) and `release`. All of them write t
 state passed through is one event (P8), each effect one posting (P1, P2), and each row a compare-and-set.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -14,19 +16,34 @@ import msgspec
 
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.port import Identity, Transfer
+from cryptowatch.db.copy import amount, bigint, copy_rows, integer, octets, text, timestamp, uuid
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.machine import Deposit, Effect, Event, State, advance
 from cryptowatch.deposits.view import deposit_view
 from cryptowatch.errors import ConcurrentUpdate
-from cryptowatch.ids import derived_id
 from cryptowatch.ledger.events import NewEvent
 
 SQL = load_queries(__package__, "records.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+#: What `_insert` writes: each deposit's own, then what it shares with others of its block, as in `_shared_fields`.
+_COLUMNS: Final = (
+    *("id", "tx_hash", "position", "account_id", "amount", "destination", "content", "version"),
+    *(
+        "chain",
+        "asset",
+        "credit_confirmations",
+        "finalize_confirmations",
+        "state",
+        "block_height",
+        "block_hash",
+    ),
+    *("inclusion", "due_height", "quarantine", "created_at", "updated_at"),
+)
+
+
+class Record(msgspec.Struct, frozen=True):
     """One deposit with what never changes about it. `version` 0 = not yet in the database."""
 
     id: UUID
@@ -43,14 +60,16 @@ class Record:
     version: int
     conflict: bytes | None
     created_at: datetime
+    content: bytes = b""
 
     @property
     def identity(self) -> Identity:
         """That of the transfer, on its chain."""
-        return self.tx_hash, self.position, self.destination, self.asset, self.amount
+        return self.tx_hash, self.position, self.content
 
 
 def new_record(
+    deposit_id: UUID,
     chain: str,
     transfer: Transfer,
     *,
@@ -60,9 +79,6 @@ def new_record(
     deposit: Deposit,
     now: datetime,
 ) -> Record:
-    place = (chain.encode(), transfer.tx_hash, transfer.position.to_bytes(8, "big"))
-    paid = (transfer.destination, transfer.asset.encode(), str(transfer.amount).encode())
-    deposit_id = derived_id(now, *place, *paid)
     return Record(
         id=deposit_id,
         chain=chain,
@@ -78,6 +94,7 @@ def new_record(
         version=0,
         conflict=None,
         created_at=now,
+        content=transfer.content,
     )
 
 
@@ -107,11 +124,11 @@ def read_record(row: asyncpg.Record, decimals: int) -> Record:
         version=row["version"],
         conflict=row["conflict"],
         created_at=row["created_at"],
+        content=row["content"],
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """What one event, or several in a row, did to a deposit."""
 
     record: Record
@@ -120,17 +137,25 @@ class Change:
     passed: tuple[State, ...]
 
 
+#: The deposit afterwards, effects with the inclusion that each is for, states passed through.
+Moved: TypeAlias = tuple[Deposit, tuple[tuple[Effect, int], ...], tuple[State, ...]]
+
+
 def moved_by(record: Record, events: Iterable[Event]) -> Change:
-    """Takes one record through events in a row; effects carry the inclusion that held when they arose."""
+    """Takes one record through events in a row."""
+    return Change(record, *moved(record.deposit, events))
+
+
+def moved(deposit: Deposit, events: Iterable[Event]) -> Moved:
+    """The machine's steps in a row; effects carry the inclusion that held when they arose."""
     effects: list[tuple[Effect, int]] = []
     passed: list[State] = []
-    deposit = record.deposit
     for event in events:
         step = advance(deposit, event)
         deposit = step.deposit
         effects += [(effect, deposit.inclusion) for effect in step.effects]
         passed += step.passed
-    return Change(record, deposit, tuple(effects), tuple(passed))
+    return deposit, tuple(effects), tuple(passed)
 
 
 async def write_rows(conn: Connection, changes: Sequence[Change], now: datetime) -> None:
@@ -143,31 +168,54 @@ async def write_rows(conn: Connection, changes: Sequence[Change], now: datetime)
         await _update(conn, moved, now)
 
 
-def events_of(changes: Sequence[Change], head_height: int, now: datetime) -> list[NewEvent]:
-    """One event for each state passed through (P8). CPU-bound: in bulk, call in a thread."""
-    return [event for c in changes for event in _events(c, head_height, now)]
+def events_of(changes: Sequence[Change], head_height: int, now: datetime) -> Iterator[NewEvent]:
+    """One event for each state passed through (P8), each with the deposit as it was then."""
+    for c in changes:
+        yield from _events(c, head_height, now)
 
 
 async def _insert(conn: Connection, created: Sequence[Change], now: datetime) -> None:
-    records = [c.record for c in created]
     try:
-        await conn.execute(
-            SQL["insert_deposits"],
-            now,
-            [r.id for r in records],
-            [r.chain for r in records],
-            [r.tx_hash for r in records],
-            [r.position for r in records],
-            [r.account_id for r in records],
-            [r.asset for r in records],
-            [r.amount for r in records],
-            [r.destination for r in records],
-            [c.deposit.credit_confirmations for c in created],
-            [c.deposit.finalize_confirmations for c in created],
-            *_machine_columns(created),
-        )
+        await copy_rows(conn, "deposit", _COLUMNS, (_row(c, now) for c in created))
     except asyncpg.UniqueViolationError as problem:
         raise ConcurrentUpdate("another writer recorded one of these deposits first") from problem
+
+
+def _row(c: Change, now: datetime) -> bytes:
+    r = c.record
+    return b"".join(
+        (
+            uuid(r.id),
+            octets(r.tx_hash),
+            bigint(r.position),
+            uuid(r.account_id),
+            amount(r.amount),
+            octets(r.destination),
+            octets(r.content),
+            integer(len(c.passed)),
+            _shared_fields(r.chain, r.asset, c.deposit, now),
+        )
+    )
+
+
+@lru_cache(maxsize=64)
+def _shared_fields(chain: str, asset: str, d: Deposit, now: datetime) -> bytes:
+    return b"".join(
+        (
+            text(chain),
+            text(asset),
+            integer(d.credit_confirmations),
+            integer(d.finalize_confirmations),
+            text(d.state),
+            bigint(d.block and d.block.height),
+            octets(d.block and d.block.hash),
+            integer(d.inclusion),
+            bigint(d.due_height),
+            text(d.quarantine),
+            timestamp(now),
+            timestamp(now),
+        )
+    )
 
 
 async def _update(conn: Connection, moved: Sequence[Change], now: datetime) -> None:
@@ -196,14 +244,10 @@ def _machine_columns(changes: Sequence[Change]) -> tuple[list[object], ...]:
     )
 
 
-def _events(c: Change, head_height: int, now: datetime) -> list[NewEvent]:
-    """One event for each state passed through, each with the deposit as it was then."""
+def _events(c: Change, head_height: int, now: datetime) -> Iterator[NewEvent]:
     r = c.record
-    events = []
     for offset, state in enumerate(c.passed, start=1):
-        shown = replace(
-            c.deposit, state=state, quarantine=c.deposit.quarantine if state == c.deposit.state else None
-        )
+        then = c.deposit if state is c.deposit.state else replace(c.deposit, state=state, quarantine=None)
         view = deposit_view(
             deposit_id=r.id,
             account_id=r.account_id,
@@ -214,22 +258,19 @@ def _events(c: Change, head_height: int, now: datetime) -> list[NewEvent]:
             tx_hash=r.tx_hash,
             position=r.position,
             address=r.address,
-            deposit=shown,
+            deposit=then,
             head_height=head_height,
-            conflict=r.conflict if shown.block is None else None,
+            conflict=r.conflict if then.block is None else None,
             created_at=r.created_at,
             updated_at=now,
         )
         released = offset == 1 and r.deposit.state is State.QUARANTINED and state is not State.REPLACED
-        events.append(
-            NewEvent(
-                type="deposit.released" if released else f"deposit.{state}",
-                entity_kind="deposit",
-                entity_id=view.id,
-                entity_version=r.version + offset,
-                account_id=r.account_id,
-                data=msgspec.json.encode(view).decode(),
-                created_at=now,
-            )
+        yield NewEvent(
+            type="deposit.released" if released else f"deposit.{state}",
+            entity_kind="deposit",
+            entity_id=view.id,
+            entity_version=r.version + offset,
+            account_id=r.account_id,
+            data=msgspec.json.encode(view).decode(),
+            created_at=now,
         )
-    return events

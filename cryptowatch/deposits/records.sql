@@ -1,13 +1,3 @@
--- name: insert_deposits
--- New deposits in bulk.
-INSERT INTO deposit (id, chain, tx_hash, position, account_id, asset, amount, destination,
-    credit_confirmations, finalize_confirmations, state, block_height, block_hash, inclusion, due_height,
-    quarantine, version, created_at, updated_at)
-SELECT u.*, $1, $1
-FROM unnest($2::uuid[], $3::text[], $4::bytea[], $5::bigint[], $6::uuid[], $7::text[], $8::numeric[], $9::bytea[],
-    $10::integer[], $11::integer[], $12::text[], $13::bigint[], $14::bytea[], $15::integer[], $16::bigint[],
-    $17::text[], $18::integer[]) AS u
-
 -- name: update_deposits
 -- Compare-and-set on each row's version. What a block holds has no conflict any more.
 UPDATE deposit d SET state = u.state, block_height = u.block_height, block_hash = u.block_hash,

@@ -63,10 +63,15 @@ async def ensure_accounts(connection: Connection, refs: Sequence[AccountRef]) ->
 async def ensure_players(
     connection: Connection, players: Sequence[tuple[UUID, str]]
 ) -> dict[tuple[UUID, str], CustomerAccount]:
-    """`ensure_accounts` for players' (account id, asset) pairs."""
-    wanted = list(dict.fromkeys(players))
-    ids = await ensure_accounts(connection, [player(*pair) for pair in wanted])
-    return {pair: CustomerAccount(id_) for pair, id_ in zip(wanted, ids, strict=True)}
+    """`ensure_accounts` for players' (account id, asset) pairs; one asset after the other, since blocks have few."""
+    found: dict[tuple[UUID, str], CustomerAccount] = {}
+    for asset in sorted({asset for _, asset in players}):
+        owners = list({owner for owner, own in players if own == asset})
+        ids = [row["id"] for row in await connection.fetch(SQL["player_ids"], asset, owners)]
+        if None in ids:
+            ids = await ensure_accounts(connection, [player(owner, asset) for owner in owners])
+        found |= {(owner, asset): CustomerAccount(id_) for owner, id_ in zip(owners, ids, strict=True)}
+    return found
 
 
 class HouseAccounts:

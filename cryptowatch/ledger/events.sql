@@ -36,4 +36,4 @@ SELECT coalesce(max(position), 0) FROM event_position
 
 -- name: unsequenced
 -- How many committed events wait for a position.
-SELECT count(*) FROM event_queue
+SELECT coalesce(sum(cardinality(event_ids)), 0)::bigint FROM event_queue

@@ -1,7 +1,7 @@
 """Moving money: postings, alone or in batches, each exactly once (P1, P2).
 
 Called by every feature, inside its own transaction or on a connection without one (a call is one statement, so it is
-atomic by itself). The effects live in `ledger_post_one`, `ledger_post` and `ledger_post_all` (0001-ledger.sql).
+atomic by itself). The effects live in `ledger_post_one`, `ledger_post` and `ledger_post_alike` (0001-ledger.sql).
 
     post        one posting; a refusal is a value
     post_each   a batch; each posting stands for itself, refusals are values
@@ -94,7 +94,7 @@ async def post_each(
         return []
     try:
         rows = await connection.fetch(
-            SQL["post_batch"], *_columns(postings), created_at, False, _has_repeats(postings)
+            SQL["post_batch"], *_columns(postings), created_at, _has_repeats(postings)
         )
     except asyncpg.PostgresError as error:
         raise _named(error, postings) from error
@@ -109,10 +109,20 @@ async def post_all(connection: Connection, postings: Sequence[Posting], created_
     """
     if not postings:
         return
+    house = _common_house(postings)
     try:
-        await connection.execute(
-            SQL["post_all"], *_columns(postings), created_at, _has_repeats(postings), _are_apart(postings)
-        )
+        if house is None:
+            await connection.execute(SQL["post_all"], *_columns(postings), created_at, _has_repeats(postings))
+        else:
+            await connection.execute(
+                SQL["post_alike"],
+                postings[0].kind,
+                house,
+                [posting.key for posting in postings],
+                [posting.customer for posting in postings],
+                [str(posting.amount_base_units) for posting in postings],
+                created_at,
+            )
     except asyncpg.PostgresError as error:
         raise _named(error, postings) from error
 
@@ -136,14 +146,23 @@ def _has_repeats(postings: Sequence[Posting]) -> bool:
     return len({posting.key for posting in postings}) < len(postings) or len(set(resolved)) < len(resolved)
 
 
-def _are_apart(postings: Sequence[Posting]) -> bool:
-    """No two touch the same customer and none resolves another: in whatever order, they do the same."""
-    customers = {posting.customer for posting in postings}
-    return (
-        len(customers) == len(postings)
-        and None not in customers
-        and all(posting.resolves is None for posting in postings)
+def _common_house(postings: Sequence[Posting]) -> int | None:
+    """The house account of postings that differ in customer, key and amount only: each has a customer of its own.
+
+    In whatever order, they do the same.
+    """
+    first = postings[0]
+    into = first.to_account == first.customer
+    house = first.from_account if into else first.to_account
+    alike = all(
+        p.kind is first.kind
+        and p.resolves is p.reference is None
+        and p.customer == (p.to_account if into else p.from_account)
+        and house == (p.from_account if into else p.to_account)
+        for p in postings
     )
+    apart = len({p.customer for p in postings}) == len({p.key for p in postings}) == len(postings)
+    return house if alike and apart and first.customer is not None else None
 
 
 def _posted(row: Any) -> Posted:

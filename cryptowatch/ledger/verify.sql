@@ -70,7 +70,7 @@ WHERE position <> before + 1
 SELECT coalesce(e.id, p.event_id, q.event_id) AS event_id
 FROM event e
 FULL JOIN event_position p ON p.event_id = e.id
-FULL JOIN event_queue q ON q.event_id = coalesce(e.id, p.event_id)
+FULL JOIN (SELECT unnest(event_ids) AS event_id FROM event_queue) q ON q.event_id = coalesce(e.id, p.event_id)
 WHERE e.id IS NULL OR (p.event_id IS NULL) = (q.event_id IS NULL)
 
 -- name: feed_order

@@ -14,6 +14,7 @@ import asyncpg
 
 from cryptowatch.chains.plans import Coin, CoinPlanner, Insufficient, Plan
 from cryptowatch.chains.port import BlockContents
+from cryptowatch.db.copy import amount, bigint, copy_rows, octets, text
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
@@ -87,18 +88,34 @@ async def reserve_coins(conn: Connection, chain: str, resources: Sequence[bytes]
 async def record_coins(
     conn: Connection, chain: str, contents: BlockContents, blocks_to_mature: Sequence[int]
 ) -> None:
-    """What the block pays to destinations of ours. `blocks_to_mature`: after how many further blocks each is usable."""
-    coins = contents.transfers
-    if coins:
-        await conn.execute(
-            SQL["record_coins"],
-            chain,
-            contents.ref.height,
-            [coin.tx_hash + coin.position.to_bytes(4, "big") for coin in coins],
-            [coin.amount for coin in coins],
-            [coin.destination for coin in coins],
-            list(blocks_to_mature),
-        )
+    """What the block pays to destinations of ours. `blocks_to_mature`: after how many further blocks each is usable.
+
+    Nobody else records coins meanwhile: the caller holds the chain's row. A coin seen before, in a block that was left
+    or at an earlier look, gets its height; the others are new.
+    """
+    if not contents.transfers:
+        return
+    height = contents.ref.height
+    coins = [
+        (transfer.tx_hash + transfer.position.to_bytes(4, "big"), transfer, height + blocks)
+        for transfer, blocks in zip(contents.transfers, blocks_to_mature, strict=True)
+    ]
+    seen = await conn.fetch(
+        SQL["find_coins_again"], chain, height, [coin[0] for coin in coins], [coin[2] for coin in coins]
+    )
+    known, prefix = {row["resource"] for row in seen}, text(chain) + bigint(height)
+    await copy_rows(
+        conn,
+        "coin",
+        ("chain", "height", "resource", "amount", "destination", "mature_height"),
+        (
+            b"".join(
+                (prefix, octets(resource), amount(coin.amount), octets(coin.destination), bigint(mature))
+            )
+            for resource, coin, mature in coins
+            if resource not in known
+        ),
+    )
 
 
 async def use_coins(conn: Connection, chain: str, contents: BlockContents) -> list[asyncpg.Record]:

@@ -19,13 +19,12 @@ WHERE (chain, destination) = (
     ORDER BY key_index LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING destination, scheme, branch, key_index
 
--- name: record_coins
--- Outputs to us in a block. A coin seen before (unconfirmed, or of an orphaned block) gets its height.
-INSERT INTO coin (chain, resource, amount, destination, height, mature_height)
-SELECT $1, u.resource, u.amount, u.destination, $2::bigint, $2::bigint + u.blocks_to_mature
-FROM unnest($3::bytea[], $4::numeric[], $5::bytea[], $6::integer[])
-    AS u (resource, amount, destination, blocks_to_mature)
-ON CONFLICT (chain, resource) DO UPDATE SET height = excluded.height, mature_height = excluded.mature_height
+-- name: find_coins_again
+-- Which of these coins were seen before, unconfirmed or in an orphaned block: they get their height.
+UPDATE coin c SET height = $2, mature_height = u.mature_height
+FROM unnest($3::bytea[], $4::bigint[]) AS u (resource, mature_height)
+WHERE c.chain = $1 AND c.resource = u.resource
+RETURNING c.resource
 
 -- name: spend_coins
 -- Coins of ours that a block uses.

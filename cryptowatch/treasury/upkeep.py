@@ -7,7 +7,7 @@ on its way.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -77,8 +77,8 @@ class Upkeep:
     reserver: AccountReserver
     rules: UpkeepRules
     entropy: Callable[[datetime], tuple[UUID, int]]
-    #: Why upkeep waits, as last logged.
-    _said: str | None = None
+    #: Why each kind of upkeep waits, as last logged.
+    _said: dict[str, str] = field(default_factory=dict)
 
     async def step(self) -> int:
         """One look at everything; 0, so that the loop waits its interval. Safe to repeat after any error."""
@@ -198,11 +198,11 @@ class Upkeep:
             if isinstance(sent, Insufficient):
                 self._wait(kind, f"{sent.missing} base units are missing")
             else:
-                self._said = None
+                self._said.pop(kind, None)
                 log.info("wallet upkeep", chain=self.chain, kind=kind, subject=subject)
 
     def _wait(self, kind: str, reason: str) -> None:
         """Said once, not in every round."""
-        if self._said != f"{kind}: {reason}":
+        if self._said.get(kind) != reason:
             log.warning("wallet upkeep waits", chain=self.chain, kind=kind, reason=reason)
-            self._said = f"{kind}: {reason}"
+            self._said[kind] = reason

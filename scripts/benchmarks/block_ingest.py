@@ -17,7 +17,7 @@ from cryptowatch import devnet
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.connect import connect
 from cryptowatch.clock import SystemClock
-from cryptowatch.daemon import node_pool, open_database
+from cryptowatch.daemon import node_pool, open_database, tune_garbage_collection
 from cryptowatch.db.pool import Pool, connection, transaction
 from cryptowatch.deposits import cursor as chain_cursor
 from cryptowatch.deposits.apply import apply_block, chain_rules
@@ -76,6 +76,7 @@ async def _ours(net: Net, pool: Pool, block: FullBlock) -> tuple[float, dict[str
             await conn.execute("VACUUM ANALYZE")
             await watchlist.reload(conn)
         await nodes.agreed_head()
+        tune_garbage_collection()
         fetched_s = time.perf_counter()
         raw = await nodes.block(block.hash, block.height)
         got_s = time.perf_counter()

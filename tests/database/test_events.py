@@ -130,6 +130,16 @@ async def test_p8_a_consumer_replays_from_any_position_by_type_and_account(pool:
         assert [e.position for e in wanted] == [4]
 
 
+async def test_p8_a_limit_never_parts_an_entitys_events_from_earlier_ones(pool: Pool) -> None:
+    await append(pool, *(event(f"e{n}", 1) for n in range(2_500)))
+    await append(pool, *(event(f"e{n}", 2) for n in range(2_500)))
+    async with connection(pool) as conn:
+        assert [await sequence_events(conn, limit=1_500) for _ in range(4)] == [2_000, 1_500, 1_500, 0]
+        feed = await read_events(conn, 0, 5_000)
+    assert [e.entity_version for e in feed] == [1] * 2_500 + [2] * 2_500
+    assert await told(pool) == [(e.position, e.entity_id, e.entity_version) for e in feed]
+
+
 async def test_p8_forty_thousand_events_fit_in_one_transaction(pool: Pool) -> None:
     await append(pool, *(event(f"e{n}", 1, account=uuid4()) for n in range(40_000)))
     async with connection(pool) as conn:

@@ -22,7 +22,8 @@ async def test_p2_p8_a_restored_dump_goes_on_without_repeating_or_skipping(
     bet = world.posting(Kind.BET, player, 30)
     await world.post(bet)
     async with transaction(world.pool) as conn:
-        await append_events(conn, [NewEvent("t", "deposit", "d", n, None, "{}", NOW) for n in (1, 2, 3)])
+        for n in (1, 2, 3):
+            await append_events(conn, [NewEvent("t", "deposit", "d", n, None, "{}", NOW)])
     async with connection(world.pool) as conn:
         await sequence_events(conn, limit=2)
 

@@ -25,7 +25,8 @@ async def lively(world: World) -> World:
         await world.done(Kind.HOLD_RELEASE, player, 5, resolves=released)
     await world.post_all(house_transfer("fee", world.custody, world.fees, BaseUnits(1)))
     async with transaction(world.pool) as conn:
-        await append_events(conn, [NewEvent("t", "deposit", "d", n, uuid4(), "{}", NOW) for n in (1, 2, 3)])
+        for n in (1, 2, 3):
+            await append_events(conn, [NewEvent("t", "deposit", "d", n, uuid4(), "{}", NOW)])
     async with connection(world.pool) as conn:
         await roll_up(conn)
         await sequence_events(conn, limit=2)

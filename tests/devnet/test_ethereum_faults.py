@@ -206,6 +206,7 @@ async def test_forged_blocks_are_consistent_and_pay_what_no_honest_node_knows(
     assert told not in real
     assert await is_consistent(node, told)
     block = await node.proxied("eth_getBlockByHash", told, True)
+    assert block["parentHash"] not in real
     assert await is_consistent(node, block["parentHash"])
     below = await node.proxied("eth_getBlockByHash", block["parentHash"], True)
     assert below["parentHash"] == fork

@@ -56,7 +56,7 @@ def test_the_first_block_of_bitcoin_is_read() -> None:
     assert header.hash == GENESIS_HASH
     assert header.time.isoformat() == "2009-01-03T18:15:05+00:00"
     assert shown(read.ids[0]) == header.merkle_root
-    assert read.amount_sat(0, 0) == 5_000_000_000
+    assert read.amounts_sat(0) == [5_000_000_000]
 
 
 @pytest.mark.parametrize("raw", [BIP143_SIGNED_RAW, BIP341_UNSIGNED_RAW])
@@ -76,9 +76,7 @@ def same_as_embit(raw: bytes) -> None:
         (spent.txid, spent.vout) for spent in theirs.vin
     ]
     assert list(ours.scripts) == [output.script_pubkey.data for output in theirs.vout]
-    assert [ours.amount_sat(0, n) for n in range(len(theirs.vout))] == [
-        output.value for output in theirs.vout
-    ]
+    assert ours.amounts_sat(0) == [output.value for output in theirs.vout]
     assert resources_of(ours.outpoints) == [
         spent.txid + spent.vout.to_bytes(4, "big") for spent in theirs.vin
     ]

@@ -9,6 +9,7 @@ COINBASE_MATURITY).
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import or_
@@ -61,7 +62,10 @@ class BitcoinBlock:
                 map(or_, watched, map(paid.__contains__, resources)) if paid else watched,
             )
         )
-        used = {shown(columns.ids[number]): _resources_of(columns, number) for number in sorted(paying)}
+        used = {
+            shown(columns.ids[number]): _used_by(columns, number, resources)
+            for number in dict.fromkeys(paying)
+        }
         return BlockContents(self.ref, transfers, spends, used, len(columns.ids), len(columns.raw))
 
 
@@ -86,42 +90,42 @@ class BitcoinPending:
         _, transfers = _transfers(self.transaction, interest, self.asset)
         if not transfers:
             return None
-        return PendingTransaction(self.tx_hash, transfers, _resources_of(self.transaction, 0))
+        resources = resources_of(self.transaction.outpoints)
+        return PendingTransaction(self.tx_hash, transfers, _used_by(self.transaction, 0, resources))
 
 
 def _transfers(
     columns: Transactions,
     interest: Interest,
     asset: str,
-) -> tuple[set[int], tuple[Transfer, ...]]:
-    """(numbers of the transactions that pay us, the transfers).
+) -> tuple[list[int], tuple[Transfer, ...]]:
+    """The transfers in order, and of each the number of its transaction.
 
     An output of zero is no money, and one above all coins can be in no valid block: neither is a transfer.
     """
     coinbase = is_coinbase(columns.outpoints[0])
-    paying: set[int] = set()
+    paying: list[int] = []
     transfers: list[Transfer] = []
+    number, end = -1, 0
     for output in compress(range(len(columns.scripts)), interest.destinations(columns.scripts)):
-        number = bisect_right(columns.output_ends, output)
-        position = output - (columns.output_ends[number - 1] if number else 0)
-        amount = columns.amount_sat(number, position)
-        if not 0 < amount <= AMOUNT_MAX_SAT:
-            continue
-        paying.add(number)
-        transfers.append(
-            Transfer(
-                shown(columns.ids[number]),
-                position,
-                columns.scripts[output],
-                asset,
-                BaseUnits(amount),
-                COINBASE_IMMATURE_BLOCKS if coinbase and number == 0 else 0,
+        if output >= end:
+            number = bisect_right(columns.output_ends, output)
+            first, end = columns.first_output(number), columns.output_ends[number]
+            tx_hash, amounts = shown(columns.ids[number]), columns.amounts_sat(number)
+            immature_blocks = COINBASE_IMMATURE_BLOCKS if coinbase and number == 0 else 0
+        position = output - first
+        amount = BaseUnits(amounts[position])
+        if 0 < amount <= AMOUNT_MAX_SAT:
+            paying.append(number)
+            transfers.append(
+                Transfer(tx_hash, position, columns.scripts[output], asset, amount, immature_blocks)
             )
-        )
     return paying, tuple(transfers)
 
 
-def _resources_of(columns: Transactions, number: int) -> tuple[bytes, ...]:
+def _used_by(columns: Transactions, number: int, resources: Sequence[bytes]) -> tuple[bytes, ...]:
+    """What the transaction with this number uses, out of what all of them use."""
     first = columns.input_ends[number - 1] if number else 0
-    outpoints = columns.outpoints[first : columns.input_ends[number]]
-    return () if is_coinbase(outpoints[0]) else tuple(resources_of(outpoints))
+    return (
+        () if is_coinbase(columns.outpoints[first]) else tuple(resources[first : columns.input_ends[number]])
+    )

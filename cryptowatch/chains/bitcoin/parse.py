@@ -66,13 +66,18 @@ class Transactions:
     output_starts: Sequence[int]
     output_ends: Sequence[int]
 
-    def amount_sat(self, number: int, position: int) -> int:
-        """The amount of an output of the transaction with this number; not checked against AMOUNT_MAX_SAT."""
-        offset = self.output_starts[number]
-        for _ in range(position):
-            length, script = _number(self.raw, offset + 8)
+    def first_output(self, number: int) -> int:
+        """Where in `scripts` the outputs of the transaction with this number begin."""
+        return self.output_ends[number - 1] if number else 0
+
+    def amounts_sat(self, number: int) -> list[int]:
+        """The amounts of that transaction's outputs; not checked against AMOUNT_MAX_SAT."""
+        raw, offset, amounts = self.raw, self.output_starts[number], []
+        for _ in range(self.output_ends[number] - self.first_output(number)):
+            amounts.append(int.from_bytes(raw[offset : offset + 8], "little"))
+            length, script = _number(raw, offset + 8)
             offset = script + length
-        return int.from_bytes(self.raw[offset : offset + 8], "little")
+        return amounts
 
 
 def shown(wire_hash: bytes) -> bytes:

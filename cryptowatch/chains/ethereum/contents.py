@@ -33,6 +33,7 @@ from cryptowatch.chains.port import (
     Movement,
     Spend,
     Transfer,
+    content_of,
 )
 from cryptowatch.money import AMOUNT_MAX, BaseUnits
 
@@ -144,8 +145,16 @@ class EthereumBlock:
         for flow in flows:
             if flow.destination in ours and flow.position is not None:
                 transaction = self.proven.transactions[flow.transaction]
+                content = content_of(flow.destination, flow.asset, flow.amount)
                 transfers.append(
-                    Transfer(transaction.hash, flow.position, flow.destination, flow.asset, flow.amount)
+                    Transfer(
+                        transaction.hash,
+                        flow.position,
+                        flow.destination,
+                        flow.asset,
+                        flow.amount,
+                        content=content,
+                    )
                 )
                 resources[transaction.hash] = (_resource(transaction),)
         return transfers, resources

@@ -1,5 +1,6 @@
 """The parts of a chain of Ethereum's kind as one value: what `chains.connect` finds by the family's name."""
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 
@@ -17,10 +18,14 @@ from cryptowatch.settings.chains import EthereumSettings
 
 #: BIP44's purpose.
 SCHEME = 44
+#: Calls nest up to 1,024 deep (Yellow Paper, 9.1), and each is an object in a list of the node's answer. More than the
+#: interpreter's own 1,000, and still so few that JSON that is nested without end is an error, not the stack's end.
+NESTING_MAX = 4_000
 
 
 def connect(chain: str, settings: EthereumSettings) -> ConnectedChain:
     """No traffic happens yet. Raises SettingsError for an extended public key that is not one."""
+    sys.setrecursionlimit(NESTING_MAX)
     wallet, contracts = settings.wallet, settings.contracts
     name = f"chains.{chain}.wallet.xpub_bip44"
     try:

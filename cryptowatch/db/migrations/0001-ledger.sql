@@ -355,65 +355,61 @@ BEGIN
     END LOOP;
 END $$;
 
--- A batch of which nobody waits for the answers: all of it or nothing. Where the caller sees that every posting has a
--- customer of its own and resolves none (p_apart; a full block's credits), the order within the batch means nothing,
--- and one pass over the balances does it. Should a key be taken, or anything not fit, that pass is undone and
--- `ledger_post` finds out what is what.
-CREATE FUNCTION ledger_post_all(
-    p_keys text[], p_kinds text[], p_customers bigint[], p_froms bigint[], p_tos bigint[], p_amounts numeric[],
-    p_resolves text[], p_references text[], p_created_at timestamptz, p_one_by_one boolean, p_apart boolean
+-- A batch of one kind between one house account and customers of whom none stands there twice, all of it or nothing,
+-- without answers: a full block's credits. The order within it means nothing, so one pass over the balances does it.
+-- Should a key be taken, or anything not fit, that pass is undone and `ledger_post` finds out what is what.
+CREATE FUNCTION ledger_post_alike(
+    p_kind text, p_house bigint, p_keys text[], p_customers bigint[], p_amounts numeric[], p_created_at timestamptz
 ) RETURNS void LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
+    v_kind posting_kind;
+    v_asset text;
     v_posted bigint;
+    v_sum numeric;
+    v_size integer := cardinality(p_keys);
+    v_houses bigint[] := array_fill(p_house, ARRAY[v_size]);
+    v_none text[] := array_fill(NULL::text, ARRAY[v_size]);
 BEGIN
-    IF p_apart THEN
-        PERFORM FROM customer_balance b WHERE b.account_id = ANY (p_customers)
-        ORDER BY b.account_id FOR NO KEY UPDATE;
-        BEGIN
-            WITH moved AS (
-                UPDATE customer_balance b
-                SET version = b.version + 1,
-                    total = b.total + g.total_sign * g.amount,
-                    unfinalized = b.unfinalized + g.unfinalized_sign * g.amount,
-                    held = b.held + g.held_sign * g.amount
-                FROM (
-                    SELECT n.*, k.total_sign, k.unfinalized_sign, k.held_sign, k.floor, h.account_id AS house,
-                           h.asset AS house_asset
-                    FROM unnest(p_keys, p_kinds, p_customers, p_froms, p_tos, p_amounts, p_references)
-                         AS n (key, kind, customer, from_account, to_account, amount, reference)
-                    JOIN posting_kind k ON k.kind = n.kind AND k.resolves IS NULL
-                    LEFT JOIN house_balance h
-                        ON h.account_id = CASE k.total_sign WHEN 1 THEN n.from_account WHEN -1 THEN n.to_account END
-                ) AS g
-                WHERE b.account_id = g.customer
-                  AND CASE g.total_sign WHEN 1 THEN g.to_account = g.customer AND g.house_asset = b.asset
-                                        WHEN -1 THEN g.from_account = g.customer AND g.house_asset = b.asset
-                                        ELSE num_nonnulls(g.from_account, g.to_account) = 0 END
-                  AND CASE g.floor WHEN 'playable' THEN g.amount <= b.total - b.held
-                                   WHEN 'withdrawable' THEN g.amount <= b.total - b.held - b.unfinalized
-                                   ELSE true END
-                RETURNING g.key, g.kind, g.from_account, g.to_account, g.amount, g.reference, g.house, g.total_sign,
-                          b.account_id, b.version, b.total, b.unfinalized, b.held, b.asset
-            ), entries AS (
-                INSERT INTO posting (customer, version, from_account, to_account, created_at, amount,
-                                     total_after, unfinalized_after, held_after, key, kind, asset, reference)
-                SELECT m.account_id, m.version, m.from_account, m.to_account, p_created_at, m.amount,
-                       m.total, m.unfinalized, m.held, m.key, m.kind, m.asset, m.reference
-                FROM moved m
-            ), deltas AS (
-                INSERT INTO house_delta (account_id, amount)
-                SELECT m.house, -sum(m.total_sign * m.amount) FROM moved m WHERE m.house IS NOT NULL GROUP BY m.house
-            )
-            SELECT count(*) INTO v_posted FROM moved;
-            IF v_posted = cardinality(p_keys) THEN
-                RETURN;
-            END IF;
-            RAISE unique_violation;
-        EXCEPTION WHEN unique_violation THEN
-        END;
-    END IF;
-    PERFORM FROM ledger_post(p_keys, p_kinds, p_customers, p_froms, p_tos, p_amounts, p_resolves, p_references,
-                             p_created_at, true, p_one_by_one);
+    SELECT k.* INTO STRICT v_kind FROM posting_kind k WHERE k.kind = p_kind;
+    SELECT h.asset INTO v_asset FROM house_balance h WHERE h.account_id = p_house;
+    PERFORM FROM customer_balance b WHERE b.account_id = ANY (p_customers)
+    ORDER BY b.account_id FOR NO KEY UPDATE;
+    BEGIN
+        WITH moved AS (
+            UPDATE customer_balance b
+            SET version = b.version + 1,
+                total = b.total + v_kind.total_sign * n.amount,
+                unfinalized = b.unfinalized + v_kind.unfinalized_sign * n.amount,
+                held = b.held + v_kind.held_sign * n.amount
+            FROM unnest(p_keys, p_customers, p_amounts) AS n (key, customer, amount)
+            WHERE b.account_id = n.customer AND b.asset = v_asset
+              AND v_kind.resolves IS NULL AND v_kind.total_sign <> 0
+              AND CASE v_kind.floor WHEN 'playable' THEN n.amount <= b.total - b.held
+                                    WHEN 'withdrawable' THEN n.amount <= b.total - b.held - b.unfinalized
+                                    ELSE true END
+            RETURNING n.key, n.amount, b.account_id, b.version, b.total, b.unfinalized, b.held
+        ), entries AS (
+            INSERT INTO posting (customer, version, from_account, to_account, created_at, amount,
+                                 total_after, unfinalized_after, held_after, key, kind, asset)
+            SELECT m.account_id, m.version,
+                   CASE v_kind.total_sign WHEN 1 THEN p_house ELSE m.account_id END,
+                   CASE v_kind.total_sign WHEN 1 THEN m.account_id ELSE p_house END,
+                   p_created_at, m.amount, m.total, m.unfinalized, m.held, m.key, p_kind, v_asset
+            FROM moved m
+        )
+        SELECT count(*), sum(m.amount) INTO v_posted, v_sum FROM moved m;
+        IF v_posted = v_size THEN
+            INSERT INTO house_delta (account_id, amount) VALUES (p_house, -v_kind.total_sign * v_sum);
+            RETURN;
+        END IF;
+        RAISE unique_violation;
+    EXCEPTION WHEN unique_violation THEN
+    END;
+    PERFORM FROM ledger_post(
+        p_keys, array_fill(p_kind, ARRAY[v_size]), p_customers,
+        CASE v_kind.total_sign WHEN 1 THEN v_houses ELSE p_customers END,
+        CASE v_kind.total_sign WHEN 1 THEN p_customers ELSE v_houses END,
+        p_amounts, v_none, v_none, p_created_at, true, false);
 END $$;
 
 -- Folds what postings left in house_delta into house_balance; how many deltas. Any number may run at once:
@@ -454,7 +450,12 @@ CREATE INDEX event_of_account ON event (account_id, id) WHERE account_id IS NOT 
 
 -- Ids are taken before commit, so a reader following ids could pass one that commits late. Events wait here,
 -- by the same transaction, for a position that is given after commit and has no gaps.
-CREATE TABLE event_queue (event_id bigint PRIMARY KEY);
+-- One row holds the ids of up to 1,000 events of one statement, ascending: a row for each event cost as much again as
+-- an index on the events.
+CREATE TABLE event_queue (
+    first_id  bigint PRIMARY KEY,
+    event_ids bigint[] NOT NULL CHECK (event_ids[1] = first_id)
+);
 CREATE TABLE event_position (
     position bigint PRIMARY KEY CHECK (position > 0),
     event_id bigint NOT NULL UNIQUE
@@ -462,7 +463,10 @@ CREATE TABLE event_position (
 
 CREATE FUNCTION queue_events() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO event_queue (event_id) SELECT n.id FROM new_event n;
+    INSERT INTO event_queue (first_id, event_ids)
+    SELECT min(n.id), array_agg(n.id ORDER BY n.id)
+    FROM (SELECT e.id, (row_number() OVER (ORDER BY e.id) - 1) / 1000 AS part FROM new_event e) AS n
+    GROUP BY n.part;
     RETURN NULL;
 END $$;
 CREATE TRIGGER queue_events AFTER INSERT ON event REFERENCING NEW TABLE AS new_event
@@ -475,8 +479,10 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON event_position
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 ALTER TABLE event_position ENABLE ALWAYS TRIGGER append_only;
 
--- Gives the next positions to up to p_limit committed events, oldest first; how many. One sequencer works at
--- a time; another one that comes meanwhile does nothing.
+-- Gives the next positions to committed events, oldest first, by whole rows of the queue until p_limit is reached; how
+-- many. A statement that tells of an entity begins after the one that told of it before, so its ids are all higher: what
+-- is taken never leaves out an earlier event of an entity. One sequencer works at a time; another one that comes
+-- meanwhile does nothing.
 CREATE FUNCTION sequence_events(p_limit bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     v_head bigint;
@@ -488,11 +494,16 @@ BEGIN
     SELECT coalesce(max(p.position), 0) INTO v_head FROM event_position p;
     WITH taken AS (
         DELETE FROM event_queue q
-        WHERE q.event_id IN (SELECT w.event_id FROM event_queue w ORDER BY w.event_id LIMIT p_limit)
-        RETURNING q.event_id
+        WHERE q.first_id IN (
+            SELECT w.first_id
+            FROM (SELECT h.first_id,
+                         sum(cardinality(h.event_ids)) OVER (ORDER BY h.first_id) - cardinality(h.event_ids) AS before
+                  FROM (SELECT * FROM event_queue ORDER BY first_id LIMIT p_limit) AS h) AS w
+            WHERE w.before < p_limit)
+        RETURNING q.event_ids
     )
     INSERT INTO event_position (position, event_id)
-    SELECT v_head + row_number() OVER (ORDER BY t.event_id), t.event_id FROM taken t;
+    SELECT v_head + row_number() OVER (ORDER BY e.id), e.id FROM taken t, unnest(t.event_ids) AS e (id);
     GET DIAGNOSTICS v_sequenced = ROW_COUNT;
     RETURN v_sequenced;
 END $$;

@@ -67,7 +67,8 @@ CREATE TABLE address (
     key_index   bigint NOT NULL,
     account_id  uuid REFERENCES account,
     assigned_at timestamptz,
-    PRIMARY KEY (chain, destination),
+    -- What tells rows apart stands first, here and below: a full block's tens of thousands are found by it.
+    PRIMARY KEY (destination, chain),
     UNIQUE (chain, scheme, branch, key_index),
     -- Branch 0 goes to accounts; branch 1 is our own change and never has one.
     CHECK (CASE branch WHEN 1 THEN account_id IS NULL ELSE (account_id IS NULL) = (assigned_at IS NULL) END)
@@ -100,7 +101,7 @@ CREATE TABLE deposit (
     version     integer NOT NULL,
     created_at  timestamptz NOT NULL,
     updated_at  timestamptz NOT NULL,
-    UNIQUE (chain, tx_hash, position),
+    UNIQUE (tx_hash, position, chain),
     CHECK ((block_height IS NULL) = (block_hash IS NULL)),
     CHECK ((state = 'quarantined') = (quarantine IS NOT NULL)),
     CHECK (state NOT IN ('confirming', 'credited', 'finalized') OR block_height IS NOT NULL),
@@ -116,6 +117,6 @@ CREATE TABLE deposit_resource (
     chain       text NOT NULL,
     resource    bytea NOT NULL,
     tx_hash     bytea NOT NULL,
-    PRIMARY KEY (chain, resource, tx_hash)
+    PRIMARY KEY (resource, tx_hash, chain)
 );
-CREATE INDEX deposit_resource_by_tx ON deposit_resource (chain, tx_hash);
+CREATE INDEX deposit_resource_by_tx ON deposit_resource (tx_hash);

@@ -59,7 +59,7 @@ CREATE TABLE coin (
     reserved_by uuid REFERENCES lineage,
     spent_by    bytea,
     spent_height bigint,
-    PRIMARY KEY (chain, resource),
+    PRIMARY KEY (resource, chain),
     CHECK ((spent_by IS NULL) = (spent_height IS NULL))
 );
 CREATE INDEX coin_free ON coin (chain, height) WHERE reserved_by IS NULL AND spent_by IS NULL;

@@ -3,9 +3,11 @@
 -- What the nodes called final when we last looked, on our branch; never goes back. Null where depth alone decides.
 ALTER TABLE chain ADD COLUMN final_height bigint;
 
--- A contract may pay more in one block than the same call would in another: a place alone is no identity.
-ALTER TABLE deposit DROP CONSTRAINT deposit_chain_tx_hash_position_key;
-ALTER TABLE deposit ADD UNIQUE (chain, tx_hash, position, destination, asset, amount);
+-- A contract may pay more in one block than the same call would in another: where a transaction's hash does not commit
+-- to what it pays, a digest of destination, asset and amount is part of the identity.
+ALTER TABLE deposit ADD COLUMN content bytea NOT NULL DEFAULT '';
+ALTER TABLE deposit DROP CONSTRAINT deposit_tx_hash_position_chain_key;
+ALTER TABLE deposit ADD UNIQUE (tx_hash, position, chain, content);
 
 ALTER TABLE lineage
     -- Money to others, or within the wallet: those who receive the latter have made no deposit.

@@ -1,0 +1,82 @@
+"""Many rows into a table at once, by Postgres' COPY in its binary format: the fastest way in.
+
+Called where a full block writes tens of thousands of rows. A row is the concatenation of its fields, each made by the
+function of its column's type; Postgres refuses one of another length. Rows are asked for while Postgres works on the
+ones before, so that both go on at the same time.
+
+The format is that of the manual's page on COPY; the fields are those that the types' own send functions give.
+"""
+
+import struct
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Final
+from uuid import UUID
+
+from cryptowatch.db.pool import Connection
+
+NULL: Final = b"\xff\xff\xff\xff"
+_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_END: Final = b"\xff\xff"
+_ROWS_A_CHUNK: Final = 500
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_LENGTH: Final = struct.Struct(">i").pack
+_INTEGER: Final = struct.Struct(">ii").pack
+_BIGINT: Final = struct.Struct(">iq").pack
+_UUID_LENGTH: Final = _LENGTH(16)
+
+
+def octets(value: bytes | None) -> bytes:
+    """For `bytea`."""
+    return NULL if value is None else _LENGTH(len(value)) + value
+
+
+def text(value: str | None) -> bytes:
+    """For `text` and `json`."""
+    return NULL if value is None else octets(value.encode())
+
+
+def integer(value: int | None) -> bytes:
+    return NULL if value is None else _INTEGER(4, value)
+
+
+def bigint(value: int | None) -> bytes:
+    return NULL if value is None else _BIGINT(8, value)
+
+
+def uuid(value: UUID | None) -> bytes:
+    return NULL if value is None else _UUID_LENGTH + value.bytes
+
+
+def timestamp(value: datetime) -> bytes:
+    """For `timestamptz`: microseconds since 2000."""
+    return bigint((value - _EPOCH) // _MICROSECOND)
+
+
+def amount(value: int) -> bytes:
+    """For `numeric`, a whole number that is not negative: digits of 10,000, the highest first."""
+    digits: list[int] = []
+    rest = value
+    while rest:
+        rest, digit = divmod(rest, 10_000)
+        digits.append(digit)
+    count = len(digits)
+    return struct.pack(f">ihhhh{count}h", 8 + 2 * count, count, count - 1, 0, 0, *reversed(digits))
+
+
+async def copy_rows(
+    connection: Connection, table: str, columns: Sequence[str], rows: Iterable[bytes]
+) -> None:
+    """Append rows, each with a field for every column. Raises what an INSERT would."""
+    fields = len(columns).to_bytes(2, "big")
+
+    async def chunks() -> AsyncIterator[bytes]:
+        rest = iter(rows)
+        yield _HEADER
+        while chunk := list(islice(rest, _ROWS_A_CHUNK)):
+            yield fields + fields.join(chunk)
+        yield _END
+
+    await connection.copy_to_table(table, columns=columns, source=chunks(), format="binary")
