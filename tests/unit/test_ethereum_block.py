@@ -112,6 +112,15 @@ def test_a_delegation_with_the_last_nonce_of_all_does_not_count() -> None:
     assert prove_one(sent.told).authorizations == ()
 
 
+def test_a_delegation_with_the_mirrored_signature_does_not_count() -> None:
+    """EIP-7702 takes the lower of a signature's two forms, as EIP-2 does; both recover the same account."""
+    order = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
+    honest = authorize("player", TOKEN, 7)
+    mirrored = honest.model_copy(update={"s": order - honest.s, "y_parity": 1 - honest.y_parity})
+    assert prove_one(send("a", TOKEN, kind=4, authorizations=[honest]).told).authorizations
+    assert prove_one(send("a", TOKEN, kind=4, authorizations=[mirrored]).told).authorizations == ()
+
+
 # --- lies ---------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +256,18 @@ def test_digits_moved_over_the_border_of_two_topics_are_found() -> None:
     told[1], told[2] = told[1][:-2], "0xa0" + told[2][2:]
     with pytest.raises(MalformedData, match="topic of a wrong length"):
         answers.read(FACTS)
+
+
+def test_a_logs_address_that_lost_a_byte_is_found(honest: Answers) -> None:
+    honest.receipts[0]["logs"][0]["address"] = "0x" + TOKEN.hex()[:-2]
+    with pytest.raises(MalformedData, match="address of a wrong length"):
+        honest.read(FACTS)
+
+
+def test_a_recipient_that_gained_a_byte_is_found() -> None:
+    told = send("a", TOKEN).told
+    with pytest.raises(MalformedData, match="20 bytes are some other number"):
+        prove_one(told | {"to": told["to"] + "00"})
 
 
 @pytest.mark.parametrize("where", ["address", "data"])

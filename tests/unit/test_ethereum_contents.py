@@ -92,6 +92,7 @@ def test_its_position_is_the_logs_place_in_its_own_transaction() -> None:
         transfer_log(FAKE, STRANGER, PLAYER, 5),
         transfer_log(USDC, STRANGER, account("nobody"), 5),
         transfer_log(USDC, STRANGER, PLAYER, 0),
+        transfer_log(USDT, STRANGER, PLAYER, 2**256 - 1),
         # EIP-7708: what moves the chain's own coin looks like a token's transfer.
         transfer_log(b"\xff" * 19 + b"\xfe", STRANGER, PLAYER, 5),
         # ERC-721: the number is a fourth topic.
@@ -109,7 +110,17 @@ def test_its_position_is_the_logs_place_in_its_own_transaction() -> None:
         ),
         log(USDC, [], b"\x05"),
     ],
-    ids=["unlisted", "not to us", "nothing", "EIP-7708", "a fourth topic", "approval", "short", "anonymous"],
+    ids=[
+        "unlisted",
+        "not to us",
+        "nothing",
+        "beyond all",
+        "EIP-7708",
+        "a fourth topic",
+        "approval",
+        "short",
+        "anonymous",
+    ],
 )
 def test_whatever_else_looks_like_one_is_none(one: dict[str, Any]) -> None:
     found = contents(send("stranger", USDC, data=b"\x01", logs=[one]))

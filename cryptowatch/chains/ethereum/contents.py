@@ -35,7 +35,7 @@ from cryptowatch.chains.port import (
     Transfer,
     content_of,
 )
-from cryptowatch.money import BaseUnits
+from cryptowatch.money import AMOUNT_MAX, BaseUnits
 
 #: Never an account of ours: no key is known that it belongs to.
 NOBODY = bytes(20)
@@ -67,12 +67,11 @@ class _TokenLog(msgspec.Struct, gc=False):
     data: str
 
     def flows(self) -> Iterator[_Flow]:
-        """One, or none for a transfer of nothing."""
-        amount = events.read_number(self.data)
-        if amount:
+        """One, or none for a transfer of nothing, or of more than any ledger holds: no honest token has so much."""
+        amount = self.token.base_units(events.read_number(self.data) or 0)
+        if 0 < amount <= AMOUNT_MAX:
             source, destination = bytes.fromhex(self.source), bytes.fromhex(self.destination)
-            base_units = self.token.base_units(amount)
-            yield _Flow(self.transaction, self.ordinal, self.token.asset, source, destination, base_units)
+            yield _Flow(self.transaction, self.ordinal, self.token.asset, source, destination, amount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,27 +120,13 @@ class EthereumBlock:
                 flows += log.flows()
         # In the order of the transactions, and within one: its own coin first, each part in its own order.
         flows.sort(key=lambda flow: flow.transaction)
-        paying = [flow for flow in flows if flow.destination in ours and flow.position is not None]
+        transfers, resources = self._transfers(flows, ours)
         fees = {n: self._fee(n) for n, transaction in enumerate(transactions) if transaction.sender in ours}
         return BlockContents(
             ref=self.ref,
-            transfers=tuple(
-                Transfer(
-                    transactions[flow.transaction].hash,
-                    position,
-                    flow.destination,
-                    flow.asset,
-                    flow.amount,
-                    content=content_of(flow.destination, flow.asset, flow.amount),
-                )
-                for flow in paying
-                if (position := flow.position) is not None
-            ),
+            transfers=tuple(transfers),
             spends=self._spends(interest, ours),
-            resources={
-                transactions[flow.transaction].hash: (_resource(transactions[flow.transaction]),)
-                for flow in paying
-            },
+            resources=resources,
             transactions=len(transactions),
             size_bytes=self.proven.size_bytes,
             movements=tuple(self._movements(flows, fees, ours)),
@@ -150,6 +135,29 @@ class EthereumBlock:
                 for number, fee in fees.items()
             ),
         )
+
+    def _transfers(
+        self, flows: Iterable[_Flow], ours: frozenset[bytes]
+    ) -> tuple[list[Transfer], dict[bytes, tuple[bytes, ...]]]:
+        """(what arrived at us, the nonce that each transaction with such a transfer used)."""
+        transfers: list[Transfer] = []
+        resources: dict[bytes, tuple[bytes, ...]] = {}
+        for flow in flows:
+            if flow.destination in ours and flow.position is not None:
+                transaction = self.proven.transactions[flow.transaction]
+                content = content_of(flow.destination, flow.asset, flow.amount)
+                transfers.append(
+                    Transfer(
+                        transaction.hash,
+                        flow.position,
+                        flow.destination,
+                        flow.asset,
+                        flow.amount,
+                        content=content,
+                    )
+                )
+                resources[transaction.hash] = (_resource(transaction),)
+        return transfers, resources
 
     def _spends(self, interest: Interest, ours: frozenset[bytes]) -> tuple[Spend, ...]:
         """Nonces used. What authorizations (EIP-7702) would use is taken as used by them: see `mined`."""
