@@ -7,7 +7,7 @@ import pytest
 
 from cryptowatch.chains.ethereum.address import address_of
 from cryptowatch.ledger.rules import Balance
-from tests.support.ethereum import ETH, USDC, USDT, deposited, fund_wallet, paid_to, swept
+from tests.support.ethereum import BSC_USDT, ETH, USDC, USDT, deposited, fund_wallet, paid_to, swept
 from tests.support.running import Currency, Site
 
 
@@ -46,3 +46,18 @@ async def settled(site: Site, ids: Sequence[str], state: str = "finalized") -> N
         await site.polled(2)
         await site.mine(1, "ethereum")
     raise AssertionError(states)
+
+
+async def test_one_asset_on_two_chains_is_one_balance(evm_site: Site) -> None:
+    """USDT counts in 6 decimals on one chain and in 18 on the other: the ledger loses nothing of either."""
+    await fund_wallet(evm_site)
+    rich = await deposited(evm_site, USDT, "50")
+    await swept(evm_site, USDT)
+    player = await deposited(evm_site, BSC_USDT, "20.000000000000000001")
+    asked = await player.using(USDT).ask_withdrawal(USDT.units("19.000000000000000001"), stranger())
+    assert (asked.status, asked.body["code"]) == (422, "amount_too_precise")
+    address = stranger()
+    await settled(evm_site, [await player.using(USDT).withdraw(USDT.units("19"), address)])
+    assert await paid_to(evm_site, USDT, address) == USDT.units("19")
+    assert await player.balance() == Balance(total=USDT.units("0.500000000000000001"))
+    assert (await rich.balance()).total == USDT.units("50")

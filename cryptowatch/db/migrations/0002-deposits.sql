@@ -21,6 +21,8 @@ CREATE TABLE chain (
     halted_at   timestamptz,
     -- A person's word that a reorg below finality may be followed; used once.
     reorg_accepted_at timestamptz,
+    -- What the nodes called final when we last looked, on our branch; never goes back. Null where depth alone decides.
+    final_height bigint,
     -- Counts rescans: a watcher whose memory is older reads anew what is ours.
     rescans     integer NOT NULL DEFAULT 0,
     -- Counts the chain's own events (halted, resumed, reorged), not its blocks.
@@ -81,6 +83,9 @@ CREATE TABLE deposit (
     chain       text NOT NULL,
     tx_hash     bytea NOT NULL,
     position    bigint NOT NULL,
+    -- A digest of destination, asset and amount, where the transaction's hash does not commit to what it pays: there it
+    -- is part of the identity. Empty elsewhere.
+    content     bytea NOT NULL DEFAULT '',
     -- That of the address, which references it: checked there once, not again for each of a block's thousands.
     account_id  uuid NOT NULL,
     asset       text NOT NULL,
@@ -101,7 +106,7 @@ CREATE TABLE deposit (
     version     integer NOT NULL,
     created_at  timestamptz NOT NULL,
     updated_at  timestamptz NOT NULL,
-    UNIQUE (tx_hash, position, chain),
+    UNIQUE (tx_hash, position, chain, content),
     CHECK ((block_height IS NULL) = (block_hash IS NULL)),
     CHECK ((state = 'quarantined') = (quarantine IS NOT NULL)),
     CHECK (state NOT IN ('confirming', 'credited', 'finalized') OR block_height IS NOT NULL),

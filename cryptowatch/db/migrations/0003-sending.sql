@@ -4,6 +4,10 @@
 CREATE TABLE lineage (
     id          uuid PRIMARY KEY DEFAULT uuidv7(),
     chain       text NOT NULL,
+    -- Money to others, or within the wallet: those who receive the latter have made no deposit.
+    kind        text NOT NULL CHECK (kind IN ('payout', 'sweep', 'refill', 'void', 'setup')),
+    -- What a setup or refill is for, so that it is done once.
+    subject     text,
     state       text NOT NULL CHECK (state IN ('open', 'confirmed', 'finalized', 'dead')),
     attempts    integer NOT NULL DEFAULT 0,
     -- The most urgent of what it carries: what fee bids go by.
@@ -11,6 +15,10 @@ CREATE TABLE lineage (
     -- The attempt that a block of our chain holds.
     tx_hash     bytea,
     block_height bigint,
+    -- What the network took for it, where only the block tells.
+    fee_paid    numeric(78, 0),
+    -- Where each payment of the batch is in it, null where it failed; null as a whole where no payment can fail.
+    outcomes    integer[],
     -- A foreign transaction in a block that uses one of our coins: final means that no attempt can ever confirm.
     conflict    bytea,
     conflict_height bigint,
@@ -23,18 +31,21 @@ CREATE TABLE lineage (
     CHECK ((conflict IS NULL) = (conflict_height IS NULL)),
     CHECK ((state IN ('confirmed', 'finalized')) = (tx_hash IS NOT NULL))
 );
+CREATE INDEX lineage_by_subject ON lineage (chain, kind, subject) WHERE subject IS NOT NULL;
 CREATE INDEX lineage_unfinished ON lineage (chain, id) WHERE state IN ('open', 'confirmed');
 
 CREATE TABLE attempt (
     lineage_id  uuid NOT NULL REFERENCES lineage,
     number      integer NOT NULL,
     chain       text NOT NULL,
-    tx_hash     bytea NOT NULL,
+    -- Null where only signed transactions have one.
+    tx_hash     bytea,
     -- The unsigned transaction with its key paths: signing it again after a crash gives the same transaction.
     plan        json NOT NULL,
     raw         bytea,
     fee         numeric(78, 0) NOT NULL CHECK (fee > 0),
-    vsize       integer NOT NULL CHECK (vsize > 0),
+    -- Virtual bytes, or the gas limit.
+    size        integer NOT NULL CHECK (size > 0),
     -- Where each recipient stands, in the order of the batch: a replacement without change moves them.
     positions   integer[] NOT NULL,
     planned_height bigint NOT NULL,
@@ -42,6 +53,7 @@ CREATE TABLE attempt (
     broadcast_at timestamptz,
     PRIMARY KEY (lineage_id, number),
     UNIQUE (chain, tx_hash),
+    CHECK (raw IS NULL OR tx_hash IS NOT NULL),
     -- P4: nothing is broadcast that was not committed.
     CHECK (broadcast_at IS NULL OR raw IS NOT NULL)
 );
@@ -87,6 +99,8 @@ CREATE TABLE withdrawal (
     -- Its place in the batch (from 1), and that of its output in the transaction (from 0).
     batch_place integer,
     position    integer,
+    -- Its payment failed in a batch once: it is tried again by itself.
+    alone       boolean NOT NULL DEFAULT false,
     version     integer NOT NULL,
     created_at  timestamptz NOT NULL,
     queued_at   timestamptz,

@@ -1,35 +1,5 @@
 -- Chains whose money is the balances of accounts: what moves them, what is reserved of them, and their nonces.
 
--- What the nodes called final when we last looked, on our branch; never goes back. Null where depth alone decides.
-ALTER TABLE chain ADD COLUMN final_height bigint;
-
--- A contract may pay more in one block than the same call would in another: where a transaction's hash does not commit
--- to what it pays, a digest of destination, asset and amount is part of the identity.
-ALTER TABLE deposit ADD COLUMN content bytea NOT NULL DEFAULT '';
-ALTER TABLE deposit DROP CONSTRAINT deposit_tx_hash_position_chain_key;
-ALTER TABLE deposit ADD UNIQUE (tx_hash, position, chain, content);
-
-ALTER TABLE lineage
-    -- Money to others, or within the wallet: those who receive the latter have made no deposit.
-    ADD COLUMN kind text NOT NULL DEFAULT 'payout' CHECK (kind IN ('payout', 'sweep', 'refill', 'void', 'setup')),
-    -- What a setup or refill is for, so that it is done once.
-    ADD COLUMN subject text,
-    -- What the network took for the attempt that a block holds, where only the block tells.
-    ADD COLUMN fee_paid numeric(78, 0),
-    -- Where each payment of the batch is in it, null where it failed; null as a whole where no payment can fail.
-    ADD COLUMN outcomes integer[];
-
-CREATE INDEX lineage_by_subject ON lineage (chain, kind, subject) WHERE subject IS NOT NULL;
-
--- Only signed transactions of accounts have a hash.
-ALTER TABLE attempt ALTER COLUMN tx_hash DROP NOT NULL;
-ALTER TABLE attempt ADD CHECK (raw IS NULL OR tx_hash IS NOT NULL);
-ALTER TABLE attempt RENAME COLUMN vsize TO size;
-CREATE INDEX attempt_unsigned ON attempt (lineage_id) WHERE raw IS NULL;
-
--- Its payment failed in a batch once: it is tried again by itself.
-ALTER TABLE withdrawal ADD COLUMN alone boolean NOT NULL DEFAULT false;
-
 -- Our accounts that send, each with the next nonce that was never used. A row is locked while a nonce is taken.
 CREATE TABLE sender (
     chain       text NOT NULL,
