@@ -48,6 +48,7 @@ from cryptowatch.settings.chains import EthereumSettings
 from cryptowatch.signing.client import SignerClient
 from cryptowatch.signing.families import signing_for
 from cryptowatch.telemetry.metrics import Metrics, create_metrics
+from cryptowatch.treasury.audit import BalanceAudit
 from cryptowatch.treasury.reconcile import Reconciler
 from cryptowatch.treasury.upkeep import Upkeep, upkeep_rules
 from cryptowatch.webhooks.worker import run_webhooks
@@ -89,6 +90,10 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
             if "treasury" in roles:
                 reconciler = Reconciler(pool, clock, partial(show_position, metrics))
                 plant.loop("reconciliation", reconciler.step, settings.treasury.reconcile_interval_s)
+                for name, chain in chains.items():
+                    if chain.vault is not None:
+                        audit = BalanceAudit(name, nodes[name], pool, clock)
+                        plant.loop(f"audit:{name}", audit.step, settings.treasury.audit_interval_s)
             if "webhooks" in roles:
                 tasks.create_task(
                     run_webhooks(

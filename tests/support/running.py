@@ -307,7 +307,7 @@ class Site:
         document["database"] = {"dsn": self.dsn, "migrate": False, "pool_size": 8}
         document["api"] = {"host": "127.0.0.1", "port": api_port}
         document["webhooks"] |= {"poll_interval_s": 0.1, "schedule_s": [0.2] * 20}
-        document["treasury"] = {"reconcile_interval_s": 0.1}
+        document["treasury"] = {"reconcile_interval_s": 0.1, "audit_interval_s": 0.3}
         document["signer"] |= {
             "socket": str(self.folder / "signer.sock"),
             "keystore": str(self.keys.keystore),
