@@ -193,7 +193,6 @@ async def record_movements(conn: Connection, chain: str, contents: BlockContents
             chain,
             contents.ref.height,
             [m.tx_hash for m in movements],
-            [m.number for m in movements],
             [m.account for m in movements],
             [m.asset for m in movements],
             [m.delta for m in movements],

@@ -65,10 +65,9 @@ SELECT height, hash FROM chain WHERE chain = $1 FOR NO KEY UPDATE
 -- name: record_movements
 -- What a block changes of our balances, each once.
 WITH added AS (
-    INSERT INTO movement (chain, tx_hash, number, account, asset, delta, height)
-    SELECT $1, u.tx_hash, u.number, u.account, u.asset, u.delta, $2
-    FROM unnest($3::bytea[], $4::integer[], $5::bytea[], $6::text[], $7::numeric[])
-        AS u (tx_hash, number, account, asset, delta)
+    INSERT INTO movement (chain, tx_hash, account, asset, delta, height)
+    SELECT $1, u.tx_hash, u.account, u.asset, u.delta, $2
+    FROM unnest($3::bytea[], $4::bytea[], $5::text[], $6::numeric[]) AS u (tx_hash, account, asset, delta)
     JOIN address a ON a.chain = $1 AND a.destination = u.account
     ON CONFLICT DO NOTHING
     RETURNING account, asset, delta)

@@ -10,7 +10,7 @@ value, and what our own contracts do. Not seen are gifts from within foreign cal
 they are never credited, and show as a surplus when chain and ledger are compared.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -179,21 +179,18 @@ class EthereumBlock:
     def _movements(
         self, flows: Iterable[_Flow], fees: Mapping[int, BaseUnits], ours: frozenset[bytes]
     ) -> Iterator[Movement]:
-        """Per transaction: the fee, then each flow's source and destination, as far as they are ours."""
-        changes: dict[int, list[tuple[bytes, str, int]]] = {
-            number: [(self.proven.transactions[number].sender, self.facts.asset, -fee)]
-            for number, fee in fees.items()
-            if fee
-        }
+        """Per transaction, account and asset the sum of the fee and the flows, as far as the account is ours."""
+        deltas: Counter[tuple[int, bytes, str]] = Counter()
+        for number, fee in fees.items():
+            deltas[number, self.proven.transactions[number].sender, self.facts.asset] -= fee
         for flow in flows:
             if flow.source in ours:
-                changes.setdefault(flow.transaction, []).append((flow.source, flow.asset, -flow.amount))
+                deltas[flow.transaction, flow.source, flow.asset] -= flow.amount
             if flow.destination in ours:
-                changes.setdefault(flow.transaction, []).append((flow.destination, flow.asset, flow.amount))
-        for transaction in sorted(changes):
-            tx_hash = self.proven.transactions[transaction].hash
-            for number, (account, asset, delta) in enumerate(changes[transaction]):
-                yield Movement(tx_hash, number, account, asset, delta)
+                deltas[flow.transaction, flow.destination, flow.asset] += flow.amount
+        for (transaction, account, asset), delta in sorted(deltas.items()):
+            if delta:
+                yield Movement(self.proven.transactions[transaction].hash, account, asset, delta)
 
     def _fee(self, number: int) -> BaseUnits:
         """What the sender paid for gas and blobs, in base units; computed from what is proven.
