@@ -47,6 +47,7 @@ def creation_data(settings: EthereumSettings) -> dict[str, str]:
     ]
     own = WalletContracts(senders)
     data = {"payouts": own.payouts_creation(), "sweeper": own.sweeper_creation()}
-    if settings.contracts is not None and int(settings.contracts.sweeper, 16):
-        data["sweep_delegate"] = own.delegate_creation(bytes.fromhex(settings.contracts.sweeper[2:]))
+    sweeper = settings.contracts.sweeper if settings.contracts else None
+    if sweeper is not None and int(sweeper, 16):
+        data["sweep_delegate"] = own.delegate_creation(bytes.fromhex(sweeper[2:]))
     return {name: "0x" + creation.hex() for name, creation in data.items()}

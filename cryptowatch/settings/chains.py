@@ -289,8 +289,9 @@ class Contracts(Section):
     """Deployed once per chain; see docs/operations.md."""
 
     payouts: EthereumAddress
-    sweeper: EthereumAddress
-    sweep_delegate: EthereumAddress
+    #: These two where the chain knows delegation.
+    sweeper: EthereumAddress | None = None
+    sweep_delegate: EthereumAddress | None = None
 
 
 class EthereumSettings(ChainSettings):
@@ -323,6 +324,13 @@ class EthereumSettings(ChainSettings):
     @property
     def asset_settings(self) -> Mapping[str, AssetSettings]:
         return self.assets
+
+    @model_validator(mode="after")
+    def _sweeping(self) -> Self:
+        own = self.contracts
+        if own is not None and self.delegation and None in (own.sweeper, own.sweep_delegate):
+            raise ValueError("contracts: sweeper and sweep_delegate are needed, or delegation = false")
+        return self
 
     @model_validator(mode="after")
     def _tokens(self) -> Self:

@@ -56,7 +56,8 @@ def _open_chain(settings: Settings, name: str, secrets: KeystoreSecrets) -> Coin
         case EthereumSettings() as chain, AccountPolicy() as policy:
             accounts = open_accounts(secrets, name, "main")
             _match(accounts, name, "main", {"bip44": chain.wallet.xpub_bip44})
-            delegate = bytes.fromhex(chain.contracts.sweep_delegate[2:]) if chain.contracts else None
+            named = chain.contracts.sweep_delegate if chain.contracts else None
+            delegate = None if named is None else bytes.fromhex(named[2:])
             facts = AccountFacts(
                 chain_facts(chain, accounts.key(VAULT).script), delegate, chain.wallet.hot_accounts
             )

@@ -64,7 +64,7 @@ def chain_facts(settings: EthereumSettings, vault: bytes) -> ChainFacts:
         traces=settings.traces,
         payouts=_address(contracts.payouts) if contracts else None,
         vault=vault,
-        sweeper=_address(contracts.sweeper) if contracts else None,
+        sweeper=_address(contracts.sweeper) if contracts and contracts.sweeper else None,
         sweep_destination=vault,
     )
 
