@@ -154,8 +154,8 @@ class EthereumBlock:
     def _spends(self, interest: Interest, ours: frozenset[bytes]) -> tuple[Spend, ...]:
         """Nonces used, each once. What authorizations (EIP-7702) would use is taken as used by them: see `mined`.
 
-        Not so where a stranger carries one for our own delegate: we published it with the first sweep, anybody may bring
-        it to the chain again, as often as he likes, and it allows nobody anything.
+        Not so where a stranger carries one for our own delegate: we published it with the first sweep, anybody may
+        bring it to the chain again, as often as he likes, and it allows nobody anything.
         """
         transactions = self.proven.transactions
         users = {_resource(transaction): transaction.hash for transaction in transactions}
