@@ -76,12 +76,14 @@ SELECT $1, account, asset, sum(delta) FROM added GROUP BY account, asset
 ON CONFLICT (chain, account, asset) DO UPDATE SET amount = holding.amount + excluded.amount
 
 -- name: use_nonces
--- Nonces of our accounts that a block uses up, by whichever transaction.
+-- Nonces of our accounts that a block uses up, by whichever transaction. What looks like a second use is none: the chain
+-- passes over an authorization whose nonce was used.
 INSERT INTO nonce (chain, account, nonce, spent_by, spent_height)
 SELECT $1, u.account, u.nonce, u.tx_hash, $2
 FROM unnest($3::bytea[], $4::bigint[], $5::bytea[]) AS u (account, nonce, tx_hash)
 JOIN address a ON a.chain = $1 AND a.destination = u.account
 ON CONFLICT (chain, account, nonce) DO UPDATE SET spent_by = excluded.spent_by, spent_height = excluded.spent_height
+WHERE nonce.spent_by IS NULL OR nonce.spent_by = excluded.spent_by
 RETURNING reserved_by, spent_by AS tx_hash
 
 -- name: skip_nonces

@@ -318,6 +318,22 @@ def test_a_delegation_uses_up_its_signers_nonce() -> None:
     assert contents(sent, ours=()).spends == ()
 
 
+@pytest.mark.parametrize(("carrier", "counts"), [("wallet", True), ("stranger", False)])
+def test_a_delegation_to_our_own_delegate_counts_only_where_we_carry_it(carrier: str, counts: bool) -> None:
+    facts = replace(FACTS, sweep_delegate=FAKE)
+    sent = send(carrier, SWEEPER, kind=4, authorizations=[authorize("player", FAKE, 0)])
+    used = [one.resource for one in contents(sent, facts=facts).spends]
+    assert (PLAYER + bytes(8) in used) is counts
+
+
+def test_a_nonce_is_used_once_however_often_it_is_signed_for() -> None:
+    given = authorize("player", FAKE, 2)
+    first = send("stranger", FAKE, kind=4, authorizations=[given, given])
+    second = send("somebody", FAKE, kind=4, authorizations=[given])
+    [used] = contents(first, second).spends
+    assert (used.resource, used.tx_hash) == (PLAYER + (2).to_bytes(8, "big"), first.hash)
+
+
 # --- payouts ------------------------------------------------------------------------------------------------
 
 

@@ -160,19 +160,26 @@ class EthereumBlock:
         return transfers, resources
 
     def _spends(self, interest: Interest, ours: frozenset[bytes]) -> tuple[Spend, ...]:
-        """Nonces used. What authorizations (EIP-7702) would use is taken as used by them: see `mined`."""
-        users = [(_resource(transaction), transaction.hash) for transaction in self.proven.transactions]
+        """Nonces used, each once. What authorizations (EIP-7702) would use is taken as used by them: see `mined`.
+
+        Not so where a stranger carries one for our own delegate: we published it with the first sweep, anybody may
+        bring it to the chain again, as often as he likes, and it allows nobody anything.
+        """
+        transactions = self.proven.transactions
+        users = {_resource(transaction): transaction.hash for transaction in transactions}
         signed = [
-            (account + nonce.to_bytes(8, "big"), transaction.hash)
-            for transaction in self.proven.transactions
-            for account, nonce in transaction.authorizations
+            (given, transaction.hash)
+            for transaction in transactions
+            for given in transaction.authorizations
+            if given.delegate != self.facts.sweep_delegate or transaction.sender in ours
         ]
-        authorities = _watched(interest, (resource[:20] for resource, _ in signed))
-        users += signed
-        watched = interest.resources([resource for resource, _ in users])
+        authorities = _watched(interest, (given.account for given, _ in signed))
+        for given, tx_hash in signed:
+            users.setdefault(given.account + given.nonce.to_bytes(8, "big"), tx_hash)
+        watched = interest.resources(list(users))
         return tuple(
             Spend(resource, tx_hash)
-            for (resource, tx_hash), yes in zip(users, watched, strict=True)
+            for (resource, tx_hash), yes in zip(users.items(), watched, strict=True)
             if yes or resource[:20] in ours or resource[:20] in authorities
         )
 

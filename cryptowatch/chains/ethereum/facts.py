@@ -39,6 +39,7 @@ class ChainFacts:
     #: Collects from our accounts, whose code (EIP-7702) sends what they hold to the destination.
     sweeper: bytes | None = None
     sweep_destination: bytes | None = None
+    sweep_delegate: bytes | None = None
 
     def base_units(self, wei: int) -> BaseUnits:
         return _scaled(wei, self.asset_scale)
@@ -66,6 +67,7 @@ def chain_facts(settings: EthereumSettings, vault: bytes) -> ChainFacts:
         vault=vault,
         sweeper=_address(contracts.sweeper) if contracts and contracts.sweeper else None,
         sweep_destination=vault,
+        sweep_delegate=_address(contracts.sweep_delegate) if contracts else None,
     )
 
 
