@@ -40,7 +40,7 @@ class AccountLimits:
 
 @dataclass(frozen=True, slots=True)
 class AccountProposal:
-    """A transaction as the policy sees it. Who is a stranger was found by deriving our own keys."""
+    """A transaction as the policy sees it; `signing.ethereum` says what counts as paid to strangers."""
 
     lineage_id: str
     #: "account:nonce": what every transaction of the group uses.
@@ -178,8 +178,9 @@ def _beyond_transaction(proposal: AccountProposal, limits: AccountLimits) -> Ref
     """The rules that need no history."""
     if proposal.batch > limits.batch_max:
         return Refusal(Reason.TOO_LARGE, f"{proposal.batch} accounts, at most {limits.batch_max}")
-    if proposal.fee > limits.fee_max:
-        return Refusal(Reason.FEE_TOO_HIGH, f"a fee of up to {proposal.fee}, at most {limits.fee_max}")
+    fee_max = min(limits.fee_max, limits.hourly_fee_max)
+    if proposal.fee > fee_max:
+        return Refusal(Reason.FEE_TOO_HIGH, f"a fee of up to {proposal.fee}, at most {fee_max}")
     if proposal.gas_price_wei > limits.gas_price_max_wei:
         return Refusal(
             Reason.FEE_TOO_HIGH, f"{proposal.gas_price_wei} wei per gas, at most {limits.gas_price_max_wei}"

@@ -94,9 +94,11 @@ class SignerClient:
         transaction: ethereum.UnsignedTransaction,
         account: bytes,
         key_path: KeyPath,
-        authorized_by: Sequence[KeyPath],
+        authorized_by: Sequence[tuple[bytes, KeyPath]],
     ) -> bytes:
-        """The signed transaction in its wire form, proven to be this one and signed by the account.
+        """The signed transaction in its wire form, proven to be this one and signed by the accounts.
+
+        `authorized_by`: (account, its key) of each authorization.
 
         Idempotent. Raises SignerUnavailable (ask again with the same arguments) or SigningRefused.
         """
@@ -107,11 +109,11 @@ class SignerClient:
                     lineage_id=lineage_id,
                     transaction=ethereum.to_json(transaction),
                     key_path=key_path,
-                    authorized_by=list(authorized_by),
+                    authorized_by=[path for _, path in authorized_by],
                 )
             )
         )
-        if not is_signed_by(raw, transaction, account):
+        if not is_signed_by(raw, transaction, account, [authority for authority, _ in authorized_by]):
             raise SignerUnavailable("the signer answered with another transaction")
         return raw
 

@@ -4,6 +4,7 @@ Called by `cli.signer` only. Keeps P9: the passphrase and the decrypted keystore
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 from embit import bip32
@@ -56,13 +57,27 @@ def _open_chain(settings: Settings, name: str, secrets: KeystoreSecrets) -> Coin
         case EthereumSettings() as chain, AccountPolicy() as policy:
             accounts = open_accounts(secrets, name, "main")
             _match(accounts, name, "main", {"bip44": chain.wallet.xpub_bip44})
-            named = chain.contracts.sweep_delegate if chain.contracts else None
-            delegate = None if named is None else bytes.fromhex(named[2:])
-            facts = AccountFacts(
-                chain_facts(chain, accounts.key(VAULT).script), delegate, chain.wallet.hot_accounts
-            )
+            if "bip44" not in accounts.xpubs("main"):
+                raise KeystoreError(f"the keystore has no bip44 account for chain {name}")
+            facts = account_facts(chain, accounts.key(VAULT).script)
             return AccountChain(accounts, read_account_limits(key, policy, chain), facts)
     raise SettingsError(key, "is a policy for another kind of chain")
+
+
+def account_facts(chain: EthereumSettings, vault: bytes) -> AccountFacts:
+    """What may be signed for on the chain. A contract that is not filled in yet (zeros) is none."""
+    facts, contracts = chain_facts(chain, vault), chain.contracts
+    named = contracts.sweep_delegate if contracts and chain.delegation else None
+    delegate = None if named is None else bytes.fromhex(named[2:])
+    return AccountFacts(
+        replace(facts, payouts=_deployed(facts.payouts), sweeper=_deployed(facts.sweeper)),
+        _deployed(delegate),
+        chain.wallet.hot_accounts,
+    )
+
+
+def _deployed(contract: bytes | None) -> bytes | None:
+    return contract if contract is not None and any(contract) else None
 
 
 def read_limits(key: str, policy: CoinPolicy, chain: BitcoinSettings) -> Limits:
@@ -89,10 +104,14 @@ def read_account_limits(key: str, policy: AccountPolicy, chain: EthereumSettings
             raise SettingsError(f"{key}.assets.{asset}", "there is no such asset on the chain")
         assets[asset] = AmountLimits(*_amounts(f"{key}.assets.{asset}", limits, chain.assets[asset].decimals))
     decimals = chain.assets[chain.asset].decimals
+    fee_max = _amount(f"{key}.fee_max", policy.fee_max, decimals)
+    hourly_fee_max = _amount(f"{key}.hourly_fee_max", policy.hourly_fee_max, decimals)
+    if hourly_fee_max < fee_max:
+        raise SettingsError(f"{key}.hourly_fee_max", "is below fee_max")
     return AccountLimits(
         assets=assets,
-        fee_max=_amount(f"{key}.fee_max", policy.fee_max, decimals),
-        hourly_fee_max=_amount(f"{key}.hourly_fee_max", policy.hourly_fee_max, decimals),
+        fee_max=fee_max,
+        hourly_fee_max=hourly_fee_max,
         gas_price_max_wei=int(policy.gas_price_max_gwei * _WEI_GWEI),
         hourly_signings_max=policy.hourly_signings_max,
         batch_max=policy.batch_max,

@@ -3,14 +3,19 @@
 Called by `signing.service`. Keeps P9: the caller's word on what a transaction is for is never taken; what cannot be
 read as one of these kinds is refused:
 
-    sending accounts    pay strangers (the chain's own coin, or a token through the payouts contract), sweep through the
-                        sweeper, refill one another, let the payouts contract spend a listed token, use up a nonce
-    deposit accounts    delegate to the one listed contract; give what they hold to the vault
+    sending accounts    pay (the chain's own coin, or a token through the payouts contract), sweep through the sweeper,
+                        refill one another, let the payouts contract spend a listed token, use up a nonce
+    deposit accounts    delegate to the one listed contract, in a sweep of theirs; where the chain knows no delegation,
+                        give what they hold to the vault, use up a nonce
+
+Whatever goes through a contract is charged as paid to strangers, even where it names our own accounts: that the money
+arrives there is the contract's word. Authorizations are for an account's first nonce only: one for a later nonce could
+be kept until the contract that it names is replaced, and then bring the old one back.
 
 Deterministic (P3): the same transaction always gives the same bytes (RFC 6979).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +31,7 @@ from cryptowatch.chains.ethereum.our_calls import (
     read_call,
 )
 from cryptowatch.chains.ethereum.transaction import (
+    Authorization,
     Signature,
     UnsignedTransaction,
     authorization_hash,
@@ -45,6 +51,7 @@ class AccountFacts:
     """What the signer knows of a chain by its own settings."""
 
     chain: ChainFacts
+    #: What deposit accounts delegate to; None where the chain knows no delegation.
     delegate: bytes | None
     hot_accounts: int
 
@@ -75,6 +82,14 @@ def request_keys(
     return EthereumKeys(accounts.key(path), own, tuple(map(accounts.key, authorized_by)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Effect:
+    """What a transaction does besides costing its fee: payments as (destination, asset, base units)."""
+
+    payments: tuple[tuple[bytes, str, int], ...] = ()
+    swept: tuple[bytes, ...] = ()
+
+
 def proposal(
     transaction: UnsignedTransaction,
     keys: EthereumKeys,
@@ -86,64 +101,82 @@ def proposal(
     chain = facts.chain
     if transaction.chain_id != chain.chain_id:
         return Refusal(Reason.UNKNOWN_CHAIN, f"chain id {transaction.chain_id}, not {chain.chain_id}")
-    if any(given.delegate != facts.delegate for given in transaction.authorizations):
-        return Refusal(Reason.DESTINATION_NOT_ALLOWED, "an authorization is not for our delegate")
-    paid = _own_account_pays(transaction, facts) if keys.own else _deposit_account_gives(transaction, chain)
-    if isinstance(paid, Refusal):
-        return paid
     ours = {accounts.key(KeyPath("bip44", _OWN_BRANCH, n)).script for n in range(facts.hot_accounts)}
+    effect = _effect(transaction, keys, ours, facts)
+    if effect is None:
+        return Refusal(Reason.DESTINATION_NOT_ALLOWED, "this is no transaction of a kind that we make")
+    if not _authorizes_its_sweep(transaction, keys, effect, facts):
+        return Refusal(
+            Reason.DESTINATION_NOT_ALLOWED, "an authorization is not for our delegate, or not swept by it"
+        )
     return AccountProposal(
         lineage_id=lineage_id,
         resource=f"{keys.sender.script.hex()}:{transaction.nonce}",
-        foreign=tuple(payment for payment in paid if payment[0] not in ours),
+        foreign=effect.payments,
         fee=transaction.fee_max * 10**chain.asset_scale,
         gas_price_wei=transaction.max_fee,
-        batch=max(len(paid), len(transaction.authorizations)),
+        batch=max(len(effect.payments), len(effect.swept)),
     )
 
 
-_Payments = tuple[tuple[bytes, str, int], ...]
+def _effect(
+    t: UnsignedTransaction, keys: EthereumKeys, ours: Set[bytes], facts: AccountFacts
+) -> _Effect | None:
+    if not keys.own:
+        return _deposit_account_sends(t, keys, facts)
+    if t.data:
+        return _own_account_calls(t, facts.chain)
+    if not t.value:
+        return _Effect() if t.to == keys.sender.script else None
+    if t.to in ours:
+        return _Effect()
+    return _Effect(((t.to, facts.chain.asset, t.value * 10**facts.chain.asset_scale),))
 
 
-def _own_account_pays(transaction: UnsignedTransaction, facts: AccountFacts) -> _Payments | Refusal:
-    """(destination, asset, base units) of each payment. A sweep, a setup and a void pay nobody."""
-    t, chain = transaction, facts.chain
-    coin = 10**chain.asset_scale
-    if not t.data:
-        return ((t.to, chain.asset, t.value * coin),) if t.value else ()
-    call = read_call(t.data)
-    match call:
-        case PayNative(recipients, amounts) if t.to == chain.payouts and len(recipients) == len(amounts):
-            if t.value == sum(amounts):
-                return tuple((to, chain.asset, n * coin) for to, n in zip(recipients, amounts, strict=True))
-        case PayTokens(token, recipients, amounts) if (
-            t.to == chain.payouts
-            and not t.value
-            and token in chain.tokens
-            and len(recipients) == len(amounts)
-        ):
-            known = chain.tokens[token]
-            unit = 10**known.scale
-            return tuple((to, known.asset, n * unit) for to, n in zip(recipients, amounts, strict=True))
-        case Sweep(token, _) if t.to == chain.sweeper and not t.value:
-            if token == OWN_COIN or token in chain.tokens:
-                return ()
+def _own_account_calls(t: UnsignedTransaction, chain: ChainFacts) -> _Effect | None:
+    match read_call(t.data):
+        case PayNative(recipients, amounts) if t.to == chain.payouts and t.value == sum(amounts):
+            return _batch(chain.asset, chain.asset_scale, recipients, amounts)
+        case PayTokens(token, recipients, amounts) if t.to == chain.payouts and not t.value:
+            known = chain.tokens.get(token)
+            return None if known is None else _batch(known.asset, known.scale, recipients, amounts)
+        case Sweep(token, accounts) if t.to == chain.sweeper and not t.value:
+            return _Effect(swept=accounts) if token == OWN_COIN or token in chain.tokens else None
         case Approve(spender) if t.to in chain.tokens and not t.value and spender == chain.payouts:
-            return ()
-    return Refusal(Reason.DESTINATION_NOT_ALLOWED, "this is no transaction of a kind that we make")
+            return _Effect()
+    return None
 
 
-def _deposit_account_gives(transaction: UnsignedTransaction, chain: ChainFacts) -> _Payments | Refusal:
-    """All that a deposit account may send, it sends to the vault: nothing leaves the wallet but the fee."""
-    t = transaction
-    if not t.authorizations and chain.vault is not None:
-        if t.to == chain.vault and not t.data:
-            return ()
-        call = read_call(t.data)
-        token = t.to in chain.tokens and not t.value
-        if token and isinstance(call, TransferToken) and call.recipient == chain.vault:
-            return ()
-    return Refusal(Reason.DESTINATION_NOT_ALLOWED, "a deposit account pays nobody but the vault")
+def _batch(asset: str, scale: int, recipients: Sequence[bytes], amounts: Sequence[int]) -> _Effect | None:
+    if len(recipients) != len(amounts) or not recipients:
+        return None
+    unit: int = 10**scale
+    return _Effect(tuple((to, asset, n * unit) for to, n in zip(recipients, amounts, strict=True)))
+
+
+def _deposit_account_sends(t: UnsignedTransaction, keys: EthereumKeys, facts: AccountFacts) -> _Effect | None:
+    """Nothing leaves the wallet but the fee. With delegation they send nothing: it would use up the first nonce."""
+    chain = facts.chain
+    if facts.delegate is not None or chain.vault is None:
+        return None
+    if not t.data:
+        voids = t.to == keys.sender.script and not t.value
+        return _Effect() if t.to == chain.vault or voids else None
+    match read_call(t.data):
+        case TransferToken(recipient) if t.to in chain.tokens and not t.value and recipient == chain.vault:
+            return _Effect()
+    return None
+
+
+def _authorizes_its_sweep(
+    t: UnsignedTransaction, keys: EthereumKeys, effect: _Effect, facts: AccountFacts
+) -> bool:
+    """Whether each authorization is for our delegate, by another one of the accounts that are swept."""
+    authorities = [key.script for key in keys.authorizing]
+    ours = None if facts.delegate is None else Authorization(facts.delegate)
+    if len(set(authorities)) < len(authorities) or not set(authorities) <= set(effect.swept):
+        return False
+    return all(given == ours for given in t.authorizations)
 
 
 def sign(transaction: UnsignedTransaction, keys: EthereumKeys) -> tuple[bytes, bytes]:

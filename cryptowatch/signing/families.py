@@ -60,7 +60,7 @@ def _ethereum(client: SignerClient, chain: str) -> Sign:
                 transaction=plan.transaction,
                 account=plan.account,
                 key_path=_path(plan.key_path),
-                authorized_by=[_path(path) for path in plan.authorized_by],
+                authorized_by=[(authority, _path(path)) for authority, path in plan.authorized_by],
             )
         return SignedTransaction(keccak(raw), raw)
 

@@ -35,8 +35,8 @@ class _PlanJson(msgspec.Struct, frozen=True):
     transaction: dict[str, object]
     account: str
     key_path: KeyPath
-    #: Whose authorizations it carries, in order.
-    authorized_by: list[KeyPath]
+    #: [account, its key] of each authorization.
+    authorized_by: list[tuple[str, KeyPath]]
     #: [account, asset, base units] of what it takes, without the fee.
     takes: list[tuple[str, str, str]]
 
@@ -48,7 +48,8 @@ class EthereumPlan:
     transaction: UnsignedTransaction
     account: bytes
     key_path: KeyPath
-    authorized_by: tuple[KeyPath, ...]
+    #: (account, its key) of each authorization, in order.
+    authorized_by: tuple[tuple[bytes, KeyPath], ...]
     takes: Mapping[tuple[bytes, str], int]
     #: Ledger's base units per wei, as a power of ten.
     scale: int
@@ -80,7 +81,7 @@ class EthereumPlan:
                 to_json(self.transaction),
                 self.account.hex(),
                 self.key_path,
-                list(self.authorized_by),
+                [(authority.hex(), path) for authority, path in self.authorized_by],
                 [(account.hex(), asset, str(amount)) for (account, asset), amount in self.takes.items()],
             )
         )
@@ -127,7 +128,7 @@ class EthereumPlanner:
             transaction=replace(
                 plan.transaction, authorizations=tuple(Authorization(self.delegate) for _ in new)
             ),
-            authorized_by=tuple(account.key_path for account in new),
+            authorized_by=tuple((account.account, account.key_path) for account in new),
         )
 
     def fund(self, sender: Sender, account: bytes, amount: BaseUnits, bid: Bid) -> EthereumPlan:
@@ -162,13 +163,13 @@ class EthereumPlanner:
         return replace(plan, transaction=replace(plan.transaction, max_fee=bid.rate, tip=bid.tip))
 
     def read(self, document: bytes) -> EthereumPlan:
-        """Raises msgspec.DecodeError or InvalidTransaction for what no plan wrote."""
+        """Raises msgspec.DecodeError or ValueError for what no plan wrote."""
         plan = msgspec.json.decode(document, type=_PlanJson)
         return EthereumPlan(
             from_json(plan.transaction),
             bytes.fromhex(plan.account),
             plan.key_path,
-            tuple(plan.authorized_by),
+            tuple((bytes.fromhex(authority), path) for authority, path in plan.authorized_by),
             {(bytes.fromhex(account), asset): int(amount) for account, asset, amount in plan.takes},
             self.facts.asset_scale,
         )
