@@ -53,6 +53,7 @@ def _scaled(amount: int, scale: int) -> BaseUnits:
 def chain_facts(settings: EthereumSettings, vault: bytes) -> ChainFacts:
     """From the settings; the vault is the first sending account, and what is swept goes there."""
     contracts = settings.contracts
+    named = contracts.sweep_delegate if contracts else None
     return ChainFacts(
         chain_id=settings.chain_id,
         asset=settings.asset,
@@ -67,7 +68,7 @@ def chain_facts(settings: EthereumSettings, vault: bytes) -> ChainFacts:
         vault=vault,
         sweeper=_address(contracts.sweeper) if contracts and contracts.sweeper else None,
         sweep_destination=vault,
-        sweep_delegate=_address(contracts.sweep_delegate) if contracts else None,
+        sweep_delegate=None if named is None else _address(named),
     )
 
 
