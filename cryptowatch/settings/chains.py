@@ -281,6 +281,8 @@ class AccountWallet(Section):
     gas_refill: str = "0.05"
     sweep_count_max: Annotated[int, Field(ge=1, le=200)] = 100
     sweep_interval_s: Seconds = 60
+    #: An account that a sweep took nothing from (its token is paused, or locks it) is tried again so much later.
+    sweep_retry_s: Seconds = 21_600
     #: Sweeps wait while a unit of gas costs more than this.
     sweep_gas_max_gwei: Gwei = Decimal(50)
 

@@ -339,9 +339,12 @@ class Site:
 
     def rewrite_settings(self, **chain: Any) -> None:
         """Change settings of the chain; for the next start."""
-        self.overrides = merged(self.overrides, {"chains": {CHAIN: chain}})
-        port = self.settings.api.port
-        self.write_settings(self.settings_file.name, port)
+        self.reconfigure(chains={CHAIN: chain})
+
+    def reconfigure(self, **overrides: Any) -> None:
+        """Change whatever settings; for the next start."""
+        self.overrides = merged(self.overrides, overrides)
+        self.write_settings(self.settings_file.name, self.settings.api.port)
 
     @property
     def settings(self) -> Settings:
@@ -532,10 +535,10 @@ class Site:
         assert [row["entity_version"] for row in rows] == list(range(1, len(rows) + 1))
         return [row["type"].partition(".")[2] for row in rows]
 
-    async def resume(self, *, accept_reorg: bool = False) -> None:
+    async def resume(self, chain: str = CHAIN, *, accept_reorg: bool = False) -> None:
         """What `cryptowatch resume` does: a person's word."""
         async with transaction(self.pool) as conn:
-            assert await resume(conn, CHAIN, accept_reorg, SystemClock().now())
+            assert await resume(conn, chain, accept_reorg, SystemClock().now())
 
     async def withdrawal(self, withdrawal_id: str) -> dict[str, Any]:
         found: dict[str, Any] = (await self.backend.get(f"/v1/withdrawals/{withdrawal_id}")).body
