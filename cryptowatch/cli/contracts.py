@@ -11,9 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cryptowatch.chains.connect import OWN_BRANCH
-from cryptowatch.chains.ethereum.contracts import WalletContracts
-from cryptowatch.chains.ethereum.derive import derive_accounts, parse_extended_key
+from cryptowatch.chains.ethereum.family import wallet_contracts
 from cryptowatch.cli.exits import exit_codes
 from cryptowatch.errors import SettingsError
 from cryptowatch.settings import load_settings
@@ -30,7 +28,7 @@ def contracts(
         found = load_settings(config).chains.get(chain)
         if not isinstance(found, EthereumSettings):
             raise SettingsError("CHAIN", f"{chain!r} is no chain of accounts in the settings")
-        data = creation_data(found)
+        data = creation_data(chain, found)
     if as_json:
         print(json.dumps(data, indent=2))
         return
@@ -39,13 +37,9 @@ def contracts(
         print(text)
 
 
-def creation_data(settings: EthereumSettings) -> dict[str, str]:
-    """Setting -> hex of the deployment."""
-    key = parse_extended_key(settings.wallet.xpub_bip44)
-    senders = [
-        account for _, account in derive_accounts(key, OWN_BRANCH, range(settings.wallet.hot_accounts))
-    ]
-    own = WalletContracts(senders)
+def creation_data(chain: str, settings: EthereumSettings) -> dict[str, str]:
+    """Setting -> hex of the deployment. Raises SettingsError for an extended public key that is not one."""
+    own = wallet_contracts(chain, settings.wallet)
     data = {"payouts": own.payouts_creation(), "sweeper": own.sweeper_creation()}
     sweeper = settings.contracts.sweeper if settings.contracts else None
     if sweeper is not None and int(sweeper, 16):

@@ -111,7 +111,7 @@ auth_file = {auth_file}
 HOT_ACCOUNTS = 2
 _EVM = """
 [signer.policy.{name}]
-fee_max = "1"
+fee_max = "4"
 hourly_fee_max = "20"
 
 [signer.policy.{name}.assets]

@@ -90,6 +90,16 @@ class Settings(BaseSettings):
                     raise ValueError(f"chains.{name}.assets.{asset}.decimals: differs from another chain's")
         return self
 
+    @model_validator(mode="after")
+    def _one_watcher(self) -> Self:
+        """A deposit is known by its chain's name: one network under two names would credit it twice (P2)."""
+        names: dict[tuple[str, str], str] = {}
+        for name, chain in self.chains.items():
+            first = names.setdefault((chain.family, chain.network_name), name)
+            if first != name:
+                raise ValueError(f"chains.{name}: is the same network as chains.{first}")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,

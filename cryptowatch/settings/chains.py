@@ -253,6 +253,12 @@ class EthereumFeeSettings(Section):
         return self
 
 
+#: EIP-7825.
+_TRANSACTION_GAS_MAX = 1 << 24
+#: Our contracts take so many recipients or accounts in one call.
+_CALL_ITEMS_MAX = 200
+
+
 class Gas(Section):
     """Gas limits by which transactions are built. What is not used is not paid, but must be there."""
 
@@ -315,6 +321,13 @@ class EthereumSettings(ChainSettings):
     assets: Mapping[str, TokenSettings]
 
     @property
+    def gas_max(self) -> int:
+        """Of the largest transaction: a full batch of payouts, or a sweep of accounts that all delegate anew."""
+        gas, payments = self.gas, min(self.batching.count_max, _CALL_ITEMS_MAX)
+        payouts = gas.call + max(gas.coin_payment, gas.token_payment) * payments
+        return max(payouts, gas.call + (gas.sweep + gas.delegation) * self.wallet.sweep_count_max)
+
+    @property
     def network_name(self) -> str:
         """As CAIP-2 names it."""
         return f"eip155:{self.chain_id}"
@@ -342,6 +355,15 @@ class EthereumSettings(ChainSettings):
         contracts = [asset.contract.lower() for asset in self.assets.values() if asset.contract]
         if len(set(contracts)) != len(contracts):
             raise ValueError("assets: two of them name the same contract")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_a_transaction(self) -> Self:
+        if self.gas_max > _TRANSACTION_GAS_MAX:
+            raise ValueError(
+                f"batching.count_max, wallet.sweep_count_max: the largest transaction would take {self.gas_max} gas, "
+                f"and none may take more than {_TRANSACTION_GAS_MAX}"
+            )
         return self
 
 

@@ -53,10 +53,11 @@ class AccountPolicy(Section):
 
     #: By asset; one that is missing is never paid out.
     assets: Mapping[str, AssetLimits]
-    #: The most that one transaction may pay the network, in the chain's own coin.
-    fee_max: str = "0.5"
+    #: The most that one transaction may pay the network, in the chain's own coin: at least what the largest one costs
+    #: at the chain's `cap_gwei`, with all the gas that it may take.
+    fee_max: str = "4"
     #: The most that all transactions within any hour may pay the network.
-    hourly_fee_max: str = "5"
+    hourly_fee_max: str = "20"
     gas_price_max_gwei: Gwei = Decimal(500)
     hourly_signings_max: Count = 10_000
     #: Payments of one transaction, or accounts swept by it.

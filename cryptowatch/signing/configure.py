@@ -11,11 +11,12 @@ from embit import bip32
 from embit.base import EmbitError
 
 from cryptowatch.chains.bitcoin.address import script_of
+from cryptowatch.chains.ethereum.address import is_mistyped
 from cryptowatch.chains.ethereum.facts import chain_facts
 from cryptowatch.chains.port import InvalidAddress
 from cryptowatch.clock import Clock
 from cryptowatch.errors import OperatorError, SettingsError
-from cryptowatch.money import InvalidAmount, parse_amount
+from cryptowatch.money import InvalidAmount, format_amount, parse_amount
 from cryptowatch.settings import Settings
 from cryptowatch.settings.chains import BitcoinSettings, EthereumSettings
 from cryptowatch.settings.signer import AccountPolicy, AssetLimits, CoinPolicy
@@ -108,6 +109,7 @@ def read_account_limits(key: str, policy: AccountPolicy, chain: EthereumSettings
     hourly_fee_max = _amount(f"{key}.hourly_fee_max", policy.hourly_fee_max, decimals)
     if hourly_fee_max < fee_max:
         raise SettingsError(f"{key}.hourly_fee_max", "is below fee_max")
+    _check_room(key, policy, chain, fee_max)
     return AccountLimits(
         assets=assets,
         fee_max=fee_max,
@@ -115,8 +117,40 @@ def read_account_limits(key: str, policy: AccountPolicy, chain: EthereumSettings
         gas_price_max_wei=int(policy.gas_price_max_gwei * _WEI_GWEI),
         hourly_signings_max=policy.hourly_signings_max,
         batch_max=policy.batch_max,
-        allowed=frozenset(bytes.fromhex(address[2:]) for address in policy.allow_list) or None,
+        allowed=_allowed_accounts(key, policy, chain),
     )
+
+
+def _check_room(key: str, policy: AccountPolicy, chain: EthereumSettings, fee_max: int) -> None:
+    """What the daemon may plan, the signer must be able to sign: a refusal hands a whole batch to a person."""
+    own = chain.assets[chain.asset]
+    cap_wei = int(chain.fees.cap_gwei * _WEI_GWEI)
+    needed = chain.gas_max * cap_wei * 10**own.scale
+    if fee_max < needed:
+        shown = format_amount(needed, own.decimals)
+        raise SettingsError(
+            f"{key}.fee_max", f"the largest transaction may cost {shown} at the chain's cap_gwei"
+        )
+    if policy.gas_price_max_gwei < chain.fees.cap_gwei:
+        raise SettingsError(f"{key}.gas_price_max_gwei", "is below the chain's cap_gwei")
+    if chain.delegation and policy.batch_max < chain.wallet.sweep_count_max:
+        raise SettingsError(f"{key}.batch_max", "is below the chain's sweep_count_max")
+
+
+def _allowed_accounts(key: str, policy: AccountPolicy, chain: EthereumSettings) -> frozenset[bytes] | None:
+    """Raises SettingsError for what cannot work: without delegation, gas must go to deposit accounts, which count as
+    strangers, before their tokens can come."""
+    for text in policy.allow_list:
+        if is_mistyped(text):
+            raise SettingsError(f"{key}.allow_list", f"{text}: the checksum (upper and lower case) is wrong")
+    if not chain.delegation and len(chain.assets) > 1:
+        if policy.allow_list:
+            raise SettingsError(
+                f"{key}.allow_list", "keeps deposit accounts from their gas, without delegation"
+            )
+        if chain.asset not in policy.assets:
+            raise SettingsError(f"{key}.assets.{chain.asset}", "is missing: deposit accounts need it for gas")
+    return frozenset(bytes.fromhex(address[2:]) for address in policy.allow_list) or None
 
 
 def _amounts(key: str, limits: CoinPolicy | AssetLimits, decimals: int) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Address texts -> accounts and back (EIP-55). Pure.
 
-Called by the API (is this a place to which we can pay?), by `sending` and by whatever shows an address. A text is paid
+Called by the API (is this a place to which we can pay?), by `sending`, by whatever reads addresses out of the settings
+and by whatever shows one. A text is paid
 to only when it is right in every detail, because money sent to a wrong account is gone. Letters of both cases carry a
 checksum; letters of one case carry none and are taken, as many wallets show them so.
 """
@@ -21,7 +22,7 @@ def read_address(text: str, facts: ChainFacts) -> bytes | InvalidAddress:
     if _ADDRESS.fullmatch(text) is None:
         return InvalidAddress("not an address: that would be 0x and 40 hexadecimal digits")
     account = bytes.fromhex(text[2:])
-    if text[2:] not in (text[2:].lower(), text[2:].upper()) and text != address_of(account):
+    if is_mistyped(text):
         return InvalidAddress("the checksum (upper and lower case) is wrong: there is a typing error in it")
     if not any(account):
         return InvalidAddress("the zero address: money sent to it is gone")
@@ -34,6 +35,12 @@ def read_address(text: str, facts: ChainFacts) -> bytes | InvalidAddress:
     if account in (facts.payouts, facts.sweeper):
         return InvalidAddress("one of our own contracts: it keeps no money for anybody")
     return account
+
+
+def is_mistyped(text: str) -> bool:
+    """Whether 0x and 40 digits carry a checksum that is not theirs."""
+    digits = text[2:]
+    return digits not in (digits.lower(), digits.upper()) and text != address_of(bytes.fromhex(digits))
 
 
 def address_of(account: bytes) -> str:

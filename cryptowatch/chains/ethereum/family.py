@@ -6,7 +6,7 @@ from functools import partial
 
 from cryptowatch.chains.bip32 import ExtendedPublicKey, InvalidExtendedKey
 from cryptowatch.chains.connect import DEPOSIT_BRANCH, OWN_BRANCH, ConnectedChain, WatchedKey
-from cryptowatch.chains.ethereum.address import address_of, read_address
+from cryptowatch.chains.ethereum.address import address_of, is_mistyped, read_address
 from cryptowatch.chains.ethereum.contracts import WalletContracts
 from cryptowatch.chains.ethereum.derive import derive_accounts, parse_extended_key
 from cryptowatch.chains.ethereum.facts import ChainFacts, chain_facts
@@ -15,7 +15,7 @@ from cryptowatch.chains.ethereum.node import EthereumNode
 from cryptowatch.chains.ethereum.payments import EthereumPlanner
 from cryptowatch.chains.ethereum.rpc import RpcClient
 from cryptowatch.errors import SettingsError
-from cryptowatch.settings.chains import EthereumSettings
+from cryptowatch.settings.chains import AccountWallet, EthereumSettings
 
 #: BIP44's purpose.
 SCHEME = 44
@@ -25,15 +25,13 @@ NESTING_MAX = 4_000
 
 
 def connect(chain: str, settings: EthereumSettings) -> ConnectedChain:
-    """No traffic happens yet. Raises SettingsError for an extended public key that is not one."""
+    """No traffic happens yet. Raises SettingsError for a public key or a contract's address that is none."""
+    _check_addresses(chain, settings)
     sys.setrecursionlimit(NESTING_MAX)
     wallet, contracts = settings.wallet, settings.contracts
     name = f"chains.{chain}.wallet.xpub_bip44"
-    try:
-        key = parse_extended_key(wallet.xpub_bip44)
-    except InvalidExtendedKey as problem:
-        raise SettingsError(name, str(problem)) from problem
-    senders = [account for _, account in derive_accounts(key, OWN_BRANCH, range(wallet.hot_accounts))]
+    key = _wallet_key(name, wallet)
+    senders = _senders(key, wallet)
     vault = senders[0]
     facts = chain_facts(settings, vault)
     named = contracts.sweep_delegate if contracts and settings.delegation else None
@@ -64,6 +62,33 @@ def connect(chain: str, settings: EthereumSettings) -> ConnectedChain:
             )
         },
     )
+
+
+def wallet_contracts(chain: str, wallet: AccountWallet) -> WalletContracts:
+    """What the wallet's contracts must be. Raises SettingsError for an extended public key that is not one."""
+    return WalletContracts(_senders(_wallet_key(f"chains.{chain}.wallet.xpub_bip44", wallet), wallet))
+
+
+def _wallet_key(name: str, wallet: AccountWallet) -> ExtendedPublicKey:
+    try:
+        return parse_extended_key(wallet.xpub_bip44)
+    except InvalidExtendedKey as problem:
+        raise SettingsError(name, str(problem)) from problem
+
+
+def _senders(key: ExtendedPublicKey, wallet: AccountWallet) -> Sequence[bytes]:
+    """The accounts that send, the vault first."""
+    return [account for _, account in derive_accounts(key, OWN_BRANCH, range(wallet.hot_accounts))]
+
+
+def _check_addresses(chain: str, settings: EthereumSettings) -> None:
+    """A mistyped token would be one that nobody ever deposits; its checksum says so at the start."""
+    named = {f"assets.{name}.contract": asset.contract for name, asset in settings.assets.items()}
+    if settings.contracts is not None:
+        named |= {f"contracts.{name}": text for name, text in settings.contracts.model_dump().items()}
+    for key, text in named.items():
+        if text is not None and is_mistyped(text):
+            raise SettingsError(f"chains.{chain}.{key}", "the checksum (upper and lower case) is wrong")
 
 
 def _contract_codes(

@@ -32,7 +32,8 @@ class EthereumFees:
     def raised(self, market: FeeMarket, plan: Plan, priority: Priority) -> Bid | None:
         """What the market asks now, but both parts by an eighth more at least. None at the cap.
 
-        Nodes take a replacement for 10 % more on both (geth, PriceBump); an eighth is what the base fee can rise.
+        Nodes take a replacement for 10 % more on both (geth, PriceBump); an eighth is what the base fee can rise. So a
+        tip may come to be above its own cap, which is for first bids: else the base fee could not be followed.
         """
         assert isinstance(plan, EthereumPlan)
         old, wanted = plan.transaction, self.bid(market, priority)
@@ -63,7 +64,8 @@ class EthereumFees:
 
 
 def _an_eighth_more(rate: int) -> int:
-    return rate + -(-rate // 8)
+    """At least one more: nothing is a replacement that offers the same."""
+    return rate + max(1, -(-rate // 8))
 
 
 def _wei(gwei: Decimal) -> int:

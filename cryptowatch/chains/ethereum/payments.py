@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from cryptowatch.chains.connect import DEPOSIT_BRANCH
 from cryptowatch.chains.ethereum.facts import ChainFacts
 from cryptowatch.chains.ethereum.our_calls import (
     OWN_COIN,
@@ -160,7 +161,21 @@ class EthereumPlanner:
 
     def bump(self, plan: Plan, bid: Bid) -> EthereumPlan | Insufficient:
         assert isinstance(plan, EthereumPlan)
-        return replace(plan, transaction=replace(plan.transaction, max_fee=bid.rate, tip=bid.tip))
+        bumped = replace(plan, transaction=replace(plan.transaction, max_fee=bid.rate, tip=bid.tip))
+        return self._collected_less(bumped, bumped.fee - plan.fee) if self._empties(plan) else bumped
+
+    def _empties(self, plan: EthereumPlan) -> bool:
+        """Whether it leaves nothing of the chain's own coin behind: a higher fee can only come out of what it pays."""
+        _, branch, _ = plan.key_path
+        return branch == DEPOSIT_BRANCH and plan.transaction.value > 0
+
+    def _collected_less(self, plan: EthereumPlan, more_fee: int) -> EthereumPlan | Insufficient:
+        account = plan.account, self.facts.asset
+        left = plan.takes[account] - more_fee
+        if left <= 0:
+            return Insufficient(1 - left)
+        transaction = replace(plan.transaction, value=self._units(self.facts.asset, left))
+        return replace(plan, transaction=transaction, takes={account: left})
 
     def read(self, document: bytes) -> EthereumPlan:
         """Raises msgspec.DecodeError or ValueError for what no plan wrote."""
