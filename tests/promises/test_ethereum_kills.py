@@ -63,7 +63,7 @@ async def test_thirty_kills_at_random_moments_lose_nothing_and_double_nothing(
         print(dict(traffic.counts))
         await finish(site, traffic)
         await everybody_agrees(house, traffic)
-        await every_event_arrived(site, receiver, made.body["secret"])
+        await every_event_arrived(site, receiver, made.body)
 
 
 async def rich_players(site: Site) -> list[Any]:
