@@ -48,6 +48,7 @@ from cryptowatch.settings.chains import EthereumSettings
 from cryptowatch.signing.client import SignerClient
 from cryptowatch.signing.families import signing_for
 from cryptowatch.telemetry.metrics import Metrics, create_metrics
+from cryptowatch.treasury.audit import BalanceAudit
 from cryptowatch.treasury.reconcile import Reconciler
 from cryptowatch.treasury.upkeep import Upkeep, upkeep_rules
 from cryptowatch.webhooks.worker import run_webhooks
@@ -89,6 +90,10 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
             if "treasury" in roles:
                 reconciler = Reconciler(pool, clock, partial(show_position, metrics))
                 plant.loop("reconciliation", reconciler.step, settings.treasury.reconcile_interval_s)
+                for name, chain in chains.items():
+                    if chain.vault is not None:
+                        audit = BalanceAudit(name, nodes[name], pool, clock)
+                        plant.loop(f"audit:{name}", audit.step, settings.treasury.audit_interval_s)
             if "webhooks" in roles:
                 tasks.create_task(
                     run_webhooks(
@@ -205,6 +210,7 @@ def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodeP
     """Queue and batches, then signing, broadcasting and bumping."""
     name, own = chain.chain, chain.settings
     instruments = chain_instruments(name, plant.metrics, plant.clock)
+    reserver = reserver_for(chain, nodes, plant.pool)
     payouts = PayoutWorker(
         name,
         nodes,
@@ -212,14 +218,23 @@ def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodeP
         plant.clock,
         chain.planner,
         chain.fees,
-        reserver_for(chain, nodes, plant.pool),
+        reserver,
         _payout_rules(settings, name),
         _entropy,
         instruments,
     )
     sign = signing_for(own.family, SignerClient(settings.signer.socket, settings.signer.timeout_s), name)
     sender = Sender(
-        name, nodes, plant.pool, plant.clock, chain.planner, chain.fees, sign, SendRules(), instruments
+        name,
+        nodes,
+        plant.pool,
+        plant.clock,
+        chain.planner,
+        chain.fees,
+        reserver,
+        sign,
+        SendRules(),
+        instruments,
     )
     plant.loop(f"payouts:{name}", payouts.step, _SENDING_INTERVAL_S)
     plant.loop(f"sender:{name}", sender.step, _SENDING_INTERVAL_S)

@@ -133,8 +133,8 @@ class DatabaseInstruments:
         for row in oldest:
             payouts.oldest_queued_age_seconds.labels(row["chain"]).set(_age_s(row["queued_at"], now))
         for row in wallets:
-            for state in ("confirmed", "unconfirmed", "reserved"):
-                payouts.wallet_balance_base_units.labels(row["chain"], row["asset"], state).set(row[state])
+            labels = (row["chain"], row["asset"], row["state"])
+            payouts.wallet_balance_base_units.labels(*labels).set(row["amount"])
         for row in chains:
             self.metrics.chains.halted.labels(row["chain"]).set(row["halted"])
         database = self.metrics.database

@@ -69,14 +69,12 @@ def content_of(destination: bytes, asset: str, amount: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A change of one of our accounts' balances by a block: money in or out, or a fee paid (account chains only)."""
+    """What a transaction changed of an account of ours in one asset, its fee included (account chains only)."""
 
     tx_hash: bytes
-    #: Counts the transaction's movements of ours from 0, in an order that its content alone decides.
-    number: int
     account: bytes
     asset: str
-    #: Base units; negative for what left.
+    #: Base units, never 0; negative when more left than came.
     delta: int
 
 

@@ -41,6 +41,7 @@ def creation_data(chain: str, settings: EthereumSettings) -> dict[str, str]:
     """Setting -> hex of the deployment. Raises SettingsError for an extended public key that is not one."""
     own = wallet_contracts(chain, settings.wallet)
     data = {"payouts": own.payouts_creation(), "sweeper": own.sweeper_creation()}
-    if settings.contracts is not None and int(settings.contracts.sweeper, 16):
-        data["sweep_delegate"] = own.delegate_creation(bytes.fromhex(settings.contracts.sweeper[2:]))
+    sweeper = settings.contracts.sweeper if settings.contracts else None
+    if sweeper is not None and int(sweeper, 16):
+        data["sweep_delegate"] = own.delegate_creation(bytes.fromhex(sweeper[2:]))
     return {name: "0x" + creation.hex() for name, creation in data.items()}

@@ -75,8 +75,9 @@ DELETE FROM deposit_resource r USING deposit d
 WHERE d.chain = $1 AND d.block_height = $2 AND r.chain = $1 AND r.tx_hash = d.tx_hash
 
 -- name: rewind_cursor
--- Compare-and-set back to the fork.
-UPDATE chain SET height = $2, hash = $3, updated_at = $6
+-- Compare-and-set back to the fork. What was called final above it was said of the branch that is left.
+UPDATE chain SET height = $2, hash = $3, updated_at = $6,
+    final_height = CASE WHEN final_height > $2 THEN $2 ELSE final_height END
 WHERE chain = $1 AND height = $4 AND hash = $5
 
 -- name: delete_blocks_above

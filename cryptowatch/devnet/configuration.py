@@ -55,6 +55,10 @@ allow_private_addresses = true
 timeout_s = 2
 schedule_s = [1, 2, 5, 10, 30]
 
+[treasury]
+reconcile_interval_s = 1
+audit_interval_s = 2
+
 [signer]
 socket = {socket}
 keystore = {keystore}

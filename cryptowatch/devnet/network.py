@@ -6,11 +6,13 @@ gives a `Net` (see `client`), by which any other process can use the same networ
 """
 
 import asyncio
+import json
 import random
 import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from cryptowatch.db import embedded
@@ -85,7 +87,7 @@ async def up(
             proxies=proxies,
             evm=evm,
             keys=keys,
-            contracts=await _deployed(evm, keys),
+            contracts=await _deployed(folder, evm, keys),
             start_height=await bitcoin[0].rpc("getblockcount"),
         )
         for name in [BITCOIN, *evm] if block_time_s > 0 else []:
@@ -149,10 +151,19 @@ async def _evm_networks(
     return found
 
 
-async def _deployed(evm: Mapping[str, EvmNetwork], keys: WalletKeys) -> dict[str, WalletContracts]:
-    """The wallet's own contracts on every chain."""
-    senders = keys.senders(configuration.HOT_ACCOUNTS)
-    return {name: await deploy_contracts(network.faucet.deploy, senders) for name, network in evm.items()}
+async def _deployed(
+    folder: Path, evm: Mapping[str, EvmNetwork], keys: WalletKeys
+) -> dict[str, WalletContracts]:
+    """The wallet's own contracts on every chain, deployed at the folder's first start."""
+    senders, found = keys.senders(configuration.HOT_ACCOUNTS), {}
+    for name, network in evm.items():
+        path = folder / name / "contracts.json"
+        if path.exists():
+            found[name] = WalletContracts(**json.loads(path.read_text(encoding="utf-8")))
+            continue
+        found[name] = await deploy_contracts(network.faucet.deploy, senders)
+        path.write_text(json.dumps(asdict(found[name])), encoding="utf-8")
+    return found
 
 
 def _nodes(stack: AsyncExitStack, folder: Path, count: int, options: Mapping[str, str]) -> list[BitcoinNode]:

@@ -23,27 +23,28 @@ class Queued:
     alone: bool = False
 
 
-def due_batch(
+def due_batches(
     queue: Sequence[Queued],
     now: datetime,
     *,
     count_max: int,
     wait_max_s: float,
     amounts_max: Mapping[str, int] = MappingProxyType({}),
-) -> Sequence[UUID]:
-    """The withdrawals to send now in one transaction, or none yet.
+) -> Sequence[Sequence[UUID]]:
+    """The withdrawals to send now, one transaction of each asset that is due, whose turn it is first.
 
     `queue` is every waiting one, or at least the oldest and urgent of each asset. `amounts_max` (asset -> base units)
     is what the signer allows one transaction to pay. One withdrawal alone may exceed it: then the signer refuses, and
     a person looks.
     """
     due = [batch for batch in _by_asset(queue) if _is_due(batch, now, count_max, wait_max_s)]
-    if not due:
-        return ()
-    batch = min(due, key=lambda batch: _turn(batch[0]))
+    due.sort(key=lambda batch: _turn(batch[0]))
+    return [_fitting(batch, count_max, amounts_max.get(batch[0].asset)) for batch in due]
+
+
+def _fitting(batch: Sequence[Queued], count_max: int, amount_max: int | None) -> Sequence[UUID]:
     if batch[0].alone:
         return (batch[0].id,)
-    amount_max = amounts_max.get(batch[0].asset)
     chosen: list[UUID] = []
     total = 0
     for item in batch:

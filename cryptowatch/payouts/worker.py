@@ -26,7 +26,7 @@ from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import NewEvent, append_events
-from cryptowatch.payouts.batching import Queued, due_batch
+from cryptowatch.payouts.batching import Queued, due_batches
 from cryptowatch.payouts.bookkeeping import Settlement, release, settle
 from cryptowatch.payouts.machine import Effect, Event, State, advance
 from cryptowatch.payouts.view import withdrawal_view
@@ -174,14 +174,14 @@ class PayoutWorker:
             Queued(row["id"], row["priority"], row["queued_at"], row["amount"], row["asset"], row["alone"])
             for row in rows
         ]
-        chosen = due_batch(
+        batches = due_batches(
             queue,
             self.clock.now(),
             count_max=batching.count_max,
             wait_max_s=batching.wait_max_s,
             amounts_max=self.rules.amounts_max,
         )
-        if not chosen or chain is None or chain["in_flight"] >= batching.in_flight_max:
+        if not batches or chain is None or chain["in_flight"] >= batching.in_flight_max:
             return 0
         if not await is_caught_up(self.nodes, chain["height"]):
             return self._wait("the chain is not caught up")
@@ -189,22 +189,40 @@ class PayoutWorker:
         market = await self.nodes.fee_market()
         if self.fees.beyond_cap(market):
             return self._wait("market beyond the fee cap")
-        chosen = await self._together(chosen)
-        return await self._bind_covered(chosen, {row["id"]: row["amount"] for row in rows}, market)
+        amounts = {row["id"]: row["amount"] for row in rows}
+        for batch in batches:
+            # What one asset waits for holds up no other.
+            if bound := await self._send_part(batch, amounts, market):
+                return bound
+        return 0
 
-    async def _together(self, chosen: Sequence[UUID]) -> Sequence[UUID]:
-        """Of the chosen, those that cost least in one transaction with the first of them."""
-        if len(chosen) == 1:
-            return chosen
+    async def _send_part(self, batch: Sequence[UUID], amounts: Mapping[UUID, int], market: FeeMarket) -> int:
+        """Of the batch, those that cost least in one transaction, and of these as many as the money covers."""
+        recipients, empty = await self._recipients(batch)
+        rest = list(range(len(batch)))
+        try:
+            while rest:
+                places = self.planner.together([recipients[n] for n in rest], [empty[n] for n in rest])
+                part = [rest[place] for place in places]
+                if bound := await self._bind_covered([batch[n] for n in part], amounts, market):
+                    return bound
+                rest = [n for n in rest if n not in part]
+        except (Halted, NotReady) as wait:
+            self._wait(str(wait))
+        except ConcurrentUpdate:
+            pass  # another sender was first; the next round sees what is left
+        return 0
+
+    async def _recipients(self, batch: Sequence[UUID]) -> tuple[list[Recipient], list[bool]]:
+        """Whom the withdrawals pay, and whose account does not exist yet, where that matters."""
         async with connection(self.pool) as conn:
-            rows = await conn.fetch(SQL["recipients"], self.chain, list(chosen))
+            rows = await conn.fetch(SQL["recipients"], self.chain, list(batch))
         recipients = [Recipient(row["destination"], row["amount"]) for row in rows]
-        empty = [False] * len(rows)
-        if self.planner.minds_empty(rows[0]["asset"]):
-            at = BlockPoint(rows[0]["height"], rows[0]["hash"])
-            states = await self.nodes.accounts([recipient.destination for recipient in recipients], at)
-            empty = [not state.exists for state in states]
-        return [rows[place]["id"] for place in self.planner.together(recipients, empty)]
+        if len(rows) == 1 or not self.planner.minds_empty(rows[0]["asset"]):
+            return recipients, [False] * len(rows)
+        at = BlockPoint(rows[0]["height"], rows[0]["hash"])
+        states = await self.nodes.accounts([recipient.destination for recipient in recipients], at)
+        return recipients, [not state.exists for state in states]
 
     async def _bind_covered(
         self, chosen: Sequence[UUID], amounts: Mapping[UUID, int], market: FeeMarket
@@ -219,10 +237,6 @@ class PayoutWorker:
             except _NotCovered as short:
                 self._wait("the coins do not cover every payout")
                 chosen = _without_the_largest(chosen, amounts, short.missing)
-            except (Halted, NotReady) as wait:
-                return self._wait(str(wait))
-            except ConcurrentUpdate:
-                return 0  # another sender was first; the next round sees what is left
         return 0
 
     def _wait(self, reason: str) -> int:

@@ -140,10 +140,14 @@ class AccountReserver:
         )
 
     async def _missing(self, conn: Connection, plan: Plan) -> dict[tuple[bytes, str], int]:
-        needs = self.planner.needs(plan)
-        rows = await conn.fetch(
-            SQL["available"], self.chain, [key[0] for key in needs], [key[1] for key in needs]
-        )
+        return await self._lacking(conn, self.planner.needs(plan), None)
+
+    async def _lacking(
+        self, conn: Connection, needs: Mapping[tuple[bytes, str], int], lineage_id: UUID | None
+    ) -> dict[tuple[bytes, str], int]:
+        """What is missing of the needs; what the lineage itself has reserved counts as there."""
+        accounts, assets = [key[0] for key in needs], [key[1] for key in needs]
+        rows = await conn.fetch(SQL["available"], self.chain, accounts, assets, lineage_id)
         has = {(row["account"], row["asset"]): row["amount"] for row in rows}
         return {key: amount - has[key] for key, amount in needs.items() if has[key] < amount}
 
@@ -152,22 +156,27 @@ class AccountReserver:
         if status != "INSERT 0 1":
             raise ConcurrentUpdate("another sender took this nonce first")
         await conn.execute(SQL["move_nonce"], self.chain, sender.account, sender.nonce + 1)
-        await reserve_amounts(conn, self.chain, lineage_id, self.planner, plan)
+        await self._reserve_amounts(conn, lineage_id, self.planner.needs(plan))
 
+    async def raise_to(self, conn: Connection, lineage_id: UUID, plan: Plan) -> None:
+        """The higher fee: what cannot pay it, no node would take, and the attempt before it would be forgotten."""
+        needs = self.planner.needs(plan)
+        if await self._lacking(conn, needs, lineage_id):
+            raise NotReady("the account has too little for the higher fee")
+        await self._reserve_amounts(conn, lineage_id, needs)
 
-async def reserve_amounts(
-    conn: Connection, chain: str, lineage_id: UUID, planner: AccountPlanner, plan: Plan
-) -> None:
-    """What the plan can take from each account; a replacement's higher fee raises it."""
-    needs = {key: amount for key, amount in planner.needs(plan).items() if amount}
-    await conn.execute(
-        SQL["reserve_amounts"],
-        lineage_id,
-        chain,
-        [key[0] for key in needs],
-        [key[1] for key in needs],
-        list(needs.values()),
-    )
+    async def _reserve_amounts(
+        self, conn: Connection, lineage_id: UUID, needs: Mapping[tuple[bytes, str], int]
+    ) -> None:
+        taken = {key: amount for key, amount in needs.items() if amount}
+        await conn.execute(
+            SQL["reserve_amounts"],
+            lineage_id,
+            self.chain,
+            [key[0] for key in taken],
+            [key[1] for key in taken],
+            list(taken.values()),
+        )
 
 
 def _sender(row: asyncpg.Record) -> Sender:
@@ -184,7 +193,6 @@ async def record_movements(conn: Connection, chain: str, contents: BlockContents
             chain,
             contents.ref.height,
             [m.tx_hash for m in movements],
-            [m.number for m in movements],
             [m.account for m in movements],
             [m.asset for m in movements],
             [m.delta for m in movements],

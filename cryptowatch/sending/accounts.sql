@@ -20,10 +20,11 @@ WHERE nonce.reserved_by IS NULL AND nonce.spent_by IS NULL
 UPDATE sender SET next_nonce = greatest(next_nonce, $3) WHERE chain = $1 AND account = $2
 
 -- name: available
--- What each of these accounts has beyond what open transactions may take.
+-- What each of these accounts has beyond what open transactions may take, one of them left out.
 SELECT u.account, u.asset, coalesce(h.amount, 0) - coalesce((
     SELECT sum(r.amount) FROM reservation r JOIN lineage l ON l.id = r.lineage_id
-    WHERE l.state = 'open' AND r.chain = $1 AND r.account = u.account AND r.asset = u.asset), 0) AS amount
+    WHERE l.state = 'open' AND l.id IS DISTINCT FROM $4::uuid
+      AND r.chain = $1 AND r.account = u.account AND r.asset = u.asset), 0) AS amount
 FROM unnest($2::bytea[], $3::text[]) AS u (account, asset)
 LEFT JOIN holding h ON h.chain = $1 AND h.account = u.account AND h.asset = u.asset
 
@@ -64,10 +65,9 @@ SELECT height, hash FROM chain WHERE chain = $1 FOR NO KEY UPDATE
 -- name: record_movements
 -- What a block changes of our balances, each once.
 WITH added AS (
-    INSERT INTO movement (chain, tx_hash, number, account, asset, delta, height)
-    SELECT $1, u.tx_hash, u.number, u.account, u.asset, u.delta, $2
-    FROM unnest($3::bytea[], $4::integer[], $5::bytea[], $6::text[], $7::numeric[])
-        AS u (tx_hash, number, account, asset, delta)
+    INSERT INTO movement (chain, tx_hash, account, asset, delta, height)
+    SELECT $1, u.tx_hash, u.account, u.asset, u.delta, $2
+    FROM unnest($3::bytea[], $4::bytea[], $5::text[], $6::numeric[]) AS u (tx_hash, account, asset, delta)
     JOIN address a ON a.chain = $1 AND a.destination = u.account
     ON CONFLICT DO NOTHING
     RETURNING account, asset, delta)
@@ -76,12 +76,14 @@ SELECT $1, account, asset, sum(delta) FROM added GROUP BY account, asset
 ON CONFLICT (chain, account, asset) DO UPDATE SET amount = holding.amount + excluded.amount
 
 -- name: use_nonces
--- Nonces of our accounts that a block uses up, by whichever transaction.
+-- Nonces of our accounts that a block uses up, by whichever transaction. What looks like a second use is none: the chain
+-- passes over an authorization whose nonce was used.
 INSERT INTO nonce (chain, account, nonce, spent_by, spent_height)
 SELECT $1, u.account, u.nonce, u.tx_hash, $2
 FROM unnest($3::bytea[], $4::bigint[], $5::bytea[]) AS u (account, nonce, tx_hash)
 JOIN address a ON a.chain = $1 AND a.destination = u.account
 ON CONFLICT (chain, account, nonce) DO UPDATE SET spent_by = excluded.spent_by, spent_height = excluded.spent_height
+WHERE nonce.spent_by IS NULL OR nonce.spent_by = excluded.spent_by
 RETURNING reserved_by, spent_by AS tx_hash
 
 -- name: skip_nonces

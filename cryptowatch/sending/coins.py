@@ -63,6 +63,9 @@ class CoinReserver:
         await insert_attempt(conn, self.chain, order.lineage_id, 1, plan, None, height, now)
         return plan
 
+    async def raise_to(self, conn: Connection, lineage_id: UUID, plan: Plan) -> None:
+        """Nothing: a replacement has the coins of the first attempt, and no others."""
+
 
 async def free_coins(conn: Connection, chain: str, height: int, rules: CoinRules) -> list[Coin]:
     rows = await conn.fetch(

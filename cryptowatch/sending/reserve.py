@@ -57,6 +57,10 @@ class Reserver(Protocol):
         """
         ...
 
+    async def raise_to(self, conn: Connection, lineage_id: UUID, plan: Plan) -> None:
+        """Reserve what a replacement takes beyond the attempts before it. Raises NotReady when it is not there."""
+        ...
+
 
 async def sending_height(conn: Connection, chain: str) -> int:
     """The chain's height, locked against a halt until the transaction ends. Raises Halted."""

@@ -26,11 +26,15 @@ DELETE FROM attempt WHERE lineage_id = $1 AND raw IS NULL
 
 -- name: open_signed
 -- The newest signed attempt of each lineage that no block holds.
-SELECT DISTINCT ON (a.lineage_id) a.lineage_id, a.number, a.tx_hash, a.raw, a.plan, a.fee, a.size,
-    a.planned_height, a.broadcast_at, l.attempts, l.priority, l.created_at
-FROM attempt a JOIN lineage l ON l.id = a.lineage_id
-WHERE l.chain = $1 AND l.state = 'open' AND a.raw IS NOT NULL
-ORDER BY a.lineage_id, a.number DESC
+SELECT s.* FROM (
+    SELECT DISTINCT ON (a.lineage_id) a.lineage_id, a.number, a.tx_hash, a.raw, a.plan, a.fee, a.size,
+        a.planned_height, a.broadcast_at, l.attempts, l.priority, l.created_at
+    FROM attempt a JOIN lineage l ON l.id = a.lineage_id
+    WHERE l.chain = $1 AND l.state = 'open' AND a.raw IS NOT NULL
+    ORDER BY a.lineage_id, a.number DESC) AS s
+-- Nonces in their order, so that no node has to keep one for later.
+LEFT JOIN nonce n ON n.reserved_by = s.lineage_id
+ORDER BY n.account, n.nonce, s.lineage_id
 
 -- name: mark_broadcast
 -- The first time that a node took it.

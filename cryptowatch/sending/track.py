@@ -98,6 +98,8 @@ async def track_block(
             row["block_height"],
         )
         events.append(transaction_event("finalized", row["id"], row["version"], view, now))
+        if row["kind"] == "sweep":
+            events.append(await _sweep_event(conn, chain, row, now))
     dead = await _bury(conn, chain, final_height, now)
     for row in dead:
         view = TransactionView(
@@ -106,6 +108,31 @@ async def track_block(
         events.append(transaction_event("dead", row["id"], row["version"], view, now))
     if events:
         await append_events(conn, events)
+
+
+async def _sweep_event(conn: Connection, chain: str, row: asyncpg.Record, now: datetime) -> NewEvent:
+    """`sweep.finalized`: what a sweep brought in, in base units, and what it cost."""
+    swept = await conn.fetch(SQL["swept_by"], chain, row["tx_hash"])
+    told = await conn.fetchval(SQL["sweeps_told"], show_id(Kind.TRANSACTION, row["id"]))
+    data = {
+        "transaction_id": show_id(Kind.TRANSACTION, row["id"]),
+        "chain": chain,
+        "tx_hash": row["tx_hash"].hex(),
+        "swept": [
+            {"asset": one["asset"], "base_units": str(one["amount"]), "accounts": one["accounts"]}
+            for one in swept
+        ],
+        "fee_base_units": str(row["fee"]),
+    }
+    return NewEvent(
+        type="sweep.finalized",
+        entity_kind="sweep",
+        entity_id=show_id(Kind.TRANSACTION, row["id"]),
+        entity_version=told + 1,
+        account_id=None,
+        data=msgspec.json.encode(data).decode(),
+        created_at=now,
+    )
 
 
 async def _bury(conn: Connection, chain: str, final_height: int, now: datetime) -> list[asyncpg.Record]:

@@ -28,7 +28,17 @@ JOIN attempt a ON a.lineage_id = w.lineage_id AND a.tx_hash <> w.winner
 UPDATE lineage l SET state = 'finalized', version = version + 1, updated_at = $3
 FROM attempt a
 WHERE l.chain = $1 AND l.state = 'confirmed' AND l.block_height <= $2 AND a.chain = l.chain AND a.tx_hash = l.tx_hash
-RETURNING l.id, l.version, l.tx_hash, l.block_height, coalesce(l.fee_paid, a.fee) AS fee
+RETURNING l.id, l.version, l.kind, l.tx_hash, l.block_height, coalesce(l.fee_paid, a.fee) AS fee
+
+-- name: sweeps_told
+-- How often a sweep became final: again only after a reorg that a person accepted.
+SELECT count(*) FROM event WHERE entity_kind = 'sweep' AND entity_id = $1
+
+-- name: swept_by
+-- What a sweep took from deposit accounts, by asset.
+SELECT m.asset, -sum(m.delta) AS amount, count(DISTINCT m.account) AS accounts
+FROM movement m JOIN address a ON a.chain = m.chain AND a.destination = m.account
+WHERE m.chain = $1 AND m.tx_hash = $2 AND m.delta < 0 AND a.branch = 0 GROUP BY m.asset ORDER BY m.asset
 
 -- name: bury_lineages
 -- Dead: a foreign use of one of our inputs is final, so that no attempt of the lineage can ever confirm.

@@ -26,7 +26,7 @@ from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import append_events
 from cryptowatch.sending.accounts import free_nonces_of
 from cryptowatch.sending.coins import free_coins_of
-from cryptowatch.sending.reserve import Halted, insert_attempt, sending_height
+from cryptowatch.sending.reserve import Halted, NotReady, Reserver, insert_attempt, sending_height
 from cryptowatch.sending.track import TransactionView, transaction_event
 from cryptowatch.signing.families import Sign, SignedTransaction
 
@@ -61,6 +61,7 @@ class Sender:
     clock: Clock
     planner: Planner
     fees: FeePolicy
+    reserver: Reserver
     sign: Sign
     rules: SendRules
     observer: SendObserver
@@ -225,6 +226,9 @@ class Sender:
                 await self._store_bump(conn, row, new, signed, height)
         except Halted:
             return 0
+        except NotReady as wait:
+            log.warning("nothing left to raise the fee with", chain=self.chain, reason=str(wait))
+            return 0
         except SignerRefused as refusal:
             log.error("signer refused a replacement", chain=self.chain, reason=str(refusal))
             return 0
@@ -242,6 +246,7 @@ class Sender:
         locked = await conn.fetchrow(SQL["lock_open_lineage"], lineage_id)
         if locked is None or locked["attempts"] != row["attempts"]:
             return
+        await self.reserver.raise_to(conn, lineage_id, new)
         await insert_attempt(conn, self.chain, lineage_id, row["attempts"] + 1, new, signed, height, now)
         version = await conn.fetchval(SQL["add_attempt"], lineage_id, now)
         await self._tell(conn, "stuck", lineage_id, version, row["tx_hash"])

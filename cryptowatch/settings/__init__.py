@@ -54,6 +54,8 @@ class Treasury(Section):
     """How often chain and ledger are compared."""
 
     reconcile_interval_s: Seconds = 10
+    #: Between two looks at what accounts hold by the nodes' word.
+    audit_interval_s: Seconds = 60
 
 
 class Telemetry(Section):

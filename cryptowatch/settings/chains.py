@@ -287,6 +287,8 @@ class AccountWallet(Section):
     gas_refill: str = "0.05"
     sweep_count_max: Annotated[int, Field(ge=1, le=200)] = 100
     sweep_interval_s: Seconds = 60
+    #: An account that a sweep took nothing from (its token is paused, or locks it) is tried again so much later.
+    sweep_retry_s: Seconds = 21_600
     #: Sweeps wait while a unit of gas costs more than this.
     sweep_gas_max_gwei: Gwei = Decimal(50)
 
@@ -295,8 +297,9 @@ class Contracts(Section):
     """Deployed once per chain; see docs/operations.md."""
 
     payouts: EthereumAddress
-    sweeper: EthereumAddress
-    sweep_delegate: EthereumAddress
+    #: These two where the chain knows delegation.
+    sweeper: EthereumAddress | None = None
+    sweep_delegate: EthereumAddress | None = None
 
 
 class EthereumSettings(ChainSettings):
@@ -336,6 +339,13 @@ class EthereumSettings(ChainSettings):
     @property
     def asset_settings(self) -> Mapping[str, AssetSettings]:
         return self.assets
+
+    @model_validator(mode="after")
+    def _sweeping(self) -> Self:
+        own = self.contracts
+        if own is not None and self.delegation and None in (own.sweeper, own.sweep_delegate):
+            raise ValueError("contracts: sweeper and sweep_delegate are needed, or delegation = false")
+        return self
 
     @model_validator(mode="after")
     def _tokens(self) -> Self:

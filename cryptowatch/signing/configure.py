@@ -68,7 +68,8 @@ def _open_chain(settings: Settings, name: str, secrets: KeystoreSecrets) -> Coin
 def account_facts(chain: EthereumSettings, vault: bytes) -> AccountFacts:
     """What may be signed for on the chain. A contract that is not filled in yet (zeros) is none."""
     facts, contracts = chain_facts(chain, vault), chain.contracts
-    delegate = bytes.fromhex(contracts.sweep_delegate[2:]) if contracts and chain.delegation else None
+    named = contracts.sweep_delegate if contracts and chain.delegation else None
+    delegate = None if named is None else bytes.fromhex(named[2:])
     return AccountFacts(
         replace(facts, payouts=_deployed(facts.payouts), sweeper=_deployed(facts.sweeper)),
         _deployed(delegate),

@@ -231,7 +231,11 @@ def _payouts(f: _Families) -> PayoutMetrics:
         fee_rate_market=f.gauge("fee_rate_market", "What nodes ask for the same target, same unit.", "chain"),
         bumps=f.counter("fee_bumps", "Transactions replaced by one that pays more.", "chain"),
         wallet_balance_base_units=f.gauge(
-            "wallet_balance_base_units", "The hot wallet's unspent coins.", "chain", "asset", "state"
+            "wallet_balance_base_units",
+            "The hot wallet's unspent coins, or what its accounts hold; unswept: on deposit addresses.",
+            "chain",
+            "asset",
+            "state",
         ),
         signer_requests=f.counter("signer_requests", "Signatures asked of the signer.", "chain"),
         signer_refusals=f.counter("signer_refusals", "Signatures that the signer's policy refused.", "chain"),

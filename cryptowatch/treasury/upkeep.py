@@ -8,7 +8,7 @@ on its way.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -37,6 +37,8 @@ class UpkeepRules:
 
     sweep_mins: Mapping[str, int]
     sweep_count_max: int
+    #: How long an account waits that a sweep took nothing from.
+    sweep_retry: timedelta
     #: In the family's unit: above it sweeps wait.
     sweep_rate_max: int
     gas_refill: int
@@ -55,6 +57,7 @@ def upkeep_rules(settings: EthereumSettings) -> UpkeepRules:
     return UpkeepRules(
         sweep_mins={name: parse_amount(asset.sweep_min, asset.decimals) for name, asset in swept.items()},
         sweep_count_max=wallet.sweep_count_max,
+        sweep_retry=timedelta(seconds=wallet.sweep_retry_s),
         sweep_rate_max=int(wallet.sweep_gas_max_gwei * _WEI_GWEI),
         gas_refill=parse_amount(wallet.gas_refill, own.decimals),
         allowed=frozenset(settings.assets.keys() - {settings.asset} if with_contracts else ()),
@@ -133,7 +136,14 @@ class Upkeep:
 
     async def _sweep(self, asset: str, least: int, bid: Bid) -> None:
         async with connection(self.pool) as conn:
-            rows = await conn.fetch(SQL["sweepable"], self.chain, asset, least, self.rules.sweep_count_max)
+            rows = await conn.fetch(
+                SQL["sweepable"],
+                self.chain,
+                asset,
+                least,
+                self.rules.sweep_count_max,
+                self.clock.now() - self.rules.sweep_retry,
+            )
         accounts = [
             Sweepable(
                 row["account"],

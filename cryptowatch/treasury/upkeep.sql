@@ -22,13 +22,20 @@ WHERE s.chain = $1 AND a.branch = 1 AND a.key_index > 0 AND coalesce(h.amount, 0
       AND l.state = 'open')
 
 -- name: sweepable
--- Deposit accounts with enough of an asset, of which nothing is on its way; the richest first.
+-- Deposit accounts with enough of an asset, of which nothing is on its way; the richest first. One that a sweep took
+-- nothing from lately waits: whatever keeps its money there would cost gas in every round.
 SELECT h.account, h.amount, a.scheme, a.branch, a.key_index,
     EXISTS (SELECT FROM movement m WHERE m.chain = h.chain AND m.account = h.account AND m.delta < 0) AS delegated
 FROM holding h JOIN address a ON a.chain = h.chain AND a.destination = h.account
 WHERE h.chain = $1 AND h.asset = $2 AND h.amount >= $3 AND h.amount > 0 AND a.branch = 0 AND NOT EXISTS (
     SELECT FROM reservation r JOIN lineage l ON l.id = r.lineage_id
     WHERE r.chain = h.chain AND r.account = h.account AND r.asset = h.asset AND l.state = 'open')
+  AND NOT EXISTS (
+    SELECT FROM reservation r JOIN lineage l ON l.id = r.lineage_id
+    WHERE r.chain = h.chain AND r.account = h.account AND r.asset = h.asset AND l.kind = 'sweep'
+      AND l.state IN ('confirmed', 'finalized') AND l.created_at > $5 AND NOT EXISTS (
+        SELECT FROM movement m WHERE m.chain = l.chain AND m.tx_hash = l.tx_hash
+          AND m.account = h.account AND m.asset = h.asset AND m.delta < 0))
 ORDER BY h.amount DESC LIMIT $4
 
 -- name: gas_of

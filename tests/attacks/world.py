@@ -195,7 +195,16 @@ class World:
         rules = SendRules(rebroadcast_s=0)
         planner = BitcoinPlanner(10_000)
         return Sender(
-            CHAIN, self.pool_of_nodes, self.pool, self.clock, planner, FEES, sign, rules, _Unobserved()
+            CHAIN,
+            self.pool_of_nodes,
+            self.pool,
+            self.clock,
+            planner,
+            FEES,
+            CoinReserver(CHAIN, planner, COINS),
+            sign,
+            rules,
+            _Unobserved(),
         )
 
     async def pay(self) -> None:

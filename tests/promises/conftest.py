@@ -15,6 +15,7 @@ from cryptowatch import daemon, loops
 from cryptowatch.devnet.client import Net
 from tests.support import processes
 from tests.support.books import assert_sound
+from tests.support.ethereum import CALM, House
 from tests.support.running import Site
 
 MakeSite = Callable[..., Awaitable[Site]]
@@ -38,6 +39,13 @@ async def make_site(net: Net, database: str, short_dir: Path) -> AsyncIterator[M
 async def make_evm_site(evm_net: Net, database: str, short_dir: Path) -> AsyncIterator[MakeSite]:
     """The same on the worker's chains of Ethereum's kind."""
     async with making_sites(evm_net, database, short_dir, ["ethereum", "bsc"]) as make:
+        yield make
+
+
+@pytest_asyncio.fixture
+async def make_ethereum_site(evm_net: Net, database: str, short_dir: Path) -> AsyncIterator[MakeSite]:
+    """The same on the first of them alone."""
+    async with making_sites(evm_net, database, short_dir, ["ethereum"]) as make:
         yield make
 
 
@@ -77,3 +85,13 @@ async def evm_site(make_evm_site: MakeSite) -> Site:
     made = await make_evm_site()
     await made.start()
     return made
+
+
+@pytest_asyncio.fixture
+async def house(make_ethereum_site: MakeSite) -> House:
+    """One that can pay on Ethereum, running, with nothing on its way; deposits are left where they are."""
+    site = await make_ethereum_site(**CALM)
+    await site.start()
+    opened = House(site)
+    await opened.opens()
+    return opened

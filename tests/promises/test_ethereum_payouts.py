@@ -1,63 +1,227 @@
 """Payouts on chains of Ethereum's kind: batches by contract, each payment settled by what the chain says of it."""
 
-import os
-from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from cryptowatch.chains.ethereum.address import address_of
+from cryptowatch.devnet.ethereum.artifacts import contract
 from cryptowatch.ledger.rules import Balance
-from tests.support.ethereum import BSC_USDT, ETH, USDC, USDT, deposited, fund_wallet, paid_to, swept
-from tests.support.running import Currency, Site
+from tests.promises.conftest import MakeSite
+from tests.support.ethereum import (
+    CALM,
+    ETH,
+    FINAL,
+    USDC,
+    USDT,
+    House,
+    attempts,
+    faucet,
+    fee_of,
+    lineages,
+    paid_to,
+    sent,
+    settled,
+    stranger,
+)
+from tests.support.running import Currency, Player, merged
+
+#: As many as a test asks for leave together.
+TOGETHER: dict[str, Any] = merged(
+    CALM, {"chains": {"ethereum": {"batching": {"wait_max_s": 4, "count_max": 4}}}}
+)
 
 
-def stranger() -> str:
-    return address_of(os.urandom(20))
+async def opened(make_site: MakeSite, settings: dict[str, Any]) -> House:
+    house = House(await make_site(**settings))
+    await house.site.start()
+    await house.opens()
+    return house
+
+
+async def four_payouts(player: Player, currency: Currency, amount: str, addresses: list[str]) -> list[str]:
+    """Withdrawals of one batch: the fourth fills it."""
+    return [await player.withdraw(currency.units(amount), address) for address in addresses]
 
 
 @pytest.mark.parametrize("currency", [ETH, USDT, USDC], ids=lambda c: c.asset)
 async def test_a_batch_of_withdrawals_is_paid_by_one_transaction_and_settled(
-    evm_site: Site, currency: Currency
+    make_ethereum_site: MakeSite, currency: Currency
 ) -> None:
-    await fund_wallet(evm_site)
-    player = await deposited(evm_site, currency, "90")
-    await swept(evm_site, currency)
-    addresses = [stranger() for _ in range(4)]
+    house = await opened(make_ethereum_site, TOGETHER)
+    site, addresses = house.site, [stranger() for _ in range(4)]
+    player = await house.serves(currency, "12")
     for address in addresses:
-        await evm_site.net.send(address, "0.1", chain="ethereum")  # accounts that exist are paid together
-    await evm_site.mine(1, "ethereum")
-    ids = [await player.withdraw(currency.units("20"), address) for address in addresses]
-    await settled(evm_site, ids)
-    hashes = {(await evm_site.withdrawal(one))["tx_hash"] for one in ids}
-    assert len(hashes) < len(ids)
+        await site.net.send(address, "0.1", chain="ethereum")  # accounts that exist are paid together
+    await site.mine(1, "ethereum")
+    ids = await four_payouts(player, currency, "2", addresses)
+    await settled(site, ids)
+    assert len({(await site.withdrawal(one))["tx_hash"] for one in ids}) == 1
+    assert len({(await site.withdrawal(one))["position"] for one in ids}) == 4
     for address in addresses:
-        got = await paid_to(evm_site, currency, address)
-        assert got == currency.units("20") + (currency.units("0.1") if currency == ETH else 0)
-    fee = currency.units("0.0005" if currency == ETH else "0.5")
-    assert await player.balance() == Balance(total=currency.units("10") - 4 * fee)
+        already = currency.units("0.1") if currency == ETH else 0
+        assert await paid_to(site, currency, address) == currency.units("2") + already
+    assert await player.balance() == Balance(total=currency.units("4") - 4 * fee_of(currency))
+    await house.assert_balanced()
 
 
-async def settled(site: Site, ids: Sequence[str], state: str = "finalized") -> None:
-    """Mine until all of the withdrawals are in this state."""
-    for _ in range(40):
-        states = {(await site.withdrawal(one))["state"] for one in ids}
-        if states == {state}:
-            return
-        await site.polled(2)
+@pytest.mark.parametrize("name", ["Refuser", "GasBurner", "ReturnBomb"])
+async def test_who_refuses_a_coin_is_tried_again_alone_once_and_keeps_nobody_from_being_paid(
+    make_ethereum_site: MakeSite, name: str
+) -> None:
+    house = await opened(make_ethereum_site, TOGETHER)
+    site, others = house.site, [stranger() for _ in range(3)]
+    refusing = await site.net.deploy("ethereum", name)
+    for address in others:
+        await site.net.send(address, "0.1", chain="ethereum")
+    player = await house.serves(ETH, "9")
+    ids = await four_payouts(player, ETH, "1", [others[0], refusing, *others[1:]])
+    refused = ids.pop(1)
+    await settled(site, ids)
+    [batch] = [row for row in await lineages(site, "payout") if len(row["outcomes"] or ()) == 4]
+    assert [place is None for place in batch["outcomes"]] == [False, True, False, False]
+    positions = [(await site.withdrawal(one))["position"] for one in ids]
+    assert positions == [place for place in batch["outcomes"] if place is not None]
+    await settled(site, [refused], "failed")
+    told = ["requested", "queued", "sending", "queued", "sending", "failed"]
+    assert await site.story(refused) == told
+    for address in others:
+        assert await paid_to(site, ETH, address) == ETH.units("1.1")
+    assert await paid_to(site, ETH, refusing) == 0
+    # Nothing is taken for a payment that was not made.
+    assert await player.balance() == Balance(total=ETH.units("6") - 3 * fee_of(ETH))
+    assert len(await lineages(site, "payout")) == 2
+    await house.assert_balanced()
+
+
+async def test_a_recipient_that_a_token_refuses_fails_alone(make_ethereum_site: MakeSite) -> None:
+    house, token = await with_hostile_token(make_ethereum_site)
+    site, others = house.site, [stranger() for _ in range(3)]
+    hostile, refused_address = Currency("ethereum", "HOST", 6), stranger()
+    player = await site.player(hostile)
+    await faucet(site).execute(
+        token, contract("HostileToken").call("mint", [await player.address()], 9_000_000)
+    )
+    await site.mine(FINAL, "ethereum")
+    await faucet(site).execute(token, contract("HostileToken").call("refuse", refused_address, True))
+    ids = await four_payouts(player, hostile, "1", [refused_address, *others])
+    await settled(site, ids[1:])
+    await settled(site, ids[:1], "failed")
+    for address in others:
+        assert await paid_to(site, hostile, address) == hostile.units("1")
+    assert await paid_to(site, hostile, refused_address) == 0
+    assert await player.balance() == Balance(total=hostile.units("6"))
+    await house.assert_balanced()
+
+
+async def with_hostile_token(make_site: MakeSite) -> tuple[House, str]:
+    """A third token, by settings alone: (the house, the token)."""
+    site = await make_site(**TOGETHER)
+    token = await site.net.deploy("ethereum", "HostileToken")
+    asset = {
+        "contract": token,
+        "decimals": 6,
+        "withdrawal_min": "1",
+        "withdrawal_max": "1000",
+        "tiers": [{"credit_confirmations": 1, "finalize_confirmations": 3}],
+    }
+    site.reconfigure(chains={"ethereum": {"assets": {"HOST": asset}}}, signer=allowing("HOST"))
+    await site.start()
+    house = House(site)
+    await house.opens(setups=3)
+    await faucet(site).execute(token, contract("HostileToken").call("mint", [house.vault], 100_000_000))
+    await site.caught_up("ethereum")
+    return house, token
+
+
+def allowing(asset: str) -> dict[str, Any]:
+    limits = {"transaction_amount_max": "1000", "hourly_amount_max": "10000"}
+    return {"policy": {"ethereum": {"assets": {asset: limits}}}}
+
+
+async def test_payouts_of_a_token_that_is_paused_for_a_while_are_paid_when_it_works_again(
+    make_ethereum_site: MakeSite,
+) -> None:
+    house = await opened(make_ethereum_site, TOGETHER)
+    site, addresses = house.site, [stranger() for _ in range(4)]
+    player = await house.serves(USDT, "9")
+    usdt = site.net.evm["ethereum"].tokens["USDT"]
+    await faucet(site).execute(usdt, contract("TetherLike").call("setPaused", True))
+    try:
+        ids = await four_payouts(player, USDT, "1", addresses)
+        await sent(site, ids[-1])
         await site.mine(1, "ethereum")
-    raise AssertionError(states)
+        [batch] = await lineages(site, "payout")
+        assert (batch["state"], batch["outcomes"]) == ("confirmed", [None] * 4)
+    finally:
+        await faucet(site).execute(usdt, contract("TetherLike").call("setPaused", False))
+    await settled(site, ids)
+    for address in addresses:
+        assert await paid_to(site, USDT, address) == USDT.units("1")
+    assert len(await attempts(site)) == 5
+    assert await player.balance() == Balance(total=USDT.units("5") - 4 * fee_of(USDT))
+    await house.assert_balanced()
 
 
-async def test_one_asset_on_two_chains_is_one_balance(evm_site: Site) -> None:
-    """USDT counts in 6 decimals on one chain and in 18 on the other: the ledger loses nothing of either."""
-    await fund_wallet(evm_site)
-    rich = await deposited(evm_site, USDT, "50")
-    await swept(evm_site, USDT)
-    player = await deposited(evm_site, BSC_USDT, "20.000000000000000001")
-    asked = await player.using(USDT).ask_withdrawal(USDT.units("19.000000000000000001"), stranger())
-    assert (asked.status, asked.body["code"]) == (422, "amount_too_precise")
-    address = stranger()
-    await settled(evm_site, [await player.using(USDT).withdraw(USDT.units("19"), address)])
-    assert await paid_to(evm_site, USDT, address) == USDT.units("19")
-    assert await player.balance() == Balance(total=USDT.units("0.500000000000000001"))
-    assert (await rich.balance()).total == USDT.units("50")
+async def test_a_batch_that_is_undone_whole_pays_nobody_and_each_is_tried_again_alone(
+    make_ethereum_site: MakeSite,
+) -> None:
+    """With so little gas the call cannot end well."""
+    house = await opened(make_ethereum_site, TOGETHER)
+    site, addresses = house.site, [stranger() for _ in range(4)]
+    player = await house.serves(USDT, "9")
+    await site.stop_daemon()
+    site.reconfigure(chains={"ethereum": {"gas": {"call": 21_000, "token_payment": 9_000}}})
+    await site.start_daemon()
+    ids = await four_payouts(player, USDT, "1", addresses)
+    await sent(site, ids[-1])
+    await site.mine(1, "ethereum")
+    [batch] = await lineages(site, "payout")
+    assert batch["outcomes"] == [None] * 4
+    await site.stop_daemon()
+    site.reconfigure(chains={"ethereum": {"gas": {"call": 60_000, "token_payment": 90_000}}})
+    await site.start_daemon()
+    await settled(site, ids)
+    for address in addresses:
+        assert await paid_to(site, USDT, address) == USDT.units("1")
+    await house.assert_balanced()
+
+
+async def test_a_reorg_that_turns_a_failed_payment_into_one_that_is_made_pays_once(
+    make_ethereum_site: MakeSite,
+) -> None:
+    house = await opened(make_ethereum_site, TOGETHER)
+    site, addresses = house.site, [stranger() for _ in range(4)]
+    player = await house.serves(USDT, "9")
+    usdt = site.net.evm["ethereum"].tokens["USDT"]
+    paused = await faucet(site).execute(usdt, contract("TetherLike").call("setPaused", True))
+    ids = await four_payouts(player, USDT, "1", addresses)
+    await sent(site, ids[-1])
+    await site.mine(2, "ethereum")
+    [batch] = await lineages(site, "payout")
+    assert batch["outcomes"] == [None] * 4
+    await site.reorg(3, drop=[paused["transactionHash"][2:]], chain="ethereum")
+    await settled(site, ids)
+    for address in addresses:
+        assert await paid_to(site, USDT, address) == USDT.units("1")
+    assert len(await attempts(site)) == 1
+    assert await player.balance() == Balance(total=USDT.units("5") - 4 * fee_of(USDT))
+    await house.assert_balanced()
+
+
+async def test_what_the_vault_cannot_pay_waits_and_holds_up_nobody(make_ethereum_site: MakeSite) -> None:
+    house = await opened(make_ethereum_site, CALM)
+    site = house.site
+    rich, other = await house.serves(ETH, "50"), await house.serves(USDT, "9")
+    vault_wei = await paid_to(site, ETH, house.vault)
+    # All that the vault has: it could not pay the gas.
+    everything = await rich.withdraw(vault_wei, stranger())
+    small, token = stranger(), stranger()
+    second = await rich.withdraw(ETH.units("0.01"), small)
+    third = await other.withdraw(USDT.units("5"), token)
+    await settled(site, [second, third])
+    assert (await site.withdrawal(everything))["state"] == "queued"
+    assert await paid_to(site, ETH, small) == ETH.units("0.01")
+    assert await paid_to(site, USDT, token) == USDT.units("5")
+    await house.brings(ETH, "10")
+    await settled(site, [everything])
+    await house.assert_balanced()

@@ -138,6 +138,7 @@ async def test_killed_while_a_block_is_applied(make_site: MakeSite) -> None:
     await site.start_processes()
     player = await site.player()
     await site.net.send(await player.address(), "0.5")
+    await site.caught_up()
     before = await site.cursor()
     async with write_locked(site, "posting"):
         await site.net.mine(2)

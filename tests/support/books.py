@@ -5,7 +5,7 @@ the daemon remembers.
 """
 
 from cryptowatch.ledger.verify import verify
-from tests.support.running import CHAIN, Site, node_sat
+from tests.support.running import ASSET, CHAIN, Site, node_sat
 
 #: Indexes of each branch that are searched.
 _RANGE = 400
@@ -34,17 +34,19 @@ async def in_custody(site: Site) -> int:
     return -await house_balance(site, f"custody:{CHAIN}")
 
 
-async def house_balance(site: Site, role: str) -> int:
+async def house_balance(site: Site, role: str, asset: str = ASSET) -> int:
     """From the postings themselves."""
     async with site.pool.acquire() as conn:
         balance = await conn.fetchval(
             "SELECT coalesce(sum(amount), 0)::text FROM ("
             "  SELECT -amount AS amount FROM posting JOIN ledger_account a ON a.id = from_account"
-            "  WHERE a.role = $1"
+            "  WHERE a.role = $1 AND a.asset = $2"
             "  UNION ALL"
-            "  SELECT amount FROM posting JOIN ledger_account a ON a.id = to_account WHERE a.role = $1"
+            "  SELECT amount FROM posting JOIN ledger_account a ON a.id = to_account"
+            "  WHERE a.role = $1 AND a.asset = $2"
             ") AS moved",
             role,
+            asset,
         )
     return int(balance)
 

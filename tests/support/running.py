@@ -307,7 +307,7 @@ class Site:
         document["database"] = {"dsn": self.dsn, "migrate": False, "pool_size": 8}
         document["api"] = {"host": "127.0.0.1", "port": api_port}
         document["webhooks"] |= {"poll_interval_s": 0.1, "schedule_s": [0.2] * 20}
-        document["treasury"] = {"reconcile_interval_s": 0.1}
+        document["treasury"] = {"reconcile_interval_s": 0.1, "audit_interval_s": 0.3}
         document["signer"] |= {
             "socket": str(self.folder / "signer.sock"),
             "keystore": str(self.keys.keystore),
@@ -339,9 +339,12 @@ class Site:
 
     def rewrite_settings(self, **chain: Any) -> None:
         """Change settings of the chain; for the next start."""
-        self.overrides = merged(self.overrides, {"chains": {CHAIN: chain}})
-        port = self.settings.api.port
-        self.write_settings(self.settings_file.name, port)
+        self.reconfigure(chains={CHAIN: chain})
+
+    def reconfigure(self, **overrides: Any) -> None:
+        """Change whatever settings; for the next start."""
+        self.overrides = merged(self.overrides, overrides)
+        self.write_settings(self.settings_file.name, self.settings.api.port)
 
     @property
     def settings(self) -> Settings:
@@ -532,10 +535,10 @@ class Site:
         assert [row["entity_version"] for row in rows] == list(range(1, len(rows) + 1))
         return [row["type"].partition(".")[2] for row in rows]
 
-    async def resume(self, *, accept_reorg: bool = False) -> None:
+    async def resume(self, chain: str = CHAIN, *, accept_reorg: bool = False) -> None:
         """What `cryptowatch resume` does: a person's word."""
         async with transaction(self.pool) as conn:
-            assert await resume(conn, CHAIN, accept_reorg, SystemClock().now())
+            assert await resume(conn, chain, accept_reorg, SystemClock().now())
 
     async def withdrawal(self, withdrawal_id: str) -> dict[str, Any]:
         found: dict[str, Any] = (await self.backend.get(f"/v1/withdrawals/{withdrawal_id}")).body

@@ -7,7 +7,7 @@ from uuid import UUID
 import hypothesis.strategies as st
 from hypothesis import given
 
-from cryptowatch.payouts.batching import Queued, due_batch
+from cryptowatch.payouts.batching import Queued, due_batches
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 COUNT_MAX, WAIT_MAX_S = 5, 30.0
@@ -22,8 +22,8 @@ def waiting(*ages_s: float, priority: str = "normal", amount: int = 10) -> list[
 
 def due(queue: list[Queued], amount_max: int | None = None) -> list[int]:
     limits = {} if amount_max is None else {"BTC": amount_max}
-    chosen = due_batch(queue, NOW, count_max=COUNT_MAX, wait_max_s=WAIT_MAX_S, amounts_max=limits)
-    return [item.int for item in chosen]
+    batches = due_batches(queue, NOW, count_max=COUNT_MAX, wait_max_s=WAIT_MAX_S, amounts_max=limits)
+    return [item.int for batch in batches for item in batch]
 
 
 def test_an_empty_queue_sends_nothing() -> None:
@@ -77,9 +77,10 @@ queues = st.lists(
 )
 
 
-def test_one_transaction_pays_one_asset_that_of_the_first_in_line() -> None:
+def test_one_transaction_pays_one_asset_and_that_of_the_first_in_line_comes_first() -> None:
     other = [replace(item, id=UUID(int=100 + item.id.int), asset="USDT") for item in waiting(50, 45)]
-    assert due([*waiting(40, 35), *other]) == [100, 101]
+    batches = due_batches([*waiting(40, 35), *other], NOW, count_max=COUNT_MAX, wait_max_s=WAIT_MAX_S)
+    assert [[item.int for item in batch] for batch in batches] == [[100, 101], [0, 1]]
 
 
 def test_an_asset_whose_turn_has_not_come_leaves_another_one_its_own() -> None:
@@ -98,18 +99,21 @@ def test_a_batch_is_bounded_and_the_first_in_line_of_its_asset_is_in_it(
     queue: list[Queued], amount_max: int | None
 ) -> None:
     limits = {} if amount_max is None else {"BTC": amount_max, "USDT": amount_max}
-    chosen = due_batch(queue, NOW, count_max=COUNT_MAX, wait_max_s=WAIT_MAX_S, amounts_max=limits)
+    batches = due_batches(queue, NOW, count_max=COUNT_MAX, wait_max_s=WAIT_MAX_S, amounts_max=limits)
     by_id = {item.id: item for item in queue}
-    assert len(set(chosen)) == len(chosen) <= COUNT_MAX
-    assert set(chosen) <= by_id.keys()
-    if chosen:
-        assets = {by_id[one].asset for one in chosen}
-        assert len(assets) == 1
-        same = [item for item in queue if item.asset in assets]
-        first = min(same, key=lambda item: (item.priority != "urgent", item.queued_at, item.id))
+    for chosen in batches:
+        assert len(set(chosen)) == len(chosen) <= COUNT_MAX
+        assert set(chosen) <= by_id.keys()
+        [asset] = {by_id[one].asset for one in chosen}
+        first = min((item for item in queue if item.asset == asset), key=turn)
         assert chosen[0] == first.id
         assert len(chosen) == 1 or not any(by_id[one].alone for one in chosen)
         assert amount_max is None or len(chosen) == 1 or sum(by_id[i].amount for i in chosen) <= amount_max
-    else:
-        assert all(item.priority != "urgent" for item in queue)
-        assert all((NOW - item.queued_at).total_seconds() < WAIT_MAX_S for item in queue)
+    leaving = {by_id[batch[0]].asset for batch in batches}
+    for item in queue:
+        waits = item.priority != "urgent" and (NOW - item.queued_at).total_seconds() < WAIT_MAX_S
+        assert waits or item.asset in leaving
+
+
+def turn(item: Queued) -> tuple[bool, datetime, UUID]:
+    return item.priority != "urgent", item.queued_at, item.id

@@ -68,8 +68,8 @@ def test_a_transaction_with_blobs_tells_what_they_may_cost() -> None:
 
 def test_a_published_delegation_names_the_account_that_signed_it() -> None:
     """Its account is not published; eth-account recovers the same from the same tuple."""
-    ((authority, nonce),) = prove_one(published.DELEGATION).authorizations
-    assert (len(authority), nonce) == (20, 0)
+    ((authority, nonce, delegate),) = prove_one(published.DELEGATION).authorizations
+    assert (len(authority), nonce, len(delegate)) == (20, 0, 20)
 
 
 @pytest.mark.parametrize("kind", [0, 1, 2, 4])
@@ -78,7 +78,7 @@ def test_every_type_that_eth_account_signs_is_proven(kind: int) -> None:
     sent = send("somebody", TOKEN, 5, b"\x01\x02", nonce=3, kind=kind, authorizations=authorizations)
     proven = prove_one(sent.told)
     assert (proven.sender, proven.nonce, proven.value, proven.input) == (account("somebody"), 3, 5, "0102")
-    assert proven.authorizations == (((account("player"), 7),) if kind == 4 else ())
+    assert proven.authorizations == (((account("player"), 7, TOKEN),) if kind == 4 else ())
 
 
 @pytest.mark.parametrize(("kind", "price"), [(0, 1050), (1, 1050), (2, 1050), (4, 1050)])
@@ -99,7 +99,7 @@ def test_a_cap_below_base_fee_and_tip_is_the_price() -> None:
 @pytest.mark.parametrize("chain_id", [0, 31337])
 def test_a_delegation_for_this_chain_or_all_counts(chain_id: int) -> None:
     sent = send("a", TOKEN, kind=4, authorizations=[authorize("player", TOKEN, 7, chain_id)])
-    assert prove_one(sent.told).authorizations == ((account("player"), 7),)
+    assert prove_one(sent.told).authorizations == ((account("player"), 7, TOKEN),)
 
 
 def test_a_delegation_for_another_chain_does_not_count() -> None:

@@ -53,9 +53,9 @@ def transfers(found: BlockContents) -> list[tuple[int, bytes, str, int]]:
     return [(one.position, one.destination, one.asset, one.amount) for one in found.transfers]
 
 
-def movements(found: BlockContents) -> list[tuple[int, bytes, str, int]]:
+def movements(found: BlockContents) -> set[tuple[bytes, str, int]]:
     assert found.movements is not None
-    return [(one.number, one.account, one.asset, one.delta) for one in found.movements]
+    return {(one.account, one.asset, one.delta) for one in found.movements}
 
 
 def swept(holder: bytes, amount: int) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def test_a_listed_tokens_transfer_to_us_is_a_deposit_in_the_ledgers_units() -> N
     found = contents(sent)
     assert transfers(found) == [(0, PLAYER, "USDT", 5 * 10**12)]
     assert found.transfers[0].tx_hash == sent.hash
-    assert movements(found) == [(0, PLAYER, "USDT", 5 * 10**12)]
+    assert movements(found) == {(PLAYER, "USDT", 5 * 10**12)}
     assert found.resources == {sent.hash: (STRANGER + bytes(8),)}
 
 
@@ -129,7 +129,7 @@ def test_whatever_else_looks_like_one_is_none(one: dict[str, Any]) -> None:
 
 def test_between_two_of_ours_it_is_two_movements() -> None:
     found = contents(send("stranger", USDC, data=b"\x01", logs=[transfer_log(USDC, PLAYER, WALLET, 5)]))
-    assert movements(found) == [(0, PLAYER, "USDC", -5), (1, WALLET, "USDC", 5)]
+    assert movements(found) == {(PLAYER, "USDC", -5), (WALLET, "USDC", 5)}
 
 
 # --- the chain's own coin -----------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def test_a_transactions_value_to_us_is_a_deposit(kind: int) -> None:
     sent = send("stranger", PLAYER, 7, nonce=4, kind=kind)
     found = contents(sent)
     assert transfers(found) == [(OWN, PLAYER, "ETH", 7)]
-    assert movements(found) == [(0, PLAYER, "ETH", 7)]
+    assert movements(found) == {(PLAYER, "ETH", 7)}
     assert found.resources == {sent.hash: (STRANGER + (4).to_bytes(8, "big"),)}
 
 
@@ -158,13 +158,13 @@ def test_the_value_of_a_failed_transaction_moved_nothing(facts: ChainFacts) -> N
 
 def test_what_we_send_costs_its_value_and_its_fee() -> None:
     found = contents(send("wallet", STRANGER, 7))
-    assert movements(found) == [(0, WALLET, "ETH", -FEE), (1, WALLET, "ETH", -7)]
+    assert movements(found) == {(WALLET, "ETH", -FEE - 7)}
     assert [(one.fee, one.outcomes) for one in found.executions] == [(FEE, (OWN,))]
 
 
 def test_a_failed_transaction_of_ours_costs_its_fee_alone() -> None:
     found = contents(send("wallet", STRANGER, 7, status=0))
-    assert movements(found) == [(0, WALLET, "ETH", -FEE)]
+    assert movements(found) == {(WALLET, "ETH", -FEE)}
     assert [(one.fee, one.outcomes) for one in found.executions] == [(FEE, (None,))]
 
 
@@ -177,7 +177,7 @@ def test_a_fee_goes_by_the_gas_that_the_receipts_commit_to_and_not_by_the_nodes_
 
 def test_the_creation_of_a_contract_takes_its_value_from_us() -> None:
     found = contents(send("wallet", None, 7, b"\x00"))
-    assert movements(found) == [(0, WALLET, "ETH", -FEE), (1, WALLET, "ETH", -7)]
+    assert movements(found) == {(WALLET, "ETH", -FEE - 7)}
 
 
 # --- traces -------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_value_that_moves_within_a_transaction_is_seen_by_traces_only() -> None:
 def test_with_traces_a_transactions_own_value_counts_once() -> None:
     found = contents(send("stranger", PLAYER, 7), facts=TRACED)
     assert transfers(found) == [(OWN, PLAYER, "ETH", 7)]
-    assert movements(found) == [(0, PLAYER, "ETH", 7)]
+    assert movements(found) == {(PLAYER, "ETH", 7)}
 
 
 def test_frames_are_numbered_in_the_order_of_entry_whatever_they_are() -> None:
@@ -236,7 +236,7 @@ def test_value_out_of_our_account_within_a_transaction_is_a_movement() -> None:
     found = contents(
         send("stranger", SWEEPER, 0, b"\x01", calls=inner, logs=[swept(PLAYER, 9)]), facts=TRACED
     )
-    assert movements(found) == [(0, PLAYER, "ETH", -9), (1, WALLET, "ETH", 9)]
+    assert movements(found) == {(PLAYER, "ETH", -9), (WALLET, "ETH", 9)}
 
 
 def test_a_hidden_or_changed_trace_shows_against_another_node() -> None:
@@ -318,6 +318,22 @@ def test_a_delegation_uses_up_its_signers_nonce() -> None:
     assert contents(sent, ours=()).spends == ()
 
 
+@pytest.mark.parametrize(("carrier", "counts"), [("wallet", True), ("stranger", False)])
+def test_a_delegation_to_our_own_delegate_counts_only_where_we_carry_it(carrier: str, counts: bool) -> None:
+    facts = replace(FACTS, sweep_delegate=FAKE)
+    sent = send(carrier, SWEEPER, kind=4, authorizations=[authorize("player", FAKE, 0)])
+    used = [one.resource for one in contents(sent, facts=facts).spends]
+    assert (PLAYER + bytes(8) in used) is counts
+
+
+def test_a_nonce_is_used_once_however_often_it_is_signed_for() -> None:
+    given = authorize("player", FAKE, 2)
+    first = send("stranger", FAKE, kind=4, authorizations=[given, given])
+    second = send("somebody", FAKE, kind=4, authorizations=[given])
+    [used] = contents(first, second).spends
+    assert (used.resource, used.tx_hash) == (PLAYER + (2).to_bytes(8, "big"), first.hash)
+
+
 # --- payouts ------------------------------------------------------------------------------------------------
 
 
@@ -355,11 +371,7 @@ def test_a_token_payment_that_failed_has_none_and_the_others_go_on() -> None:
     logs = [transfer_log(USDC, WALLET, A, 1), failed(1), transfer_log(USDC, WALLET, C, 3)]
     sent = pay_tokens([A, B, C], [1, 2, 3], *logs)
     assert outcomes(sent) == (0, None, 2)
-    assert movements(contents(sent)) == [
-        (0, WALLET, "ETH", -FEE),
-        (1, WALLET, "USDC", -1),
-        (2, WALLET, "USDC", -3),
-    ]
+    assert movements(contents(sent)) == {(WALLET, "ETH", -FEE), (WALLET, "USDC", -4)}
 
 
 def test_two_equal_payments_have_a_log_each() -> None:
@@ -406,12 +418,7 @@ def test_each_coin_payment_that_did_not_fail_has_a_place(facts: ChainFacts) -> N
 def test_coin_payments_cost_what_was_not_given_back() -> None:
     found = contents(pay_native([A, PLAYER, C], [1, 2, 3], failed(0)))
     assert transfers(found) == [(OWN + 2, PLAYER, "ETH", 2)]
-    assert movements(found) == [
-        (0, WALLET, "ETH", -FEE),
-        (1, WALLET, "ETH", -6),
-        (2, WALLET, "ETH", 1),
-        (3, PLAYER, "ETH", 2),
-    ]
+    assert movements(found) == {(WALLET, "ETH", -FEE - 5), (PLAYER, "ETH", 2)}
 
 
 def test_traces_tell_the_same_of_coin_payments() -> None:
@@ -475,34 +482,36 @@ def test_what_an_account_of_ours_says_it_swept_moved_to_the_wallet() -> None:
     sent = send("wallet", SWEEPER, 0, b"\x01", logs=[swept(PLAYER, 9), swept(OTHER_PLAYER, 8)])
     found = contents(sent)
     assert found.transfers == ()
-    assert movements(found) == [
-        (0, WALLET, "ETH", -FEE),
-        (1, PLAYER, "ETH", -9),
-        (2, WALLET, "ETH", 9),
-        (3, OTHER_PLAYER, "ETH", -8),
-        (4, WALLET, "ETH", 8),
-    ]
+    assert movements(found) == {(WALLET, "ETH", 17 - FEE), (PLAYER, "ETH", -9), (OTHER_PLAYER, "ETH", -8)}
 
 
 def test_what_a_stranger_says_it_swept_is_not_believed() -> None:
-    assert movements(contents(send("other", SWEEPER, 0, b"\x01", logs=[swept(STRANGER, 9)]))) == []
+    assert movements(contents(send("other", SWEEPER, 0, b"\x01", logs=[swept(STRANGER, 9)]))) == set()
 
 
 def test_a_sweep_outside_of_our_sweepers_calls_is_not_believed() -> None:
-    assert movements(contents(send("other", FAKE, 0, b"\x01", logs=[swept(PLAYER, 9)]))) == []
+    assert movements(contents(send("other", FAKE, 0, b"\x01", logs=[swept(PLAYER, 9)]))) == set()
 
 
 def test_a_swept_token_is_its_own_transfer() -> None:
     found = contents(send("other", SWEEPER, 0, b"\x01", logs=[transfer_log(USDC, PLAYER, WALLET, 9)]))
-    assert movements(found) == [(0, PLAYER, "USDC", -9), (1, WALLET, "USDC", 9)]
+    assert movements(found) == {(PLAYER, "USDC", -9), (WALLET, "USDC", 9)}
 
 
 # --- the whole ----------------------------------------------------------------------------------------------
 
 
-def test_movements_are_counted_anew_in_each_transaction() -> None:
+def test_what_goes_in_circles_is_no_movement() -> None:
+    """And what an account of ours is named in more or less of the block changes no other's."""
+    logs = [transfer_log(USDC, PLAYER, WALLET, 9), transfer_log(USDC, WALLET, PLAYER, 9)]
+    sent = send("other", FAKE, 0, b"\x01", logs=logs)
+    assert movements(contents(sent)) == set()
+    assert movements(contents(sent, ours=(WALLET,))) == set()
+
+
+def test_each_transaction_has_movements_of_its_own() -> None:
     found = contents(send("stranger", PLAYER, 1), send("stranger", PLAYER, 2, nonce=1))
-    assert movements(found) == [(0, PLAYER, "ETH", 1), (0, PLAYER, "ETH", 2)]
+    assert movements(found) == {(PLAYER, "ETH", 1), (PLAYER, "ETH", 2)}
 
 
 def test_a_block_is_as_large_as_its_header_and_transactions() -> None:

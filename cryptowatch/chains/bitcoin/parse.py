@@ -196,11 +196,10 @@ def _parse_all(raw: bytes, position: int, count: int) -> Transactions:
             output_starts.append(position)
             for _ in range(outputs):
                 length = raw[position + 8]
-                position += 9
+                script = position + 9
                 if length > 252:
-                    length, position = _number(raw, position - 1)
-                script = position
-                position += length
+                    length, script = _number(raw, position + 8)
+                position = script + length
                 scripts.append(raw[script:position])
             if has_witness:
                 body_end = position

@@ -10,7 +10,7 @@ value, and what our own contracts do. Not seen are gifts from within foreign cal
 they are never credited, and show as a surplus when chain and ledger are compared.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -160,40 +160,44 @@ class EthereumBlock:
         return transfers, resources
 
     def _spends(self, interest: Interest, ours: frozenset[bytes]) -> tuple[Spend, ...]:
-        """Nonces used. What authorizations (EIP-7702) would use is taken as used by them: see `mined`."""
-        users = [(_resource(transaction), transaction.hash) for transaction in self.proven.transactions]
+        """Nonces used, each once. What authorizations (EIP-7702) would use is taken as used by them: see `mined`.
+
+        Not so where a stranger carries one for our own delegate: we published it with the first sweep, anybody may
+        bring it to the chain again, as often as he likes, and it allows nobody anything.
+        """
+        transactions = self.proven.transactions
+        users = {_resource(transaction): transaction.hash for transaction in transactions}
         signed = [
-            (account + nonce.to_bytes(8, "big"), transaction.hash)
-            for transaction in self.proven.transactions
-            for account, nonce in transaction.authorizations
+            (given, transaction.hash)
+            for transaction in transactions
+            for given in transaction.authorizations
+            if given.delegate != self.facts.sweep_delegate or transaction.sender in ours
         ]
-        authorities = _watched(interest, (resource[:20] for resource, _ in signed))
-        users += signed
-        watched = interest.resources([resource for resource, _ in users])
+        authorities = _watched(interest, (given.account for given, _ in signed))
+        for given, tx_hash in signed:
+            users.setdefault(given.account + given.nonce.to_bytes(8, "big"), tx_hash)
+        watched = interest.resources(list(users))
         return tuple(
             Spend(resource, tx_hash)
-            for (resource, tx_hash), yes in zip(users, watched, strict=True)
+            for (resource, tx_hash), yes in zip(users.items(), watched, strict=True)
             if yes or resource[:20] in ours or resource[:20] in authorities
         )
 
     def _movements(
         self, flows: Iterable[_Flow], fees: Mapping[int, BaseUnits], ours: frozenset[bytes]
     ) -> Iterator[Movement]:
-        """Per transaction: the fee, then each flow's source and destination, as far as they are ours."""
-        changes: dict[int, list[tuple[bytes, str, int]]] = {
-            number: [(self.proven.transactions[number].sender, self.facts.asset, -fee)]
-            for number, fee in fees.items()
-            if fee
-        }
+        """Per transaction, account and asset the sum of the fee and the flows, as far as the account is ours."""
+        deltas: Counter[tuple[int, bytes, str]] = Counter()
+        for number, fee in fees.items():
+            deltas[number, self.proven.transactions[number].sender, self.facts.asset] -= fee
         for flow in flows:
             if flow.source in ours:
-                changes.setdefault(flow.transaction, []).append((flow.source, flow.asset, -flow.amount))
+                deltas[flow.transaction, flow.source, flow.asset] -= flow.amount
             if flow.destination in ours:
-                changes.setdefault(flow.transaction, []).append((flow.destination, flow.asset, flow.amount))
-        for transaction in sorted(changes):
-            tx_hash = self.proven.transactions[transaction].hash
-            for number, (account, asset, delta) in enumerate(changes[transaction]):
-                yield Movement(tx_hash, number, account, asset, delta)
+                deltas[flow.transaction, flow.destination, flow.asset] += flow.amount
+        for (transaction, account, asset), delta in sorted(deltas.items()):
+            if delta:
+                yield Movement(self.proven.transactions[transaction].hash, account, asset, delta)
 
     def _fee(self, number: int) -> BaseUnits:
         """What the sender paid for gas and blobs, in base units; computed from what is proven.

@@ -39,6 +39,7 @@ class ChainFacts:
     #: Collects from our accounts, whose code (EIP-7702) sends what they hold to the destination.
     sweeper: bytes | None = None
     sweep_destination: bytes | None = None
+    sweep_delegate: bytes | None = None
 
     def base_units(self, wei: int) -> BaseUnits:
         return _scaled(wei, self.asset_scale)
@@ -52,6 +53,7 @@ def _scaled(amount: int, scale: int) -> BaseUnits:
 def chain_facts(settings: EthereumSettings, vault: bytes) -> ChainFacts:
     """From the settings; the vault is the first sending account, and what is swept goes there."""
     contracts = settings.contracts
+    named = contracts.sweep_delegate if contracts else None
     return ChainFacts(
         chain_id=settings.chain_id,
         asset=settings.asset,
@@ -64,8 +66,9 @@ def chain_facts(settings: EthereumSettings, vault: bytes) -> ChainFacts:
         traces=settings.traces,
         payouts=_address(contracts.payouts) if contracts else None,
         vault=vault,
-        sweeper=_address(contracts.sweeper) if contracts else None,
+        sweeper=_address(contracts.sweeper) if contracts and contracts.sweeper else None,
         sweep_destination=vault,
+        sweep_delegate=None if named is None else _address(named),
     )
 
 

@@ -34,7 +34,8 @@ def connect(chain: str, settings: EthereumSettings) -> ConnectedChain:
     senders = _senders(key, wallet)
     vault = senders[0]
     facts = chain_facts(settings, vault)
-    delegate = bytes.fromhex(contracts.sweep_delegate[2:]) if contracts and settings.delegation else None
+    named = contracts.sweep_delegate if contracts and settings.delegation else None
+    delegate = None if named is None else bytes.fromhex(named[2:])
     return ConnectedChain(
         chain=chain,
         settings=settings,

@@ -8,6 +8,8 @@ Texts of nodes are never looked at with their first two characters, the `0x`: wh
 and so are what is read.
 """
 
+from typing import NamedTuple
+
 import msgspec
 from coincurve import PublicKey
 
@@ -68,6 +70,14 @@ class MinedTransaction(_Said):
     authorization_list: list[Authorization] | None = None
 
 
+class Delegation(NamedTuple):
+    """The account's signature to run a contract's code as its own, while its nonce is this one."""
+
+    account: bytes
+    nonce: int
+    delegate: bytes
+
+
 class Transaction(msgspec.Struct, frozen=True, gc=False):
     """What is proven of a mined transaction. Amounts in wei."""
 
@@ -83,9 +93,9 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     tip_max: int
     blob_gas: int = 0
     blob_price_max: int = 0
-    #: (account, nonce) of the delegations that it carries and that are validly signed (EIP-7702). Each uses up the
-    #: account's nonce, unless another transaction did so before: that, the block alone does not tell.
-    authorizations: tuple[tuple[bytes, int], ...] = ()
+    #: The delegations that it carries and that are validly signed (EIP-7702). Each uses up the account's nonce, unless
+    #: another transaction did so before: that, the block alone does not tell.
+    authorizations: tuple[Delegation, ...] = ()
 
     def price(self, base_fee: int) -> int:
         """What it paid per gas (EIP-1559; before it, the price is its own cap and tip)."""
@@ -207,7 +217,7 @@ def _authorization(said: Authorization) -> str:
     return _delegation(said) + _scalar(said.y_parity) + _scalar(said.r) + _scalar(said.s)
 
 
-def _authorities(said: MinedTransaction) -> tuple[tuple[bytes, int], ...]:
+def _authorities(said: MinedTransaction) -> tuple[Delegation, ...]:
     """Those that the chain would take, as far as their signatures and chain tell (EIP-7702, steps 1 to 3)."""
     found = []
     for one in said.authorization_list or ():
@@ -217,7 +227,7 @@ def _authorities(said: MinedTransaction) -> tuple[tuple[bytes, int], ...]:
         signed = _AUTHORIZATION + rlp.listed(_delegation(one))
         authority = recover(signed, one.r, one.s, quantity(one.y_parity))
         if authority is not None:
-            found.append((authority, nonce))
+            found.append(Delegation(authority, nonce, address(one.address)))
     return tuple(found)
 
 

@@ -203,7 +203,7 @@ class EthereumPlanner:
 
         Measured: 21.0k gas alone against 35.2k in a batch; existing ones 21.0k against 10.2k.
         """
-        if empty[0]:
+        if empty[0] or self.facts.payouts is None:
             return [0]
         return [place for place in range(len(recipients)) if not empty[place]]
 

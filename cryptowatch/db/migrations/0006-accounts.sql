@@ -27,12 +27,11 @@ CREATE INDEX nonce_by_spent_height ON nonce (chain, spent_height) WHERE spent_he
 CREATE TABLE movement (
     chain       text NOT NULL,
     tx_hash     bytea NOT NULL,
-    number      integer NOT NULL,
     account     bytea NOT NULL,
     asset       text NOT NULL,
     delta       numeric(78, 0) NOT NULL CHECK (delta <> 0),
     height      bigint NOT NULL,
-    PRIMARY KEY (chain, tx_hash, number)
+    PRIMARY KEY (tx_hash, account, asset, chain)
 );
 CREATE INDEX movement_by_height ON movement (chain, height);
 CREATE INDEX movement_by_account ON movement (chain, account);
