@@ -143,6 +143,8 @@ def test_the_hour_passes_to_the_millisecond() -> None:
     history = AccountHistory(LIMITS)
     charged(history, pays(100, fee=10), 1_000)
     assert reason(history, pays(100, nonce=1), 1_000 + HOUR_MS - 1) is Reason.HOURLY_LIMIT
+    charged(history, pays(50, nonce=2), 1_000 + HOUR_MS - 1)
+    assert reason(history, pays(1, nonce=1), 1_000 + HOUR_MS - 1) is Reason.HOURLY_LIMIT
     charged(history, pays(100, nonce=1), 1_000 + HOUR_MS)
 
 

@@ -9,7 +9,7 @@ import pytest
 from eth_abi.abi import encode
 from eth_account import Account
 from eth_utils.crypto import keccak
-from hypothesis import given
+from hypothesis import assume, given
 
 from cryptowatch.chains.ethereum.our_calls import (
     OWN_COIN,
@@ -111,6 +111,12 @@ def test_a_payment_counts_with_its_amount_its_nonce_and_the_most_that_it_can_cos
         gas_price_wei=30 * GWEI,
         batch=1,
     )
+
+
+@given(st.integers(1, 2**256 - 1), st.binary(min_size=20, max_size=20))
+def test_coins_to_whomever_else_are_charged_to_the_last_wei(value: int, to: bytes) -> None:
+    assume(to not in (account(VAULT), account(SENDER)))
+    assert accepted(transaction(to=to, value=value)).leaving() == {"ETH": value}
 
 
 def test_amounts_are_counted_in_the_ledgers_units() -> None:

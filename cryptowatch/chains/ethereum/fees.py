@@ -24,10 +24,12 @@ class EthereumFees:
     bump_after_blocks: int = 3
 
     def bid(self, market: FeeMarket, priority: Priority) -> Bid:
-        """Twice the base fee and the tip, within the cap. A market whose base fee alone is beyond it is waited out."""
+        """Twice the base fee and the tip, within the cap, which by the settings no first tip is beyond.
+
+        A market whose base fee alone is beyond the cap is waited out.
+        """
         tip = self._tip(market, priority)
-        rate = min(_HEADROOM * market.floor + tip, self._cap)
-        return Bid(rate, min(tip, rate))
+        return Bid(min(_HEADROOM * market.floor + tip, self._cap), tip)
 
     def raised(self, market: FeeMarket, plan: Plan, priority: Priority) -> Bid | None:
         """What the market asks now, but both parts by an eighth more at least. None at the cap.
