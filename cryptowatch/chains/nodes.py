@@ -1,10 +1,8 @@
 """A chain's nodes as one: polled side by side, agreed by hash, read with failover, broadcast to together.
 
-`deposits.watcher` reads blocks and pending transactions through it, `sending` broadcasts and asks for fees,
-the API and the metrics show `statuses()`. Knows nothing of any chain family beyond `chains.port`. Keeps P5:
-see `chains.agreement` on quorum and `chains.standing` on quarantine. Keeps P10: every wait ends with the
-nodes' own timeouts, and once a quorum has answered, the others get only `grace_s` more, so a slow node holds
-up nobody.
+`deposits.watcher` reads blocks and pending transactions through it, `sending` broadcasts and asks for fees, the API and
+the metrics show `statuses()`. Keeps P5: see `chains.agreement` on quorum and `chains.standing` on quarantine. Keeps
+P10: every wait ends with the nodes' own timeouts, and once a quorum has answered, the others get only `grace_s` more.
 """
 
 import asyncio
@@ -115,8 +113,7 @@ class NodePool:
     async def agreed_final(self, height: int) -> int | None:
         """Up to which height, at most this one, a quorum calls the agreed branch final; None without a quorum.
 
-        A claim counts only when the quorum has that very block: a node that runs ahead, or is on another branch,
-        moves nothing. With a quorum of two it is the second-highest of the nodes' claims.
+        A claim counts only when the quorum has that very block. With a quorum of two: the second-highest claim.
         """
         answers = await self._ask(
             self._voices(), "finalized", lambda node: node.finalized(), _this_many(self.quorum)
@@ -128,21 +125,24 @@ class NodePool:
 
     async def block(self, block_hash: bytes, height: int) -> RawBlock:
         """The block with this hash, from the fastest good node, proven to belong to the hash; others if it
-        fails. What the hash does not commit to is what a quorum says alike (P5).
+        fails. What the hash does not commit to is what a quorum says alike, and who said otherwise lied (P5).
 
         Raises NodeUnavailable when no node can give it. Ask only for a hash that `agreed_hash` gave.
         """
         failures: list[str] = []
-        alike: dict[bytes, int] = {}
+        said: dict[str, bytes] = {}
         for name in self._readable():
             answer = await self._request(name, "block", lambda node: node.block(block_hash, height))
             if isinstance(answer, NodeFailure):
                 failures.append(str(answer))
                 continue
-            alike[answer.unproven] = alike.get(answer.unproven, 0) + 1
-            if not answer.unproven or alike[answer.unproven] >= self.quorum:
+            said[name] = answer.unproven
+            alike = {other for other in said if said[other] == answer.unproven}
+            if not answer.unproven or len(alike) >= self.quorum:
+                for outvoted in said.keys() - alike:
+                    self._standings[outvoted].note_lie("contradicts a quorum", self._clock.monotonic_s())
                 return answer
-        if alike:
+        if said:
             failures.append(f"no {self.quorum} nodes say the same of what is not proven")
         raise NodeUnavailable(self.chain, "; ".join(failures) or "every node is quarantined")
 
@@ -226,10 +226,9 @@ class NodePool:
     async def fee_market(self) -> FeeMarket:
         """The nodes' view of fees as one; no single node can move it (P5).
 
-        Estimates: the lower median per target, of those that a quorum gives. Nothing proves an estimate;
-        the median lies within what honest nodes say as long as liars are fewer, and of two the lower one is
-        taken because a fee too low can be raised later, while one too high is gone. Floor: the lowest at which
-        a quorum relays.
+        Estimates: the lower median per target, of those that a quorum gives. Nothing proves an estimate; the median
+        lies within what honest nodes say as long as liars are fewer, and of two the lower one is taken because a fee
+        too low can be raised later, while one too high is gone. Floor: the lowest at which a quorum relays.
         """
         answers = await self._ask(
             self._readable(), "fee_market", lambda node: node.fee_market(), _this_many(self.quorum)
