@@ -205,6 +205,7 @@ def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodeP
     """Queue and batches, then signing, broadcasting and bumping."""
     name, own = chain.chain, chain.settings
     instruments = chain_instruments(name, plant.metrics, plant.clock)
+    reserver = reserver_for(chain, nodes, plant.pool)
     payouts = PayoutWorker(
         name,
         nodes,
@@ -212,14 +213,23 @@ def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodeP
         plant.clock,
         chain.planner,
         chain.fees,
-        reserver_for(chain, nodes, plant.pool),
+        reserver,
         _payout_rules(settings, name),
         _entropy,
         instruments,
     )
     sign = signing_for(own.family, SignerClient(settings.signer.socket, settings.signer.timeout_s), name)
     sender = Sender(
-        name, nodes, plant.pool, plant.clock, chain.planner, chain.fees, sign, SendRules(), instruments
+        name,
+        nodes,
+        plant.pool,
+        plant.clock,
+        chain.planner,
+        chain.fees,
+        reserver,
+        sign,
+        SendRules(),
+        instruments,
     )
     plant.loop(f"payouts:{name}", payouts.step, _SENDING_INTERVAL_S)
     plant.loop(f"sender:{name}", sender.step, _SENDING_INTERVAL_S)

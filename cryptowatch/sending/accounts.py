@@ -6,7 +6,7 @@ database, and no answer of a node ever changes a lineage's nonce. A nonce that w
 is the next to be taken, so that no gap holds up what comes after it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -120,13 +120,28 @@ class AccountReserver:
             f"{gasless} sending accounts have too little gas" if gasless else "every sending account is busy"
         )
 
+    async def reserve_more(
+        self, conn: Connection, lineage_id: UUID, old: Plan, new: Plan
+    ) -> Insufficient | None:
+        """What its account could not pay, nodes would refuse; and only the newest version is ever sent again."""
+        needs, before = self.planner.needs(new), self.planner.needs(old)
+        missing = await self._short(conn, {key: needs[key] - before[key] for key in needs})
+        if missing:
+            return Insufficient(max(missing.values()))
+        await reserve_amounts(conn, self.chain, lineage_id, self.planner, new)
+        return None
+
     async def _missing(self, conn: Connection, plan: Plan) -> dict[tuple[bytes, str], int]:
-        needs = self.planner.needs(plan)
+        return await self._short(conn, self.planner.needs(plan))
+
+    async def _short(
+        self, conn: Connection, needs: Mapping[tuple[bytes, str], int]
+    ) -> dict[tuple[bytes, str], int]:
         rows = await conn.fetch(
             SQL["available"], self.chain, [key[0] for key in needs], [key[1] for key in needs]
         )
         has = {(row["account"], row["asset"]): row["amount"] for row in rows}
-        return {key: amount - has[key] for key, amount in needs.items() if has[key] < amount}
+        return {key: amount - has[key] for key, amount in needs.items() if has[key] < amount and amount}
 
     async def _take(self, conn: Connection, plan: Plan, sender: Sender, lineage_id: UUID) -> None:
         status = await conn.execute(SQL["take_nonce"], self.chain, sender.account, sender.nonce, lineage_id)

@@ -63,6 +63,9 @@ class CoinReserver:
         await insert_attempt(conn, self.chain, order.lineage_id, 1, plan, None, height, now)
         return plan
 
+    async def reserve_more(self, conn: Connection, lineage_id: UUID, old: Plan, new: Plan) -> None:
+        """Nothing: a replacement takes its fee out of the coins that it has, or is not planned."""
+
 
 async def free_coins(conn: Connection, chain: str, height: int, rules: CoinRules) -> list[Coin]:
     rows = await conn.fetch(

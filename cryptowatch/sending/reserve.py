@@ -57,6 +57,12 @@ class Reserver(Protocol):
         """
         ...
 
+    async def reserve_more(
+        self, conn: Connection, lineage_id: UUID, old: Plan, new: Plan
+    ) -> Insufficient | None:
+        """What a replacement can take beyond what it replaces, before it is signed. None: it is reserved."""
+        ...
+
 
 async def sending_height(conn: Connection, chain: str) -> int:
     """The chain's height, locked against a halt until the transaction ends. Raises Halted."""
