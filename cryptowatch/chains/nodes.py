@@ -114,8 +114,7 @@ class NodePool:
     async def agreed_final(self, height: int) -> int | None:
         """Up to which height, at most this one, a quorum calls the agreed branch final; None without a quorum.
 
-        A claim counts only when the quorum has that very block: a node that runs ahead, or is on another branch,
-        moves nothing. With a quorum of two it is the second-highest of the nodes' claims.
+        A claim counts only when the quorum has that very block. With a quorum of two: the second-highest claim.
         """
         answers = await self._ask(
             self._voices(), "finalized", lambda node: node.finalized(), _this_many(self.quorum)
@@ -126,23 +125,25 @@ class NodePool:
         return min(height, heights[-self.quorum]) if len(heights) >= self.quorum else None
 
     async def block(self, block_hash: bytes, height: int) -> RawBlock:
-        """The block with this hash, from the fastest good node, proven to belong to it; others if it fails.
-
-        What the hash does not commit to is what a quorum says alike (P5).
+        """The block with this hash, from the fastest good node, proven to belong to the hash; others if it
+        fails. What the hash does not commit to is what a quorum says alike, and who said otherwise lied (P5).
 
         Raises NodeUnavailable when no node can give it. Ask only for a hash that `agreed_hash` gave.
         """
         failures: list[str] = []
-        alike: dict[bytes, int] = {}
+        said: dict[str, bytes] = {}
         for name in self._readable():
             answer = await self._request(name, "block", lambda node: node.block(block_hash, height))
             if isinstance(answer, NodeFailure):
                 failures.append(str(answer))
                 continue
-            alike[answer.unproven] = alike.get(answer.unproven, 0) + 1
-            if not answer.unproven or alike[answer.unproven] >= self.quorum:
+            said[name] = answer.unproven
+            alike = {other for other in said if said[other] == answer.unproven}
+            if not answer.unproven or len(alike) >= self.quorum:
+                for outvoted in said.keys() - alike:
+                    self._standings[outvoted].note_lie("contradicts a quorum", self._clock.monotonic_s())
                 return answer
-        if alike:
+        if said:
             failures.append(f"no {self.quorum} nodes say the same of what is not proven")
         raise NodeUnavailable(self.chain, "; ".join(failures) or "every node is quarantined")
 

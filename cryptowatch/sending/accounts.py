@@ -139,17 +139,28 @@ class AccountReserver:
             f"{gasless} sending accounts have too little gas" if gasless else "every sending account is busy"
         )
 
-    async def _missing(self, conn: Connection, plan: Plan) -> dict[tuple[bytes, str], int]:
-        return await self._lacking(conn, self.planner.needs(plan), None)
+    async def reserve_more(
+        self, conn: Connection, lineage_id: UUID, old: Plan, new: Plan
+    ) -> Insufficient | None:
+        """What its account could not pay, nodes would refuse; and only the newest version is ever sent again."""
+        needs, before = self.planner.needs(new), self.planner.needs(old)
+        missing = await self._short(conn, {key: needs[key] - before[key] for key in needs})
+        if missing:
+            return Insufficient(max(missing.values()))
+        await self._reserve_amounts(conn, lineage_id, needs)
+        return None
 
-    async def _lacking(
-        self, conn: Connection, needs: Mapping[tuple[bytes, str], int], lineage_id: UUID | None
+    async def _missing(self, conn: Connection, plan: Plan) -> dict[tuple[bytes, str], int]:
+        return await self._short(conn, self.planner.needs(plan))
+
+    async def _short(
+        self, conn: Connection, needs: Mapping[tuple[bytes, str], int]
     ) -> dict[tuple[bytes, str], int]:
-        """What is missing of the needs; what the lineage itself has reserved counts as there."""
-        accounts, assets = [key[0] for key in needs], [key[1] for key in needs]
-        rows = await conn.fetch(SQL["available"], self.chain, accounts, assets, lineage_id)
+        rows = await conn.fetch(
+            SQL["available"], self.chain, [key[0] for key in needs], [key[1] for key in needs]
+        )
         has = {(row["account"], row["asset"]): row["amount"] for row in rows}
-        return {key: amount - has[key] for key, amount in needs.items() if has[key] < amount}
+        return {key: amount - has[key] for key, amount in needs.items() if has[key] < amount and amount}
 
     async def _take(self, conn: Connection, plan: Plan, sender: Sender, lineage_id: UUID) -> None:
         status = await conn.execute(SQL["take_nonce"], self.chain, sender.account, sender.nonce, lineage_id)
@@ -157,13 +168,6 @@ class AccountReserver:
             raise ConcurrentUpdate("another sender took this nonce first")
         await conn.execute(SQL["move_nonce"], self.chain, sender.account, sender.nonce + 1)
         await self._reserve_amounts(conn, lineage_id, self.planner.needs(plan))
-
-    async def raise_to(self, conn: Connection, lineage_id: UUID, plan: Plan) -> None:
-        """The higher fee: what cannot pay it, no node would take, and the attempt before it would be forgotten."""
-        needs = self.planner.needs(plan)
-        if await self._lacking(conn, needs, lineage_id):
-            raise NotReady("the account has too little for the higher fee")
-        await self._reserve_amounts(conn, lineage_id, needs)
 
     async def _reserve_amounts(
         self, conn: Connection, lineage_id: UUID, needs: Mapping[tuple[bytes, str], int]

@@ -20,11 +20,10 @@ WHERE nonce.reserved_by IS NULL AND nonce.spent_by IS NULL
 UPDATE sender SET next_nonce = greatest(next_nonce, $3) WHERE chain = $1 AND account = $2
 
 -- name: available
--- What each of these accounts has beyond what open transactions may take, one of them left out.
+-- What each of these accounts has beyond what open transactions may take.
 SELECT u.account, u.asset, coalesce(h.amount, 0) - coalesce((
     SELECT sum(r.amount) FROM reservation r JOIN lineage l ON l.id = r.lineage_id
-    WHERE l.state = 'open' AND l.id IS DISTINCT FROM $4::uuid
-      AND r.chain = $1 AND r.account = u.account AND r.asset = u.asset), 0) AS amount
+    WHERE l.state = 'open' AND r.chain = $1 AND r.account = u.account AND r.asset = u.asset), 0) AS amount
 FROM unnest($2::bytea[], $3::text[]) AS u (account, asset)
 LEFT JOIN holding h ON h.chain = $1 AND h.account = u.account AND h.asset = u.asset
 

@@ -63,8 +63,8 @@ class CoinReserver:
         await insert_attempt(conn, self.chain, order.lineage_id, 1, plan, None, height, now)
         return plan
 
-    async def raise_to(self, conn: Connection, lineage_id: UUID, plan: Plan) -> None:
-        """Nothing: a replacement has the coins of the first attempt, and no others."""
+    async def reserve_more(self, conn: Connection, lineage_id: UUID, old: Plan, new: Plan) -> None:
+        """Nothing: a replacement takes its fee out of the coins that it has, or is not planned."""
 
 
 async def free_coins(conn: Connection, chain: str, height: int, rules: CoinRules) -> list[Coin]:

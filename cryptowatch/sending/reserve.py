@@ -57,8 +57,10 @@ class Reserver(Protocol):
         """
         ...
 
-    async def raise_to(self, conn: Connection, lineage_id: UUID, plan: Plan) -> None:
-        """Reserve what a replacement takes beyond the attempts before it. Raises NotReady when it is not there."""
+    async def reserve_more(
+        self, conn: Connection, lineage_id: UUID, old: Plan, new: Plan
+    ) -> Insufficient | None:
+        """What a replacement can take beyond what it replaces, before it is signed. None: it is reserved."""
         ...
 
 

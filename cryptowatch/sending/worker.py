@@ -26,7 +26,7 @@ from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import append_events
 from cryptowatch.sending.accounts import free_nonces_of
 from cryptowatch.sending.coins import free_coins_of
-from cryptowatch.sending.reserve import Halted, NotReady, Reserver, insert_attempt, sending_height
+from cryptowatch.sending.reserve import Halted, Reserver, insert_attempt, sending_height
 from cryptowatch.sending.track import TransactionView, transaction_event
 from cryptowatch.signing.families import Sign, SignedTransaction
 
@@ -66,8 +66,9 @@ class Sender:
     rules: SendRules
     observer: SendObserver
     again_s: dict[bytes, float] = field(default_factory=dict)
-    #: Said once, not in every round.
+    #: Said once, not in every round; of transactions, what is said of each.
     signer_waits: bool = False
+    said: dict[bytes, str] = field(default_factory=dict)
 
     async def step(self) -> int:
         """One round over all open lineages; how many things were done. Safe to repeat after any error."""
@@ -189,7 +190,8 @@ class Sender:
             return 0  # what looks stuck may be in a block that is yet to be applied
         market = await self.nodes.fee_market()
         if self.fees.beyond_cap(market):
-            log.warning("market beyond the fee cap", chain=self.chain)
+            for row in stuck:
+                self._warn(row["tx_hash"], "market beyond the fee cap")
             return 0
         done = 0
         for row in stuck:
@@ -198,7 +200,7 @@ class Sender:
             plan = self.planner.read(row["plan"].encode())
             bid = self.fees.raised(market, plan, row["priority"])
             if bid is None:
-                log.warning("stuck at the fee cap", chain=self.chain, tx_hash=row["tx_hash"].hex())
+                self._warn(row["tx_hash"], "stuck at the fee cap")
                 continue
             done += await self._bump(row, plan, bid)
         return done
@@ -211,28 +213,30 @@ class Sender:
         """
         lineage_id = row["lineage_id"]
         try:
-            async with transaction(self.pool) as conn:
-                height = await sending_height(conn, self.chain)
             new = await asyncio.to_thread(self.planner.bump, old, bid)
             if isinstance(new, Insufficient):
-                log.warning(
-                    "nothing left to raise the fee with", chain=self.chain, missing_base_units=new.missing
-                )
-                return 0
+                return self._warn(row["tx_hash"], "nothing left to raise the fee with")
             assert set(old.resources) == set(new.resources), "a replacement uses what it replaces used"
+            async with transaction(self.pool) as conn:
+                height = await sending_height(conn, self.chain)
+                short = await self.reserver.reserve_more(conn, lineage_id, old, new)
+            if short is not None:
+                return self._warn(row["tx_hash"], "nothing left to raise the fee with")
             signed = await self._signed(new, lineage_id)
             async with transaction(self.pool) as conn:
                 await sending_height(conn, self.chain)
                 await self._store_bump(conn, row, new, signed, height)
         except Halted:
             return 0
-        except NotReady as wait:
-            log.warning("nothing left to raise the fee with", chain=self.chain, reason=str(wait))
-            return 0
         except SignerRefused as refusal:
-            log.error("signer refused a replacement", chain=self.chain, reason=str(refusal))
-            return 0
+            return self._warn(row["tx_hash"], f"signer refused a replacement: {refusal}")
         return 1
+
+    def _warn(self, tx_hash: bytes, problem: str) -> int:
+        if self.said.get(tx_hash) != problem:
+            log.warning(problem, chain=self.chain, tx_hash=tx_hash.hex())
+            self.said[tx_hash] = problem
+        return 0
 
     async def _store_bump(
         self,
@@ -246,7 +250,6 @@ class Sender:
         locked = await conn.fetchrow(SQL["lock_open_lineage"], lineage_id)
         if locked is None or locked["attempts"] != row["attempts"]:
             return
-        await self.reserver.raise_to(conn, lineage_id, new)
         await insert_attempt(conn, self.chain, lineage_id, row["attempts"] + 1, new, signed, height, now)
         version = await conn.fetchval(SQL["add_attempt"], lineage_id, now)
         await self._tell(conn, "stuck", lineage_id, version, row["tx_hash"])
@@ -259,8 +262,9 @@ class Sender:
         await append_events(conn, [transaction_event(kind, lineage_id, version, view, self.clock.now())])
 
     def _forget(self, still_open: set[bytes]) -> None:
-        for tx_hash in [known for known in self.again_s if known not in still_open]:
-            del self.again_s[tx_hash]
+        for remembered in (self.again_s, self.said):
+            for tx_hash in [known for known in remembered if known not in still_open]:
+                del remembered[tx_hash]
 
 
 async def is_caught_up(nodes: NodePool, height: int) -> bool:

@@ -194,18 +194,9 @@ class World:
     def sender_with(self, sign: Sign) -> Sender:
         rules = SendRules(rebroadcast_s=0)
         planner = BitcoinPlanner(10_000)
-        return Sender(
-            CHAIN,
-            self.pool_of_nodes,
-            self.pool,
-            self.clock,
-            planner,
-            FEES,
-            CoinReserver(CHAIN, planner, COINS),
-            sign,
-            rules,
-            _Unobserved(),
-        )
+        reserver = CoinReserver(CHAIN, planner, COINS)
+        nodes, observer = self.pool_of_nodes, _Unobserved()
+        return Sender(CHAIN, nodes, self.pool, self.clock, planner, FEES, reserver, sign, rules, observer)
 
     async def pay(self) -> None:
         """One round of both workers: what is due is planned, signed and sent."""
