@@ -189,6 +189,10 @@ class AccountPlanner(Planner, Protocol):
         """What the wallet must have said once before its first batch of an asset (a token's allowance)."""
         ...
 
+    def setup_subject(self, asset: str) -> str:
+        """What that is for: another token or another contract of ours needs another one."""
+        ...
+
     def needs(self, plan: Plan) -> Mapping[tuple[bytes, str], int]:
         """(account, asset) -> the most that the plan takes from it, its fee included."""
         ...

@@ -87,8 +87,10 @@ class AccountReserver:
     async def reserve(self, conn: Connection, order: Order, now: datetime) -> Plan | Insufficient:
         """The chain's own coin is paid by the vault itself; tokens out of it by whichever account is least busy."""
         own_coin = order.asset == self.asset
-        if not own_coin and not await conn.fetchval(SQL["is_set_up"], self.chain, order.asset):
-            raise NotReady(f"the payouts contract is not allowed to spend {order.asset} yet")
+        if not own_coin:
+            subject = self.planner.setup_subject(order.asset)
+            if not await conn.fetchval(SQL["is_set_up"], self.chain, subject):
+                raise NotReady(f"the payouts contract is not allowed to spend {order.asset} yet")
 
         def plan(sender: Sender) -> Plan:
             return self.planner.pay(sender, order.asset, order.recipients, order.bid)

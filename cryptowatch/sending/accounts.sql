@@ -109,9 +109,9 @@ FROM (SELECT account, asset, sum(delta) AS delta FROM gone GROUP BY account, ass
 WHERE h.chain = $1 AND h.account = g.account AND h.asset = g.asset
 
 -- name: is_set_up
--- Whether a block holds the transaction that set something up.
+-- Whether the transaction that set something up did so, for good: payments that count on it fail when a reorg takes it.
 SELECT EXISTS (SELECT FROM lineage
-    WHERE chain = $1 AND kind = 'setup' AND subject = $2 AND state IN ('confirmed', 'finalized'))
+    WHERE chain = $1 AND kind = 'setup' AND subject = $2 AND state = 'finalized' AND array_position(outcomes, NULL) IS NULL)
 
 -- name: own_moves
 -- Which of these transactions move our own money only.

@@ -37,8 +37,8 @@ class UpkeepRules:
 
     sweep_mins: Mapping[str, int]
     sweep_count_max: int
-    #: How long an account waits that a sweep took nothing from.
-    sweep_retry: timedelta
+    #: How long what came to nothing waits: an account that a sweep took nothing from, an allowance that was refused.
+    retry: timedelta
     #: In the family's unit: above it sweeps wait.
     sweep_rate_max: int
     gas_refill: int
@@ -57,7 +57,7 @@ def upkeep_rules(settings: EthereumSettings) -> UpkeepRules:
     return UpkeepRules(
         sweep_mins={name: parse_amount(asset.sweep_min, asset.decimals) for name, asset in swept.items()},
         sweep_count_max=wallet.sweep_count_max,
-        sweep_retry=timedelta(seconds=wallet.sweep_retry_s),
+        retry=timedelta(seconds=wallet.sweep_retry_s),
         sweep_rate_max=int(wallet.sweep_gas_max_gwei * _WEI_GWEI),
         gas_refill=parse_amount(wallet.gas_refill, own.decimals),
         allowed=frozenset(settings.assets.keys() - {settings.asset} if with_contracts else ()),
@@ -112,14 +112,17 @@ class Upkeep:
 
     async def _allow(self, bid: Bid) -> None:
         for asset in sorted(self.rules.allowed):
+            subject = self.planner.setup_subject(asset)
             async with connection(self.pool) as conn:
-                done = await conn.fetchval(SQL["was_set_up"], self.chain, asset)
+                done = await conn.fetchval(
+                    SQL["was_set_up"], self.chain, subject, self.clock.now() - self.rules.retry
+                )
             if not done:
 
                 def plan(sender: Sender, asset: str = asset) -> Plan:
                     return self.planner.setup(sender, asset, bid)
 
-                await self._send("setup", plan, self.reserver.vault, asset)
+                await self._send("setup", plan, self.reserver.vault, subject)
 
     async def _refill(self, bid: Bid) -> None:
         """Accounts that send need gas. Half of a refill is when the next one comes."""
@@ -142,7 +145,7 @@ class Upkeep:
                 asset,
                 least,
                 self.rules.sweep_count_max,
-                self.clock.now() - self.rules.sweep_retry,
+                self.clock.now() - self.rules.retry,
             )
         accounts = [
             Sweepable(

@@ -10,8 +10,9 @@ WHERE n.chain = $1 AND n.reserved_by IS NULL AND n.spent_by IS NULL AND EXISTS (
     WHERE later.chain = n.chain AND later.account = n.account AND later.nonce > n.nonce AND l.state = 'open')
 
 -- name: was_set_up
--- Whether something is set up, or about to be.
-SELECT EXISTS (SELECT FROM lineage WHERE chain = $1 AND kind = 'setup' AND subject = $2 AND state <> 'dead')
+-- Whether something is set up, or about to be, or was refused by its token lately.
+SELECT EXISTS (SELECT FROM lineage WHERE chain = $1 AND kind = 'setup' AND subject = $2 AND state <> 'dead'
+    AND (outcomes IS NULL OR array_position(outcomes, NULL) IS NULL OR created_at > $3))
 
 -- name: low_on_gas
 -- Sending accounts but the vault that have less of the chain's own coin than they should, and none on its way.

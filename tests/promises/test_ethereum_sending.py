@@ -3,11 +3,14 @@
 import pytest
 
 from cryptowatch.ledger.rules import Balance
+from tests.promises.conftest import MakeSite
 from tests.support.ethereum import (
+    CALM,
     ETH,
     USDT,
     House,
     attempts,
+    deposited,
     fee_of,
     known_to_most,
     lineages,
@@ -130,6 +133,45 @@ async def test_a_payout_that_reorgs_move_about_is_settled_once_and_its_fee_is_bo
 async def fee_on_chain(house: House, tx_hash: str) -> int:
     receipt = await house.site.net.evm["ethereum"].nodes[0].rpc("eth_getTransactionReceipt", "0x" + tx_hash)
     return int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
+
+
+async def test_tokens_are_not_paid_on_an_allowance_that_a_reorg_could_take_away(
+    make_ethereum_site: MakeSite,
+) -> None:
+    site, address = await make_ethereum_site(**CALM), stranger()
+    await site.start()
+    house, player = House(site), await deposited(site, USDT, "9")
+    await house.brings(USDT, "100")
+    await house.brings(ETH, "5")
+    withdrawal = await player.withdraw(USDT.units("5"), address)
+
+    async def allowed() -> str | None:
+        await site.mine(1, "ethereum")
+        rows = await lineages(site, "setup")
+        found = [row["tx_hash"] for row in rows if row["subject"].startswith("USDT") and row["tx_hash"]]
+        return found[0].hex() if found else None
+
+    allowance = await site.until(allowed)
+    await site.polled(5)
+    assert (await site.withdrawal(withdrawal))["state"] == "queued"
+    await site.reorg(1, drop=[allowance], chain="ethereum")
+    await settled(site, [withdrawal])
+    assert len(await attempts(site)) == 1
+    assert await paid_to(site, USDT, address) == USDT.units("5")
+
+
+async def test_another_payouts_contract_gets_an_allowance_of_its_own(house: House) -> None:
+    site, address = house.site, stranger()
+    player = await house.serves(USDT, "9")
+    payouts = await site.net.deploy("ethereum", "Payouts", [house.vault, site.keys.senders(2)])
+    await site.stop_daemon()
+    await site.stop_signer()
+    site.reconfigure(chains={"ethereum": {"contracts": {"payouts": payouts}}})
+    await site.start()
+    withdrawal = await player.withdraw(USDT.units("5"), address)
+    await settled(site, [withdrawal])
+    assert await paid_to(site, USDT, address) == USDT.units("5")
+    assert len(await attempts(site)) == 1
 
 
 async def test_a_restart_between_signing_and_the_block_sends_the_same_bytes(house: House) -> None:

@@ -22,7 +22,7 @@ from cryptowatch.chains.ethereum import events
 from cryptowatch.chains.ethereum.block import Block, ProvenBlock, Receipt, prove_block
 from cryptowatch.chains.ethereum.facts import ChainFacts, Token
 from cryptowatch.chains.ethereum.mined import Transaction, quantity
-from cryptowatch.chains.ethereum.our_calls import PayNative, PayTokens, TransferToken, read_call
+from cryptowatch.chains.ethereum.our_calls import Approve, PayNative, PayTokens, TransferToken, read_call
 from cryptowatch.chains.ethereum.traces import Move, Trace, digest, moves_of
 from cryptowatch.chains.port import (
     OWN_COIN_POSITION,
@@ -279,7 +279,10 @@ class EthereumBlock:
     # --- outcomes ---------------------------------------------------------------------------------------------
 
     def _outcomes(self, number: int) -> tuple[int | None, ...]:
-        """Of each payment that a transaction of ours was to make: its position, or None where it failed."""
+        """Of each payment that a transaction of ours was to make: its position, or None where it failed.
+
+        An allowance is none; where it failed, that shows in the same way.
+        """
         transaction, receipt = self.proven.transactions[number], self.proven.receipts[number]
         if not transaction.input:
             if not transaction.value:
@@ -292,6 +295,8 @@ class EthereumBlock:
             case TransferToken(recipient) if to is not None and to in self.facts.tokens:
                 places = _transfer_logs(receipt, to, transaction.sender).get(recipient)
                 return (places[0] if places else None,)
+            case Approve() if not receipt.succeeded:
+                return (None,)
         return ()
 
     def _outcomes_of_batch(self, call: PayTokens | PayNative, receipt: Receipt) -> tuple[int | None, ...]:

@@ -159,6 +159,9 @@ class EthereumPlanner:
         """The vault lets the payouts contract spend a token of it."""
         return self._plan(sender, bid, self._token(asset), self.gas.call, {}, 0, Approve(self._payouts))
 
+    def setup_subject(self, asset: str) -> str:
+        return f"{asset} {self._token(asset).hex()} {self._payouts.hex()}"
+
     def bump(self, plan: Plan, bid: Bid) -> EthereumPlan | Insufficient:
         assert isinstance(plan, EthereumPlan)
         bumped = replace(plan, transaction=replace(plan.transaction, max_fee=bid.rate, tip=bid.tip))
