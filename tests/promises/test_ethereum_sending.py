@@ -25,8 +25,9 @@ ALL_NODES = None
 SEND = ["eth_sendRawTransaction"]
 
 
-@pytest.mark.parametrize("answer", ["error", "drop"])
-@pytest.mark.parametrize("currency", [ETH, USDT], ids=lambda c: c.asset)
+@pytest.mark.parametrize(
+    ("currency", "answer"), [(ETH, "error"), (USDT, "drop")], ids=["ETH-error", "USDT-drop"]
+)
 async def test_a_send_whose_outcome_is_unknown_is_not_paid_again(
     house: House, currency: Currency, answer: str
 ) -> None:
@@ -91,8 +92,7 @@ async def test_a_payout_waits_for_the_signer_and_is_sent_once_when_it_is_back(ho
     await house.assert_balanced()
 
 
-@pytest.mark.parametrize("depth", [1, 5])
-@pytest.mark.parametrize("currency", [ETH, USDT], ids=lambda c: c.asset)
+@pytest.mark.parametrize(("currency", "depth"), [(ETH, 1), (USDT, 5)], ids=["ETH-1", "USDT-5"])
 async def test_a_payout_that_a_reorg_drops_is_sent_again_as_it_is_and_confirms_once(
     house: House, currency: Currency, depth: int
 ) -> None:
