@@ -55,6 +55,7 @@ CREATE TABLE reservation (
     amount      numeric(78, 0) NOT NULL CHECK (amount > 0),
     PRIMARY KEY (lineage_id, account, asset)
 );
+CREATE INDEX reservation_by_account ON reservation (account, asset, chain);
 
 -- What of the wallet could pay right now: free coins, or what the vault (the first sending account) has and is not
 -- reserved.
