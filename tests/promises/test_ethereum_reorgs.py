@@ -139,7 +139,7 @@ async def test_a_contract_that_pays_something_else_after_a_reorg_made_another_de
     assert await player.balance() == of(ETH, new["amount"], final=True)
 
 
-@pytest.mark.parametrize("depth", [1, 10])
+@pytest.mark.parametrize("depth", range(1, 11))
 async def test_a_deposit_that_only_one_node_has_in_its_chain_is_not_credited(site: Site, depth: int) -> None:
     player = await site.player(USDT)
     tx_hash = await site.net.send(await player.address(), "5", chain=CHAIN, asset="USDT")
@@ -155,7 +155,7 @@ async def test_a_deposit_that_only_one_node_has_in_its_chain_is_not_credited(sit
     assert await player.balance() == of(USDT, "5", final=True)
 
 
-@pytest.mark.parametrize("depth", [1, 10])
+@pytest.mark.parametrize("depth", range(1, 11))
 async def test_a_deposit_that_one_node_does_not_have_is_credited_once(site: Site, depth: int) -> None:
     player = await site.player(USDT)
     tx_hash = await site.net.send(await player.address(), "5", chain=CHAIN, asset="USDT")
