@@ -240,6 +240,8 @@ async def test_an_account_that_cannot_be_swept_costs_gas_once_in_a_while_and_not
     await sweeping(site)
 
     async def tried() -> bool:
+        # In between, so that what is to be swept is looked at while the chain stands still.
+        await site.polled(2)
         await site.mine(1, CHAIN)
         return await on_deposit_accounts(site, "USDT") == USDT.units("20")
 
