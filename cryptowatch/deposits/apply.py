@@ -154,7 +154,7 @@ async def rewind(
     """
     await _move_cursor(conn, SQL["rewind_cursor"], rules.chain, head, BlockPoint(fork.height, fork.hash), now)
     await conn.execute(SQL["delete_blocks_above"], rules.chain, fork.height)
-    await track_rewind(conn, rules.chain, fork.height, now)
+    await track_rewind(conn, rules.chain, head.height, fork.height, now)
     changes = []
     for row in await conn.fetch(SQL["lock_orphaned_deposits"], rules.chain, fork.height):
         record = _read(row, rules)

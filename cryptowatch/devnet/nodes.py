@@ -37,6 +37,7 @@ rpcallowip=127.0.0.1
 rpcthreads=16
 rpcworkqueue=1024
 rpcservertimeout=120
+peertimeout=1000000000
 whitelist=noban,in,out@127.0.0.1
 fallbackfee=0.00002
 maxtxfee=1

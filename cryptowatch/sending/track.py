@@ -196,12 +196,18 @@ async def _spent(conn: Connection, chain: str, contents: BlockContents, now: dat
     return events
 
 
-async def track_rewind(conn: Connection, chain: str, fork_height: int, now: datetime) -> None:
-    """Undo what the blocks above the fork did. Reservations stay: their transactions are still ours to send."""
+async def track_rewind(
+    conn: Connection, chain: str, head_height: int, fork_height: int, now: datetime
+) -> None:
+    """Undo what the blocks above the fork did, up to `head_height`.
+
+    Reservations stay: their transactions are still ours to send. As pending they are new: the blocks that come with
+    the other branch gave them no chance, so these do not count towards a raise of the fee.
+    """
     await rewind_coins(conn, chain, fork_height)
     await rewind_accounts(conn, chain, fork_height)
     await conn.execute(SQL["forget_conflicts"], chain, fork_height)
-    reopened = await conn.fetch(SQL["reopen_lineages"], chain, fork_height, now)
+    reopened = await conn.fetch(SQL["reopen_lineages"], chain, fork_height, now, head_height)
     events = [
         transaction_event(
             "reorged",

@@ -51,11 +51,15 @@ RETURNING id, version, conflict, conflict_height
 SELECT a.tx_hash, l.conflict FROM attempt a JOIN lineage l ON l.id = a.lineage_id WHERE l.id = ANY($1::uuid[])
 
 -- name: reopen_lineages
--- Their block is being left: they are on their way again.
-UPDATE lineage SET state = 'open', tx_hash = NULL, block_height = NULL, fee_paid = NULL, outcomes = NULL,
-    version = version + 1, updated_at = $3
-WHERE chain = $1 AND state IN ('confirmed', 'finalized') AND block_height > $2
-RETURNING id, version
+-- Their block is being left: they are on their way again, and have waited for no block yet.
+WITH reopened AS (
+    UPDATE lineage SET state = 'open', tx_hash = NULL, block_height = NULL, fee_paid = NULL, outcomes = NULL,
+        version = version + 1, updated_at = $3
+    WHERE chain = $1 AND state IN ('confirmed', 'finalized') AND block_height > $2
+    RETURNING id, version),
+waiting AS (
+    UPDATE attempt SET planned_height = greatest(planned_height, $4) WHERE lineage_id IN (SELECT id FROM reopened))
+SELECT id, version FROM reopened
 
 -- name: forget_conflicts
 -- Foreign uses in blocks that are being left.

@@ -33,3 +33,12 @@ def test_the_same_facts_at_the_same_time_give_the_same_ids_and_others_give_other
     assert first != next(derived_ids(NOW, b"other block"))
     assert first < next(derived_ids(NOW + timedelta(milliseconds=1), b"block"))
     assert derived_id(NOW, b"block") not in set(islice(derived_ids(NOW, b"block"), 100))
+
+
+@given(st.lists(st.integers(0, 10_000), min_size=2, unique=True), st.data())
+def test_ids_of_single_things_sort_by_their_microsecond(offsets: list[int], data: st.DataObject) -> None:
+    times = [NOW + timedelta(microseconds=offset) for offset in sorted(offsets)]
+    ids = [derived_id(time, data.draw(st.binary())) for time in times]
+    assert ids == sorted(ids)
+    assert {(id_.version, id_.variant) for id_ in ids} == {(7, "specified in RFC 4122")}
+    assert [id_.int >> 80 for id_ in ids] == [int(time.timestamp() * 1_000_000) // 1000 for time in times]
