@@ -49,7 +49,7 @@ from cryptowatch.signing.client import SignerClient
 from cryptowatch.signing.families import signing_for
 from cryptowatch.telemetry.metrics import Metrics, create_metrics
 from cryptowatch.treasury.audit import BalanceAudit
-from cryptowatch.treasury.reconcile import Reconciler
+from cryptowatch.treasury.reconcile import Reconciler, reconcile_rules
 from cryptowatch.treasury.upkeep import Upkeep, upkeep_rules
 from cryptowatch.webhooks.worker import run_webhooks
 
@@ -88,7 +88,8 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                     _send(plant, settings, chain, nodes[name])
             _ledger(plant)
             if "treasury" in roles:
-                reconciler = Reconciler(pool, clock, partial(show_position, metrics))
+                rules = {name: reconcile_rules(own) for name, own in settings.chains.items()}
+                reconciler = Reconciler(pool, clock, rules, partial(show_position, metrics))
                 plant.loop("reconciliation", reconciler.step, settings.treasury.reconcile_interval_s)
                 for name, chain in chains.items():
                     if chain.vault is not None:

@@ -124,6 +124,7 @@ class DatabaseInstruments:
             oldest = await conn.fetch(SQL["oldest_queued"])
             wallets = await conn.fetch(SQL["wallet_balances"])
             chains = await conn.fetch(SQL["chains"])
+            stopped = await conn.fetch(SQL["stopped_assets"])
             lag = await unsequenced_events(conn)
         payouts = self.metrics.payouts
         payouts.waiting.clear()
@@ -137,6 +138,8 @@ class DatabaseInstruments:
             payouts.wallet_balance_base_units.labels(*labels).set(row["amount"])
         for row in chains:
             self.metrics.chains.halted.labels(row["chain"]).set(row["halted"])
+        for row in stopped:
+            self.metrics.treasury.stopped.labels(row["chain"], row["asset"]).set(row["stopped"])
         database = self.metrics.database
         database.event_log_lag.labels("sequencer").set(lag)
         database.pool_connections.labels("idle").set(self.pool.get_idle_size())

@@ -32,3 +32,8 @@ GROUP BY o.chain, o.asset, s.state
 -- name: chains
 -- Which are halted.
 SELECT chain, (halted IS NOT NULL)::int AS halted FROM chain
+
+-- name: stopped_assets
+-- Which assets' payouts are stopped, of those that were ever compared.
+SELECT r.chain, r.asset, (r.asset = ANY(c.stopped_assets))::int AS stopped
+FROM reconciliation r JOIN chain c USING (chain)

@@ -4,7 +4,16 @@
 """
 
 from cryptowatch.accounts.players import PlayerView
-from cryptowatch.api import accounts, chains, deposits, endpoints, events, transfers, withdrawals
+from cryptowatch.api import (
+    accounts,
+    chains,
+    deposits,
+    endpoints,
+    events,
+    reconciliation,
+    transfers,
+    withdrawals,
+)
 from cryptowatch.api.calls import PageQuery, Route
 from cryptowatch.api.keys import Scope
 from cryptowatch.deposits.view import DepositView
@@ -303,6 +312,14 @@ _SYSTEM = (
         "List the chains and their nodes",
         chains.list_chains,
         list[chains.ChainView],
+    ),
+    Route(
+        "GET",
+        "/v1/reconciliation",
+        Scope.READ,
+        "Compare what the chains hold with what the books say",
+        reconciliation.list_reconciliation,
+        list[reconciliation.ReconciliationView],
     ),
 )
 

@@ -38,7 +38,8 @@ def player(account_id: UUID, asset: str) -> AccountRef:
 
 def house(role: str, asset: str) -> AccountRef:
     """A house account. Roles in use: `custody:<chain>` (its balance is minus what we hold there),
-    `fee_income`, `network_fees:<chain>`, `game`, `bonus`, `adjustment`, `dust`."""
+    `fee_income`, `network_fees:<chain>`, `game`, `bonus`, `adjustment`, `dust`,
+    `house_funds:<chain>` (what came to the wallet and is no player's), `losses:<chain>` (what a person wrote off)."""
     return AccountRef("house", HOUSE, role, asset)
 
 

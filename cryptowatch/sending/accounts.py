@@ -103,6 +103,7 @@ class AccountReserver:
             lineage_id=order.lineage_id,
             account=self.vault if own_coin else None,
             now=now,
+            pays=order.asset,
         )
 
     async def send(
@@ -116,9 +117,13 @@ class AccountReserver:
         account: bytes | None,
         now: datetime,
         subject: str | None = None,
+        pays: str | None = None,
     ) -> Plan | Insufficient:
-        """A transaction of this account, or (None) of whichever of ours can send it. Raises as `Reserver.reserve`."""
-        height = await sending_height(conn, self.chain)
+        """A transaction of this account, or (None) of whichever of ours can send it. Raises as `Reserver.reserve`.
+
+        `pays`: the asset that it takes out of the wallet, if any.
+        """
+        height = await sending_height(conn, self.chain, pays)
         if foreign := self.contracts.keys() - self.trusted:
             raise NotReady(f"not the wallet's own contract: 0x{min(foreign).hex()}")
         gasless = 0
@@ -129,7 +134,9 @@ class AccountReserver:
             planned = plan(sender)
             missing = await self._missing(conn, planned)
             if not missing:
-                await insert_lineage(conn, self.chain, lineage_id, kind, priority, now, subject)
+                await insert_lineage(
+                    conn, self.chain, lineage_id, kind, priority, now, subject=subject, pays=pays
+                )
                 await self._take(conn, planned, sender, lineage_id)
                 await insert_attempt(conn, self.chain, lineage_id, 1, planned, None, height, now)
                 return planned

@@ -46,7 +46,7 @@ class CoinReserver:
 
     async def reserve(self, conn: Connection, order: Order, now: datetime) -> Plan | Insufficient:
         """An Insufficient has written nothing but the taking of a change address."""
-        height = await sending_height(conn, self.chain)
+        height = await sending_height(conn, self.chain, order.asset)
         coins = await free_coins(conn, self.chain, height, self.rules)
         change = await conn.fetchrow(SQL["take_change_address"], self.chain, self.rules.change_scheme, now)
         if change is None:
@@ -58,7 +58,9 @@ class CoinReserver:
         )
         if isinstance(plan, Insufficient):
             return plan
-        await insert_lineage(conn, self.chain, order.lineage_id, "payout", order.priority, now)
+        await insert_lineage(
+            conn, self.chain, order.lineage_id, "payout", order.priority, now, pays=order.asset
+        )
         await reserve_coins(conn, self.chain, plan.resources, order.lineage_id)
         await insert_attempt(conn, self.chain, order.lineage_id, 1, plan, None, height, now)
         return plan

@@ -23,7 +23,7 @@ SQL = load_queries(__package__, "reserve.sql")
 
 
 class Halted(Exception):
-    """The chain's payouts are stopped (P6)."""
+    """The chain's payouts are stopped (P6), or one asset's (P7)."""
 
 
 class NotReady(Exception):
@@ -64,11 +64,16 @@ class Reserver(Protocol):
         ...
 
 
-async def sending_height(conn: Connection, chain: str) -> int:
-    """The chain's height, locked against a halt until the transaction ends. Raises Halted."""
+async def sending_height(conn: Connection, chain: str, pays: str | None) -> int:
+    """The chain's height, locked against a halt or stop until the transaction ends. Raises Halted.
+
+    `pays`: the asset that leaves the wallet; None for what stays within it, which no asset's stop concerns.
+    """
     row = await conn.fetchrow(SQL["chain_for_sending"], chain)
     if row is None or row["halted"] is not None:
         raise Halted(f"payouts on {chain} are halted: {row['halted'] if row else 'never started'}")
+    if pays in row["stopped_assets"]:
+        raise Halted(f"payouts of {pays} on {chain} are stopped: less is there than the books say")
     return int(row["height"])
 
 
@@ -79,10 +84,13 @@ async def insert_lineage(
     kind: str,
     priority: Priority,
     now: datetime,
+    *,
     subject: str | None = None,
+    pays: str | None = None,
 ) -> None:
-    """`kind`: payout, or what moves our own money only: sweep, refill, void, setup (with its subject)."""
-    await conn.execute(SQL["insert_lineage"], lineage_id, chain, kind, priority, now, subject)
+    """`kind`: payout (of the asset that it `pays`), or what moves our own money only: sweep, refill, void, setup (with
+    its subject)."""
+    await conn.execute(SQL["insert_lineage"], lineage_id, chain, kind, priority, now, subject, pays)
 
 
 async def insert_attempt(

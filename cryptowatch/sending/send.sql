@@ -1,7 +1,10 @@
 -- name: unsigned_attempts
 -- Attempts that wait for the signer.
-SELECT a.lineage_id, a.number, a.plan, a.tx_hash FROM attempt a JOIN lineage l ON l.id = a.lineage_id
-WHERE l.chain = $1 AND l.state = 'open' AND a.raw IS NULL ORDER BY a.lineage_id LIMIT $2
+SELECT a.lineage_id, a.number, a.plan, a.tx_hash
+FROM attempt a JOIN lineage l ON l.id = a.lineage_id JOIN chain c ON c.chain = l.chain
+WHERE l.chain = $1 AND l.state = 'open' AND a.raw IS NULL
+  AND (l.asset IS NULL OR l.asset <> ALL(c.stopped_assets))
+ORDER BY a.lineage_id LIMIT $2
 
 -- name: lock_open_lineage
 -- Storing a signature and giving a lineage up both lock it first, so only one of them happens.
@@ -25,12 +28,14 @@ RETURNING version
 DELETE FROM attempt WHERE lineage_id = $1 AND raw IS NULL
 
 -- name: open_signed
--- The newest signed attempt of each lineage that no block holds.
+-- The newest signed attempt of each lineage that no block holds; of a stopped asset, where a node has one already.
 SELECT s.* FROM (
     SELECT DISTINCT ON (a.lineage_id) a.lineage_id, a.number, a.tx_hash, a.raw, a.plan, a.fee, a.size,
-        a.planned_height, a.broadcast_at, l.attempts, l.priority, l.created_at
-    FROM attempt a JOIN lineage l ON l.id = a.lineage_id
+        a.planned_height, a.broadcast_at, l.attempts, l.priority, l.created_at, l.asset
+    FROM attempt a JOIN lineage l ON l.id = a.lineage_id JOIN chain c ON c.chain = l.chain
     WHERE l.chain = $1 AND l.state = 'open' AND a.raw IS NOT NULL
+      AND (l.asset IS NULL OR l.asset <> ALL(c.stopped_assets)
+           OR EXISTS (SELECT FROM attempt b WHERE b.lineage_id = l.id AND b.broadcast_at IS NOT NULL))
     ORDER BY a.lineage_id, a.number DESC) AS s
 -- Nonces in their order, so that no node has to keep one for later.
 LEFT JOIN nonce n ON n.reserved_by = s.lineage_id

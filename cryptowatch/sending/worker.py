@@ -3,7 +3,8 @@
 One loop of `daemon` per chain. Each step starts from what the database says, so it may die anywhere: an attempt
 without signed bytes is signed again (the plan fixes every byte that counts), one with them is sent again as it is,
 to every node (P3). Nothing is broadcast that is not committed, and no transaction is open while the signer or a node
-is asked (P4). A halted chain sends nothing (P6).
+is asked (P4). A halted chain sends nothing (P6). Of a stopped asset nothing is signed, and nothing is sent that no node
+has (P7); on a chain of accounts, what stands behind such a transaction's nonce waits with it.
 """
 
 import asyncio
@@ -218,13 +219,13 @@ class Sender:
                 return self._warn(row["tx_hash"], "nothing left to raise the fee with")
             assert set(old.resources) == set(new.resources), "a replacement uses what it replaces used"
             async with transaction(self.pool) as conn:
-                height = await sending_height(conn, self.chain)
+                height = await sending_height(conn, self.chain, row["asset"])
                 short = await self.reserver.reserve_more(conn, lineage_id, old, new)
             if short is not None:
                 return self._warn(row["tx_hash"], "nothing left to raise the fee with")
             signed = await self._signed(new, lineage_id)
             async with transaction(self.pool) as conn:
-                await sending_height(conn, self.chain)
+                await sending_height(conn, self.chain, row["asset"])
                 await self._store_bump(conn, row, new, signed, height)
         except Halted:
             return 0

@@ -51,6 +51,8 @@ class AssetSettings(Section):
     withdrawal_max: str
     #: What the player pays for a withdrawal on top of its amount; goes to the house.
     withdrawal_fee: str = "0"
+    #: How much less than the books say the chain may hold before payouts of the asset stop.
+    reconcile_tolerance: str = "0"
     tiers: tuple[Tier, ...]
 
     @property
@@ -71,7 +73,13 @@ class AssetSettings(Section):
     def _amounts(self) -> Self:
         named = {
             key: getattr(self, key)
-            for key in ("deposit_min", "withdrawal_min", "withdrawal_max", "withdrawal_fee")
+            for key in (
+                "deposit_min",
+                "withdrawal_min",
+                "withdrawal_max",
+                "withdrawal_fee",
+                "reconcile_tolerance",
+            )
         }
         named |= {
             f"tiers[{n}].up_to": tier.up_to for n, tier in enumerate(self.tiers) if tier.up_to is not None

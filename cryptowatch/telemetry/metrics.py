@@ -77,10 +77,11 @@ class PayoutMetrics:
 
 @dataclass(frozen=True)
 class TreasuryMetrics:
-    """In base units. Labels: chain, asset; liabilities asset only."""
+    """In base units, but `stopped`. Labels: chain, asset; liabilities asset only."""
 
     difference: Gauge
     holdings: Gauge
+    stopped: Gauge
     liabilities: Gauge
 
 
@@ -251,6 +252,9 @@ def _treasury(f: _Families) -> TreasuryMetrics:
             "asset",
         ),
         holdings=f.gauge("holdings_base_units", "Confirmed coins of ours.", "chain", "asset"),
+        stopped=f.gauge(
+            "payouts_stopped", "1 while payouts of the asset wait for an explanation.", "chain", "asset"
+        ),
         liabilities=f.gauge("liabilities_base_units", "What the house owes its players.", "asset"),
     )
 

@@ -1,17 +1,17 @@
 """Compares what our accounts hold by their movements with what the nodes say that they hold, by turns (P7).
 
 One loop of `daemon` per chain of accounts (role `treasury`). Movements are what blocks prove of the money that we know
-how to see; a balance is what is there. Less than the movements say, in two looks in a row, means that money left in a
-way that we did not see: payouts halt. (One look is not enough: nodes that are changing branch, all at the same time,
-may answer from the state of neither, whatever block they were asked for.) More is money that came unseen (out of a
-contract's call without traces, a validator's withdrawal, a token that grows): it is told, credited to nobody, and stops
-nothing.
+how to see; a balance is what is there. Differences are kept as findings, which `reconcile` counts with: less than the
+movements say, in two looks in a row, means that money left in a way that we did not see, and stops the asset's payouts.
+(One look is not enough: nodes that are changing branch, all at the same time, may answer from the state of neither,
+whatever block they were asked for.) More is money that came unseen (out of a contract's call without traces, a
+validator's withdrawal, a token that grows): it is told, credited to nobody, and stops nothing. A finding goes when a
+look does not confirm it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import asyncpg
 import structlog
 
 from cryptowatch.chains.agreement import BlockPoint
@@ -19,7 +19,6 @@ from cryptowatch.chains.nodes import NodePool
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
-from cryptowatch.sending.halts import halt
 
 SQL = load_queries(__package__, "audit.sql")
 log = structlog.get_logger(__name__)
@@ -39,43 +38,47 @@ class BalanceAudit:
     after: bytes = b""
     #: What was short in the last look: (account, asset).
     short: set[tuple[bytes, str]] = field(default_factory=set)
-    #: Surpluses that were told: said once.
-    told: set[tuple[bytes, str, int]] = field(default_factory=set)
 
     async def step(self) -> int:
         """One round; 0, so that the loop waits its interval. Raises NoQuorum and such; safe to repeat."""
         async with connection(self.pool) as conn:
             rows = await conn.fetch(SQL["held"], self.chain, self.after, _ACCOUNTS_A_ROUND)
-        deposit_accounts = {row["account"] for row in rows if row["branch"] == 0}
         if not rows:
             self.after = b""
             return 0
         accounts = sorted({row["account"] for row in rows})
         at = BlockPoint(rows[0]["height"], rows[0]["hash"])
         states = dict(zip(accounts, await self.nodes.accounts(accounts, at), strict=True))
-        differences = [
-            (row, states[row["account"]].balances.get(row["asset"], 0) - row["amount"]) for row in rows
-        ]
-        short = {(row["account"], row["asset"]) for row, difference in differences if difference < 0}
-        await self._judge([(row, difference) for row, difference in differences if difference])
+        differences = {
+            (row["account"], row["asset"]): states[row["account"]].balances.get(row["asset"], 0)
+            - row["amount"]
+            for row in rows
+        }
+        short = {key for key, difference in differences.items() if difference < 0}
+        # What is short for the first time says nothing yet, neither that it is nor that it is not.
+        await self._keep({key: n for key, n in differences.items() if key not in short - self.short}, at)
+        in_turn = {row["account"] for row in rows if row["in_turn"]}
         if short <= self.short:
-            self.after = max(deposit_accounts) if len(deposit_accounts) == _ACCOUNTS_A_ROUND else b""
+            self.after = max(in_turn) if len(in_turn) == _ACCOUNTS_A_ROUND else b""
         # Otherwise the same accounts are looked at once more before the next ones.
         self.short = short
         return 0
 
-    async def _judge(self, differences: Sequence[tuple[asyncpg.Record, int]]) -> None:
-        for row, difference in differences:
-            key = (row["account"], row["asset"], difference)
-            if difference < 0:
-                if (row["account"], row["asset"]) not in self.short:
-                    continue
-                reason = f"{-difference} base units of {row['asset']} left an account of ours unseen"
-                async with transaction(self.pool) as conn:
-                    if await halt(conn, self.chain, reason, self.clock.now()):
-                        log.critical("money left unseen", chain=self.chain, asset=row["asset"], reason=reason)
-            elif key not in self.told:
-                self.told.add(key)
-                log.warning(
-                    "money came unseen", chain=self.chain, asset=row["asset"], base_units=str(difference)
-                )
+    async def _keep(self, differences: Mapping[tuple[bytes, str], int], at: BlockPoint) -> None:
+        keys = list(differences)
+        async with transaction(self.pool) as conn:
+            found = await conn.fetch(
+                SQL["keep_findings"],
+                self.chain,
+                [key[0] for key in keys],
+                [key[1] for key in keys],
+                [differences[key] for key in keys],
+                at.height,
+                self.clock.now(),
+            )
+        for row in found:
+            said = {"chain": self.chain, "asset": row["asset"], "base_units": str(row["difference"])}
+            if row["difference"] < 0:
+                log.critical("money left unseen", **said)
+            else:
+                log.warning("money came unseen", **said)

@@ -1,5 +1,7 @@
 """Several processes on one database: daemons that start at once, a rescan beside a watcher, a reconciler."""
 
+import pytest
+
 from cryptowatch.chains.port import BlockContents, BlockRef, Transfer
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.deposits.apply import apply_again
@@ -7,9 +9,10 @@ from cryptowatch.deposits.cursor import block_at, read_cursor, start_cursor
 from cryptowatch.deposits.machine import HeadMoved
 from cryptowatch.deposits.watcher import Watcher
 from cryptowatch.deposits.watchlist import ChainWatchList
+from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.money import BaseUnits
-from cryptowatch.sending.halts import resume
-from cryptowatch.treasury.reconcile import Reconciler
+from cryptowatch.treasury.reconcile import Reconciler, ReconcileRules, read_positions, write_off
+from cryptowatch.treasury.solvency import Position
 from tests.attacks.world import ASSET, CHAIN, RULES, START, World, made_up
 
 
@@ -59,20 +62,49 @@ async def test_a_watcher_beside_a_rescan_watches_the_coins_that_it_found(world: 
     assert list(watchlist.interest.resources(list(attempt.plan.resources))) == [True]
 
 
-async def test_payouts_halt_again_when_more_is_missing_than_a_person_accepted(world: World) -> None:
+async def test_payouts_stay_stopped_while_more_is_missing_than_a_person_wrote_off(world: World) -> None:
     _, destination = await world.rich()
     await world.coin(50_000_000, destination)
     await world.mine(6)
-    reconciler = Reconciler(world.pool, world.clock, lambda position: None)
-    await reconciler.step()
-    assert await world.halted() is None
+    rules = {CHAIN: ReconcileRules(finality=6, tolerances={})}
+    reconciler = Reconciler(world.pool, world.clock, rules, lambda position: None)
+
+    async def stopped() -> list[str]:
+        await reconciler.step()
+        found: list[str] = await world.pool.fetchval("SELECT stopped_assets FROM chain")
+        return found
+
+    async def position() -> Position:
+        async with connection(world.pool) as conn:
+            [found] = await read_positions(conn)
+        return found
+
+    assert await stopped() == []
     await world.pool.execute("UPDATE coin SET amount = amount - 1")
-    await reconciler.step()
-    assert str(await world.halted()).startswith("1 base units")
-    async with transaction(world.pool) as conn:
-        await resume(conn, CHAIN, False, world.now)
-    await reconciler.step()
-    assert await world.halted() is None
+    assert await stopped() == ["BTC"]
+    seen = await position()
     await world.pool.execute("UPDATE coin SET amount = amount - 40000000")
-    await reconciler.step()
-    assert str(await world.halted()).startswith("40000001 base units")
+    async with transaction(world.pool) as conn:
+        assert await write_off(conn, seen, "rounding", world.now) == 1
+    assert await stopped() == ["BTC"]
+    # The same word twice books nothing more.
+    with pytest.raises(ConcurrentUpdate):
+        async with transaction(world.pool) as conn:
+            await write_off(conn, seen, "rounding", world.now)
+    seen = await position()
+    assert seen.difference == -40_000_000
+    async with transaction(world.pool) as conn:
+        await write_off(conn, seen, "lost keys", world.now)
+    assert await stopped() == []
+    with pytest.raises(ValueError, match="nothing of BTC is missing"):
+        async with transaction(world.pool) as conn:
+            await write_off(conn, await position(), "again", world.now)
+    told = await world.pool.fetch("SELECT type FROM event WHERE type LIKE 'reconciliation.%' ORDER BY id")
+    assert [row["type"].partition(".")[2] for row in told] == [
+        "balanced",
+        "mismatch",
+        "booked",
+        "mismatch",
+        "booked",
+        "balanced",
+    ]

@@ -1,7 +1,7 @@
 """P7 on chains of accounts: what the nodes say that our accounts hold, against what their movements add up to."""
 
 from tests.promises.conftest import MakeSite
-from tests.support.ethereum import ETH, House, deposited, halted
+from tests.support.ethereum import ETH, USDT, House, deposited, halted, settled, stranger
 from tests.support.running import Site
 
 
@@ -17,23 +17,39 @@ async def test_accounts_that_hold_what_their_movements_say_stop_nothing(evm_site
     assert await halted(evm_site) is None
 
 
-async def test_money_that_left_unseen_halts_payouts(evm_site: Site) -> None:
-    """Made by saying that there was more: no honest chain takes money from an account unseen."""
-    await House(evm_site).opens()
-    await evm_site.pool.execute(
-        "UPDATE holding SET amount = amount + 7 WHERE chain = 'ethereum' AND asset = 'ETH' AND account = "
-        "(SELECT destination FROM address WHERE chain = 'ethereum' AND branch = 1 AND key_index = 0)"
-    )
+async def test_money_that_left_unseen_stops_payouts_of_that_asset_until_it_is_explained(
+    evm_site: Site,
+) -> None:
+    """Made by changing the nodes' state: no honest chain takes money from an account unseen."""
+    house = House(evm_site)
+    await house.opens()
+    player = await house.serves(ETH, "2")
+    tokens = await house.serves(USDT, "50")
+    await take_unseen(house, 7)
 
-    async def there() -> str | None:
-        return await halted(evm_site)
+    async def stopped() -> list[str]:
+        assets: list[str] = await evm_site.pool.fetchval(
+            "SELECT stopped_assets FROM chain WHERE chain = 'ethereum'"
+        )
+        return assets
 
-    assert await evm_site.until(there) == "7 base units of ETH left an account of ours unseen"
-    # So that the books are right again for whatever looks at them next.
-    await evm_site.pool.execute(
-        "UPDATE holding SET amount = amount - 7 WHERE chain = 'ethereum' AND asset = 'ETH' AND account = "
-        "(SELECT destination FROM address WHERE chain = 'ethereum' AND branch = 1 AND key_index = 0)"
-    )
+    await evm_site.until(stopped)
+    assert await stopped() == ["ETH"]
+    assert await halted(evm_site) is None
+    waits = await player.withdraw(ETH.units("0.5"), stranger(), priority="urgent")
+    goes = await tokens.withdraw(USDT.units("20"), stranger(), priority="urgent")
+    await settled(evm_site, [goes])
+    assert (await evm_site.withdrawal(waits))["state"] == "queued"
+    await take_unseen(house, -7)
+    await settled(evm_site, [waits])
+    assert await stopped() == []
+
+
+async def take_unseen(house: House, wei: int) -> None:
+    for node in house.site.net.evm["ethereum"].nodes:
+        balance = int(await node.rpc("eth_getBalance", house.vault, "latest"), 16)
+        await node.rpc("anvil_setBalance", house.vault, hex(balance - wei))
+    await house.site.mine(1, "ethereum")
 
 
 async def test_money_that_came_unseen_is_told_and_stops_nothing(make_evm_site: MakeSite) -> None:

@@ -30,8 +30,9 @@ async def on_chain(site: Site) -> int:
 
 
 async def in_custody(site: Site) -> int:
-    """What the ledger says that the wallet holds."""
-    return -await house_balance(site, f"custody:{CHAIN}")
+    """What the ledger says that the wallet holds for players and from fees: without what was booked as the house's."""
+    funds = await house_balance(site, f"house_funds:{CHAIN}")
+    return -await house_balance(site, f"custody:{CHAIN}") - funds
 
 
 async def house_balance(site: Site, role: str, asset: str = ASSET) -> int:

@@ -91,6 +91,8 @@ class House:
             if currency.asset not in self.site.settings.chains[self.chain].asset_settings:
                 continue
             custody = -await house_balance(self.site, f"custody:{self.chain}", currency.asset)
+            # What the house brought is booked when it is final, so here or there.
+            custody -= await house_balance(self.site, f"house_funds:{self.chain}", currency.asset)
             expected = custody + self.brought[currency] - (gone or {}).get(currency, 0)
             there = await held(self.site, currency)
             thought = await self.site.pool.fetchval(
