@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import typer
 
 from cryptowatch import __version__
-from cryptowatch.cli import chains, contracts, daemon, events, keys, ledger, reconcile, signer
+from cryptowatch.cli import chains, contracts, daemon, events, keys, ledger, liabilities, reconcile, signer
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +22,7 @@ app.command("reconcile")(reconcile.reconcile)
 app.command("verify-ledger")(ledger.verify_ledger)
 app.command("signer")(signer.run_signer)
 app.add_typer(signer.wallet, name="wallet")
+app.add_typer(liabilities.app, name="liabilities")
 app.add_typer(keys.app, name="keys")
 app.add_typer(events.app, name="events")
 

@@ -3,6 +3,7 @@
 Called by the API, payouts, treasury and reconciliation. Read from the primary only: a replica lags.
 """
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from cryptowatch.ledger.accounts import OwnerKind
 from cryptowatch.ledger.rules import Balance, CustomerAccount, HouseAccount
 
 SQL = load_queries(__package__, "ledger.sql")
+
+_ROWS_PER_FETCH = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,23 @@ async def house_balances(connection: Connection) -> list[HouseBalance]:
 async def customer_totals(connection: Connection) -> list[CustomerTotals]:
     """Per asset, in one snapshot. Reads every customer's row."""
     return [CustomerTotals(*row) for row in await connection.fetch(SQL["customer_totals"])]
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """What the house owes one customer's account, above zero."""
+
+    owner_kind: OwnerKind
+    owner_id: UUID
+    role: str
+    asset: str
+    base_units: int
+
+
+async def owed_balances(connection: Connection) -> AsyncIterator[Owed]:
+    """Every customer's balance above zero, streamed. In a transaction, whose snapshot should be a repeatable one."""
+    async for row in connection.cursor(SQL["owed_balances"], prefetch=_ROWS_PER_FETCH):
+        yield Owed(*row)
 
 
 async def roll_up(connection: Connection) -> int:

@@ -74,6 +74,11 @@ SELECT asset,
        sum(unfinalized) AS unfinalized, sum(held) AS held
 FROM customer_balance GROUP BY asset ORDER BY asset
 
+-- name: owed_balances
+-- What is owed to each customer's account.
+SELECT a.owner_kind, a.owner_id, a.role, a.asset, b.total
+FROM customer_balance b JOIN ledger_account a ON a.id = b.account_id WHERE b.total > 0
+
 -- name: roll_up
 -- Folds waiting deltas into the house accounts' rows.
 SELECT ledger_roll_up()
