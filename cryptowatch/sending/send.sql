@@ -1,6 +1,6 @@
 -- name: unsigned_attempts
 -- Attempts that wait for the signer.
-SELECT a.lineage_id, a.number, a.plan, a.tx_hash FROM attempt a JOIN lineage l ON l.id = a.lineage_id
+SELECT a.lineage_id, a.number, a.plan, a.tx_hash, l.kind FROM attempt a JOIN lineage l ON l.id = a.lineage_id
 WHERE l.chain = $1 AND l.state = 'open' AND a.raw IS NULL ORDER BY a.lineage_id LIMIT $2
 
 -- name: lock_open_lineage

@@ -84,5 +84,9 @@ class Band(Section):
                 values[key] = parse_amount(text or "0", decimals)
             except InvalidAmount as problem:
                 raise ValueError(f"band.{key}: {problem}") from problem
+        if self.is_forecast and not values["target_min"]:
+            raise ValueError(
+                "band.target_min: is needed where days decide: on quiet days all would go to cold"
+            )
         if not self.is_forecast and not values["low"] < values["target"] < values["high"]:
             raise ValueError("band: low < target < high must hold")

@@ -82,6 +82,8 @@ class TreasuryMetrics:
     difference: Gauge
     holdings: Gauge
     liabilities: Gauge
+    #: Labels: chain, asset, state (low, target or high).
+    wallet_band: Gauge
 
 
 @dataclass(frozen=True)
@@ -252,6 +254,13 @@ def _treasury(f: _Families) -> TreasuryMetrics:
         ),
         holdings=f.gauge("holdings_base_units", "Confirmed coins of ours.", "chain", "asset"),
         liabilities=f.gauge("liabilities_base_units", "What the house owes its players.", "asset"),
+        wallet_band=f.gauge(
+            "wallet_band_base_units",
+            "Marks of the band in which the hot wallet is kept.",
+            "chain",
+            "asset",
+            "state",
+        ),
     )
 
 

@@ -19,6 +19,7 @@ from cryptowatch.ledger.balances import customer_totals, house_balances
 from cryptowatch.ledger.events import NewEvent, append_events
 from cryptowatch.sending.halts import halt
 from cryptowatch.treasury.solvency import Position
+from cryptowatch.treasury.transit import PLACES
 
 SQL = load_queries(__package__, "reconcile.sql")
 log = structlog.get_logger(__name__)
@@ -35,7 +36,7 @@ async def read_positions(conn: Connection) -> list[Position]:
             chain=row["chain"],
             asset=row["asset"],
             on_chain=row["on_chain"],
-            ledger_holdings=-house.get((f"custody:{row['chain']}", row["asset"]), 0),
+            ledger_holdings=-sum(house.get((f"{place}:{row['chain']}", row["asset"]), 0) for place in PLACES),
             uncredited=row["uncredited"],
             unsettled=row["unsettled"],
             unbooked_fees=row["unbooked_fees"],

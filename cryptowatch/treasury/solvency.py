@@ -15,9 +15,9 @@ class Position:
 
     chain: str
     asset: str
-    #: Confirmed coins of ours that nobody used, as the blocks that the quorum agreed on say.
+    #: Confirmed coins of ours, hot and cold, that nobody used, as the blocks that the quorum agreed on say.
     on_chain: int
-    #: Minus the custody account's balance.
+    #: Minus the balances of what is hot, cold, and on its way between the two.
     ledger_holdings: int
     #: Deposits in blocks that are confirming or quarantined.
     uncredited: int
