@@ -35,7 +35,13 @@ from cryptowatch.deposits.pending import PendingObserver
 from cryptowatch.deposits.watcher import Watcher
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.ids import derived_id
-from cryptowatch.instruments import ChainInstruments, DatabaseInstruments, chain_instruments, show_position
+from cryptowatch.instruments import (
+    ChainInstruments,
+    DatabaseInstruments,
+    chain_instruments,
+    show_marks,
+    show_position,
+)
 from cryptowatch.ledger.balances import roll_up
 from cryptowatch.ledger.events import sequence_events
 from cryptowatch.loops import run_forever
@@ -49,6 +55,8 @@ from cryptowatch.signing.client import SignerClient
 from cryptowatch.signing.families import signing_for
 from cryptowatch.telemetry.metrics import Metrics, create_metrics
 from cryptowatch.treasury.audit import BalanceAudit
+from cryptowatch.treasury.keeping import rebalance_rules
+from cryptowatch.treasury.rebalancer import Rebalancer
 from cryptowatch.treasury.reconcile import Reconciler, reconcile_rules
 from cryptowatch.treasury.upkeep import Upkeep, upkeep_rules
 from cryptowatch.webhooks.worker import run_webhooks
@@ -88,13 +96,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                     _send(plant, settings, chain, nodes[name])
             _ledger(plant)
             if "treasury" in roles:
-                rules = {name: reconcile_rules(own) for name, own in settings.chains.items()}
-                reconciler = Reconciler(pool, clock, rules, partial(show_position, metrics))
-                plant.loop("reconciliation", reconciler.step, settings.treasury.reconcile_interval_s)
-                for name, chain in chains.items():
-                    if chain.vault is not None:
-                        audit = BalanceAudit(name, nodes[name], pool, clock)
-                        plant.loop(f"audit:{name}", audit.step, settings.treasury.audit_interval_s)
+                _treasury(plant, settings, chains, nodes)
             if "webhooks" in roles:
                 tasks.create_task(
                     run_webhooks(
@@ -191,6 +193,8 @@ async def _watch(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> None:
     async def derive() -> int:
         for scheme, key in chain.keys.items():
             await derive_ahead(plant.pool, name, scheme, key)
+        if chain.cold is not None:
+            await derive_ahead(plant.pool, name, chain.cold.scheme, chain.cold.key)
         return 0
 
     async def follow() -> int:
@@ -242,6 +246,37 @@ def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodeP
     if chain.vault is not None:
         upkeep = _upkeep(plant, chain, nodes)
         plant.loop(f"upkeep:{name}", upkeep.step, upkeep.rules.interval_s)
+
+
+def _treasury(
+    plant: _Plant,
+    settings: Settings,
+    chains: Mapping[str, ConnectedChain],
+    nodes: Mapping[str, NodePool],
+) -> None:
+    """Chain against books, accounts against nodes, hot against cold."""
+    own = settings.treasury
+    rules = {name: reconcile_rules(chain) for name, chain in settings.chains.items()}
+    reconciler = Reconciler(plant.pool, plant.clock, rules, partial(show_position, plant.metrics))
+    plant.loop("reconciliation", reconciler.step, own.reconcile_interval_s)
+    for name, chain in chains.items():
+        if chain.vault is not None:
+            audit = BalanceAudit(name, nodes[name], plant.pool, plant.clock)
+            plant.loop(f"audit:{name}", audit.step, own.audit_interval_s)
+        if chain.cold is not None:
+            rebalancer = Rebalancer(
+                name,
+                chain.cold,
+                nodes[name],
+                plant.pool,
+                plant.clock,
+                chain.fees,
+                reserver_for(chain, nodes[name], plant.pool),
+                rebalance_rules(settings, name),
+                _entropy,
+                partial(show_marks, plant.metrics),
+            )
+            plant.loop(f"rebalancer:{name}", rebalancer.step, own.rebalance_interval_s)
 
 
 def _payout_rules(settings: Settings, chain: str) -> PayoutRules:

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     DELIVERY = "whd"
     API_KEY = "key"
     TRANSFER = "tr"
+    REBALANCE = "rb"
 
 
 def show_id(kind: Kind, value: UUID) -> str:

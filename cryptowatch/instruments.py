@@ -14,6 +14,7 @@ from cryptowatch.deposits.machine import State
 from cryptowatch.ledger.events import unsequenced_events
 from cryptowatch.telemetry.metrics import Metrics
 from cryptowatch.telemetry.progress import CatchUp
+from cryptowatch.treasury.bands import Marks
 from cryptowatch.treasury.solvency import Position
 
 SQL = load_queries(__package__, "instruments.sql")
@@ -107,6 +108,12 @@ def show_position(metrics: Metrics, position: Position) -> None:
     metrics.treasury.difference.labels(*labels).set(position.difference)
     metrics.treasury.holdings.labels(*labels).set(position.on_chain)
     metrics.treasury.liabilities.labels(position.asset).set(position.liabilities)
+
+
+def show_marks(metrics: Metrics, chain: str, asset: str, marks: Marks) -> None:
+    """After each look at a wallet's band."""
+    for state, mark in (("low", marks.low), ("target", marks.target), ("high", marks.high)):
+        metrics.treasury.wallet_band.labels(chain, asset, state).set(mark)
 
 
 @dataclass(frozen=True, slots=True)

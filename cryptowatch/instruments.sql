@@ -8,21 +8,23 @@ WHERE state IN ('in_review', 'queued', 'sending', 'confirmed') GROUP BY chain, a
 SELECT chain, min(queued_at) AS queued_at FROM withdrawal WHERE state = 'queued' GROUP BY chain
 
 -- name: wallet_balances
--- Unspent coins per chain, or what the accounts hold: those that send, less what is reserved of them, and players'
--- deposit accounts, which wait for a sweep.
+-- Unspent coins per chain, or what the accounts hold: those that send, less what is reserved of them, players' deposit
+-- accounts, which wait for a sweep, and cold ones.
 SELECT d.chain, d.asset, state, coalesce(sum(c.amount), 0) AS amount
-FROM chain d JOIN unnest(ARRAY['confirmed', 'unconfirmed', 'reserved']) AS state ON true
+FROM chain d JOIN unnest(ARRAY['confirmed', 'unconfirmed', 'reserved', 'cold']) AS state ON true
 LEFT JOIN coin c ON c.chain = d.chain AND c.spent_by IS NULL AND state =
-    CASE WHEN c.reserved_by IS NOT NULL THEN 'reserved' WHEN c.height IS NULL THEN 'unconfirmed' ELSE 'confirmed' END
+    CASE WHEN EXISTS (SELECT FROM address a WHERE a.chain = c.chain AND a.destination = c.destination AND a.branch >= 2)
+    THEN 'cold' WHEN c.reserved_by IS NOT NULL THEN 'reserved' WHEN c.height IS NULL THEN 'unconfirmed' ELSE 'confirmed' END
 WHERE NOT EXISTS (SELECT FROM sender s WHERE s.chain = d.chain)
 GROUP BY d.chain, d.asset, state
 UNION ALL
 SELECT o.chain, o.asset, s.state, sum(CASE s.state
     WHEN 'unswept' THEN CASE a.branch WHEN 0 THEN o.amount ELSE 0 END
+    WHEN 'cold' THEN CASE a.branch WHEN 2 THEN o.amount ELSE 0 END
     WHEN 'reserved' THEN r.amount
     ELSE CASE a.branch WHEN 1 THEN o.amount - r.amount ELSE 0 END END)
 FROM holding o JOIN address a ON a.chain = o.chain AND a.destination = o.account
-CROSS JOIN unnest(ARRAY['confirmed', 'reserved', 'unswept']) AS s (state)
+CROSS JOIN unnest(ARRAY['confirmed', 'reserved', 'unswept', 'cold']) AS s (state)
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(v.amount), 0) AS amount FROM reservation v JOIN lineage l ON l.id = v.lineage_id
     WHERE a.branch = 1 AND l.state = 'open' AND v.chain = o.chain AND v.account = o.account AND v.asset = o.asset) AS r

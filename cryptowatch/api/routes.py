@@ -10,6 +10,7 @@ from cryptowatch.api import (
     deposits,
     endpoints,
     events,
+    rebalances,
     reconciliation,
     transfers,
     withdrawals,
@@ -18,12 +19,14 @@ from cryptowatch.api.calls import PageQuery, Route
 from cryptowatch.api.keys import Scope
 from cryptowatch.deposits.view import DepositView
 from cryptowatch.payouts.view import WithdrawalView
+from cryptowatch.treasury.rebalances import RebalanceView
 from cryptowatch.webhooks.deliveries import DeliveryView
 from cryptowatch.webhooks.endpoints import EndpointSecretView, EndpointView
 
 _ACCOUNT = "/v1/accounts/{account_id}"
 _DEPOSIT = "/v1/deposits/{deposit_id}"
 _WITHDRAWAL = "/v1/withdrawals/{withdrawal_id}"
+_REBALANCE = "/v1/rebalances/{rebalance_id}"
 _ENDPOINT = "/v1/webhook-endpoints/{endpoint_id}"
 
 _ACCOUNTS = (
@@ -201,6 +204,60 @@ _MONEY = (
     ),
 )
 
+_TREASURY = (
+    Route(
+        "GET",
+        "/v1/wallets",
+        Scope.READ,
+        "Show what is hot, on its way, and cold",
+        rebalances.list_wallets,
+        list[rebalances.WalletView],
+    ),
+    Route(
+        "POST",
+        "/v1/rebalances",
+        Scope.TREASURY,
+        "Move money between hot and cold",
+        rebalances.create_rebalance,
+        RebalanceView,
+        body=rebalances.NewRebalance,
+        status=202,
+        codes=(
+            "unknown_chain",
+            "unknown_asset",
+            "no_cold_wallet",
+            "invalid_amount",
+            "amount_too_precise",
+            "amount_below_minimum",
+            "limit_exceeded",
+            "rebalance_open",
+        ),
+        idempotent=True,
+    ),
+    Route(
+        "GET",
+        "/v1/rebalances",
+        Scope.READ,
+        "List rebalances, newest first",
+        rebalances.list_all_rebalances,
+        rebalances.RebalancePage,
+        query=rebalances.RebalancesQuery,
+        codes=("invalid_cursor",),
+    ),
+    Route("GET", _REBALANCE, Scope.READ, "Get a rebalance", rebalances.get_rebalance, RebalanceView),
+    Route(
+        "POST",
+        _REBALANCE + "/cancel",
+        Scope.TREASURY,
+        "Cancel a rebalance that has no transaction yet",
+        rebalances.cancel_rebalance,
+        RebalanceView,
+        body=deposits.Empty,
+        codes=("wrong_state",),
+        idempotent=True,
+    ),
+)
+
 _EVENTS = (
     Route(
         "GET",
@@ -323,4 +380,4 @@ _SYSTEM = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*_ACCOUNTS, *_MONEY, *_EVENTS, *_SYSTEM)
+ROUTES: tuple[Route, ...] = (*_ACCOUNTS, *_MONEY, *_TREASURY, *_EVENTS, *_SYSTEM)

@@ -13,6 +13,7 @@ from cryptowatch.ids import derived_id
 from cryptowatch.payouts.policy import WithdrawalPolicy, withdrawal_policy
 from cryptowatch.settings import Settings
 from cryptowatch.telemetry.metrics import Metrics
+from cryptowatch.treasury.keeping import RebalanceRules, rebalance_rules
 
 ReadAddress = Callable[[str], bytes | InvalidAddress]
 NodeStatuses = Callable[[], Sequence[NodeStatus]]
@@ -47,6 +48,10 @@ class Services:
     @cached_property
     def rules(self) -> Mapping[str, ChainRules]:
         return {name: chain_rules(name, chain) for name, chain in self.settings.chains.items()}
+
+    @cached_property
+    def rebalance_rules(self) -> Mapping[str, RebalanceRules]:
+        return {name: rebalance_rules(self.settings, name) for name in self.settings.chains}
 
     @cached_property
     def withdrawal_policies(self) -> Mapping[tuple[str, str], WithdrawalPolicy]:

@@ -18,6 +18,8 @@ Derive = Callable[[int, int, int], Sequence[tuple[int, bytes, str]]]
 
 #: Branches below the wallet's account: players' deposits, and the wallet's own (change, or accounts that send).
 DEPOSIT_BRANCH, OWN_BRANCH = 0, 1
+#: Those of a cold wallet, as the tables number them: where it receives, and its change.
+COLD_BRANCH, COLD_CHANGE_BRANCH = 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,15 @@ class WatchedKey:
     derive: Derive
     #: branch -> how many unused addresses are kept ready.
     ahead: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ColdWallet:
+    """Watched, and never a payer of anybody. `account`: the one that receives, where money is balances."""
+
+    scheme: int
+    key: WatchedKey
+    account: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,7 @@ class ConnectedChain:
     keys: Mapping[int, WatchedKey]
     #: The account that holds the wallet's money, where money is balances.
     vault: bytes | None = None
+    cold: ColdWallet | None = None
     #: address -> the code that must be there, of the wallet's own contracts.
     contracts: Mapping[bytes, bytes] = field(default_factory=dict)
 

@@ -58,6 +58,8 @@ class Coin:
 class Recipient:
     destination: bytes
     amount: BaseUnits
+    #: Of an address of the cold wallet: which one, so that the signer can derive it.
+    cold_index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,10 @@ class AccountPlanner(Planner, Protocol):
 
     def fund(self, sender: Sender, account: bytes, amount: BaseUnits, bid: Bid) -> Plan:
         """The chain's own coin to an account of ours."""
+        ...
+
+    def transfer(self, sender: Sender, asset: str, account: bytes, amount: BaseUnits, bid: Bid) -> Plan:
+        """What the sender itself holds of an asset to one account, through no contract of ours."""
         ...
 
     def collect(self, sender: Sender, asset: str, amount: BaseUnits, bid: Bid) -> Plan:

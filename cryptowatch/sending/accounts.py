@@ -85,23 +85,29 @@ class AccountReserver:
                         await conn.execute(SQL["open_holding"], self.chain, account, asset, amount)
 
     async def reserve(self, conn: Connection, order: Order, now: datetime) -> Plan | Insufficient:
-        """The chain's own coin is paid by the vault itself; tokens out of it by whichever account is least busy."""
-        own_coin = order.asset == self.asset
-        if not own_coin:
+        """The chain's own coin is paid by the vault itself; tokens out of it by whichever account is least busy.
+
+        To cold the vault gives either itself: the signer takes no contract's word for what is cold.
+        """
+        own_coin, cold = order.asset == self.asset, order.kind == "overflow"
+        if not own_coin and not cold:
             subject = self.planner.setup_subject(order.asset)
             if not await conn.fetchval(SQL["is_set_up"], self.chain, subject):
                 raise NotReady(f"the payouts contract is not allowed to spend {order.asset} yet")
 
         def plan(sender: Sender) -> Plan:
+            if cold:
+                [to] = order.recipients
+                return self.planner.transfer(sender, order.asset, to.destination, to.amount, order.bid)
             return self.planner.pay(sender, order.asset, order.recipients, order.bid)
 
         return await self.send(
             conn,
             plan,
-            kind="payout",
+            kind=order.kind,
             priority=order.priority,
             lineage_id=order.lineage_id,
-            account=self.vault if own_coin else None,
+            account=self.vault if own_coin or cold else None,
             now=now,
             pays=order.asset,
         )

@@ -59,7 +59,7 @@ class CoinReserver:
         if isinstance(plan, Insufficient):
             return plan
         await insert_lineage(
-            conn, self.chain, order.lineage_id, "payout", order.priority, now, pays=order.asset
+            conn, self.chain, order.lineage_id, order.kind, order.priority, now, pays=order.asset
         )
         await reserve_coins(conn, self.chain, plan.resources, order.lineage_id)
         await insert_attempt(conn, self.chain, order.lineage_id, 1, plan, None, height, now)

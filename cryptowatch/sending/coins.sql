@@ -1,8 +1,9 @@
 -- name: free_coins
--- Confirmed deep enough, not reserved, not spent. The largest first, so that a bounded read can always pay.
+-- The hot wallet's: confirmed deep enough, not reserved, not spent. The largest first, so that a bounded read can always pay.
 SELECT c.resource, c.amount, c.destination, a.scheme, a.branch, a.key_index
 FROM coin c JOIN address a USING (chain, destination)
 WHERE c.chain = $1 AND c.height <= $2 AND c.mature_height <= $4 AND c.reserved_by IS NULL AND c.spent_by IS NULL
+  AND a.branch < 2
 ORDER BY c.amount DESC LIMIT $3
 
 -- name: reserve

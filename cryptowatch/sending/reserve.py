@@ -8,7 +8,7 @@ be reserved differs: `coins`, or `accounts` with their nonces.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -41,6 +41,8 @@ class Order:
     lineage_id: UUID
     #: The randomness of whatever may be arbitrary.
     seed: int
+    #: Overflow goes to the cold wallet.
+    kind: Literal["payout", "overflow"] = "payout"
 
 
 class Reserver(Protocol):
@@ -88,8 +90,8 @@ async def insert_lineage(
     subject: str | None = None,
     pays: str | None = None,
 ) -> None:
-    """`kind`: payout (of the asset that it `pays`), or what moves our own money only: sweep, refill, void, setup (with
-    its subject)."""
+    """`kind`: payout or overflow (of the asset that it `pays`), or what moves money within the hot wallet only: sweep,
+    refill, void, setup (with its subject); or cold_refill, which brings it there."""
     await conn.execute(SQL["insert_lineage"], lineage_id, chain, kind, priority, now, subject, pays)
 
 

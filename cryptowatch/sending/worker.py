@@ -67,8 +67,8 @@ class Sender:
     rules: SendRules
     observer: SendObserver
     again_s: dict[bytes, float] = field(default_factory=dict)
-    #: Said once, not in every round; of transactions, what is said of each.
-    signer_waits: bool = False
+    #: Kinds of transactions whose hour is full. Said once, not in every round; of transactions, what is said of each.
+    signer_waits: set[str] = field(default_factory=set)
     said: dict[bytes, str] = field(default_factory=dict)
 
     async def step(self) -> int:
@@ -102,15 +102,19 @@ class Sender:
         async with connection(self.pool) as conn:
             rows = await conn.fetch(SQL["unsigned_attempts"], self.chain, _SIGNED_A_STEP_MAX)
         signed = 0
+        # What goes to cold has an hour of its own: one that is full holds up nothing of the other kind.
+        full: set[str] = set()
         for row in rows:
+            if row["kind"] in full:
+                continue
             plan = self.planner.read(row["plan"].encode())
             try:
                 new = await self._signed(plan, row["lineage_id"])
             except SignerWaits as wait:
-                if not self.signer_waits:
-                    log.warning("signer waits", chain=self.chain, reason=str(wait))
-                self.signer_waits = True
-                break
+                if row["kind"] not in self.signer_waits:
+                    log.warning("signer waits", chain=self.chain, kind=row["kind"], reason=str(wait))
+                full.add(row["kind"])
+                continue
             except SignerRefused as refusal:
                 await self._give_up(row["lineage_id"], str(refusal))
                 continue
@@ -120,7 +124,7 @@ class Sender:
                         SQL["store_signed"], row["lineage_id"], row["number"], new.raw, new.tx_hash
                     )
             signed += 1
-            self.signer_waits = False
+        self.signer_waits = full
         return signed
 
     async def _signed(self, plan: Plan, lineage_id: UUID) -> SignedTransaction:

@@ -51,11 +51,17 @@ class Webhooks(Section):
 
 
 class Treasury(Section):
-    """How often chain and ledger are compared."""
+    """How often chain and ledger are compared, and how the hot wallets are kept in their bands."""
 
     reconcile_interval_s: Seconds = 10
     #: Between two looks at what accounts hold by the nodes' word.
     audit_interval_s: Seconds = 60
+    #: Between two looks at the hot wallets' bands.
+    rebalance_interval_s: Seconds = 10
+    #: Until the next one is begun by itself after one that came to nothing.
+    rebalance_retry_s: Seconds = 3600
+    #: How long a refill waits for its signature, and an overflow for coins.
+    rebalance_expires_s: Seconds = 86_400
 
 
 class Telemetry(Section):

@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from cryptowatch.money import InvalidAmount, parse_amount
-from cryptowatch.settings.sections import Count, Seconds, Section
+from cryptowatch.settings.cold import Band, ColdAccounts, ColdCoins
+from cryptowatch.settings.sections import Count, EthereumAddress, Seconds, Section
 
 #: The largest of the dust limits of Bitcoin's output types (policy/policy.cpp, GetDustThreshold: P2PKH).
 _DUST_MAX_SAT = 546
@@ -54,6 +55,8 @@ class AssetSettings(Section):
     #: How much less than the books say the chain may hold before payouts of the asset stop.
     reconcile_tolerance: str = "0"
     tiers: tuple[Tier, ...]
+    #: What the hot wallet should hold of it; none: it is left as it is.
+    band: Band | None = None
 
     @property
     def scale(self) -> int:
@@ -90,6 +93,8 @@ class AssetSettings(Section):
                 values[key] = parse_amount(text, self.decimals)
             except InvalidAmount as problem:
                 raise ValueError(f"{key}: {problem}") from problem
+        if self.band is not None:
+            self.band.check(self.decimals)
         steps = [values[key] for key in named if key.startswith("tiers")]
         if steps != sorted(set(steps)):
             raise ValueError("tiers: up_to must ascend")
@@ -188,6 +193,7 @@ class BitcoinSettings(ChainSettings):
     network: Literal["main", "testnet", "signet", "regtest"]
     asset: str = "BTC"
     wallet: CoinWallet
+    cold: ColdCoins | None = None
     fees: BitcoinFeeSettings = BitcoinFeeSettings()
     assets: Mapping[str, AssetSettings]
 
@@ -209,7 +215,6 @@ class BitcoinSettings(ChainSettings):
         return self
 
 
-EthereumAddress = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Gwei = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=9)]
 
 
@@ -323,6 +328,7 @@ class EthereumSettings(ChainSettings):
     #: Whether the chain knows EIP-7702, by which many deposit accounts are swept at once.
     delegation: bool = True
     wallet: AccountWallet
+    cold: ColdAccounts | None = None
     contracts: Contracts | None = None
     fees: EthereumFeeSettings = EthereumFeeSettings()
     gas: Gas = Gas()

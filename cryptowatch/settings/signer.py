@@ -8,8 +8,9 @@ from typing import Annotated
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from cryptowatch.settings.chains import TAG_SIGN, EthereumAddress, Gwei
-from cryptowatch.settings.sections import Count, Seconds, Section
+from cryptowatch.settings.chains import TAG_SIGN, Gwei
+from cryptowatch.settings.cold import ColdAccountsPolicy, ColdCoinsPolicy
+from cryptowatch.settings.sections import Count, EthereumAddress, Seconds, Section
 
 
 class CoinPolicy(Section):
@@ -28,6 +29,7 @@ class CoinPolicy(Section):
     outputs_max: Count = 500
     #: When not empty, payments go to these addresses only.
     allow_list: tuple[str, ...] = ()
+    cold: ColdCoinsPolicy | None = None
 
     @property
     def payments_max(self) -> int:
@@ -37,6 +39,10 @@ class CoinPolicy(Section):
     def amounts_max(self, asset: str) -> Mapping[str, str]:
         """asset -> what one transaction may pay to others; `asset` is the chain's own coin."""
         return {asset: self.transaction_amount_max}
+
+    def cold_amounts_max(self, asset: str) -> Mapping[str, str]:
+        """asset -> what may go to the cold wallet within an hour."""
+        return {} if self.cold is None else {asset: self.cold.hourly_amount_max}
 
 
 class AssetLimits(Section):
@@ -64,6 +70,7 @@ class AccountPolicy(Section):
     batch_max: Annotated[int, Field(ge=1, le=200)] = 200
     #: When not empty, payments go to these addresses only.
     allow_list: tuple[EthereumAddress, ...] = ()
+    cold: ColdAccountsPolicy | None = None
 
     @property
     def payments_max(self) -> int:
@@ -73,6 +80,10 @@ class AccountPolicy(Section):
     def amounts_max(self, _asset: str) -> Mapping[str, str]:
         """asset -> what one transaction may pay to others."""
         return {asset: limits.transaction_amount_max for asset, limits in self.assets.items()}
+
+    def cold_amounts_max(self, _asset: str) -> Mapping[str, str]:
+        """asset -> what may go to cold accounts within an hour."""
+        return {} if self.cold is None else self.cold.hourly_amounts_max
 
 
 COINS, ACCOUNTS = f"{TAG_SIGN}coins", f"{TAG_SIGN}accounts"

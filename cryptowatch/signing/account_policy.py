@@ -6,7 +6,7 @@ charged for its dearest member only: signing the same again charges nothing, a f
 """
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -23,6 +23,14 @@ class AmountLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ColdAccounts:
+    """The cold accounts by the signer's own settings. `hourly_max`: by asset; one that is missing never goes there."""
+
+    accounts: frozenset[bytes] = frozenset()
+    hourly_max: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class AccountLimits:
     """One chain's bounds. What a thief of the daemon could take is the sum of the hourly ones."""
 
@@ -34,6 +42,7 @@ class AccountLimits:
     batch_max: int
     #: When given, only these are ever paid.
     allowed: frozenset[bytes] | None = None
+    cold: ColdAccounts = ColdAccounts()
     #: So many groups of conflicting transactions are remembered. A forgotten one is charged in full again.
     lineages_max: int = 50_000
 
@@ -52,12 +61,21 @@ class AccountProposal:
     gas_price_wei: int
     #: Accounts paid or swept.
     batch: int
+    #: The same of what goes to cold accounts.
+    cold: tuple[tuple[bytes, str, int], ...] = ()
 
     def leaving(self) -> Counter[str]:
-        amounts: Counter[str] = Counter()
-        for _, asset, amount in self.foreign:
-            amounts[asset] += amount
-        return amounts
+        return _by_asset(self.foreign)
+
+    def going_cold(self) -> Counter[str]:
+        return _by_asset(self.cold)
+
+
+def _by_asset(payments: Sequence[tuple[bytes, str, int]]) -> Counter[str]:
+    amounts: Counter[str] = Counter()
+    for _, asset, amount in payments:
+        amounts[asset] += amount
+    return amounts
 
 
 class AccountSigning(msgspec.Struct, frozen=True, tag="accounts"):
@@ -73,6 +91,9 @@ class AccountSigning(msgspec.Struct, frozen=True, tag="accounts"):
     #: What it added to the hour.
     charged: Mapping[str, str]
     fee_charged: str
+    #: What went to cold accounts, and what that added to their own hour.
+    cold: Mapping[str, str] = {}
+    cold_charged: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +102,7 @@ class Charge:
 
     amounts: Mapping[str, int]
     fee: int
+    cold: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -89,6 +111,7 @@ class _Group:
 
     lineage_ids: set[str] = field(default_factory=set)
     leaving: dict[str, int] = field(default_factory=dict)
+    cold: dict[str, int] = field(default_factory=dict)
     fee: int = 0
 
 
@@ -108,24 +131,25 @@ class AccountHistory:
         if refusal is not None:
             return refusal
         group = self._groups.get(proposal.resource, _Group())
-        amounts = {
-            asset: max(0, amount - group.leaving.get(asset, 0))
-            for asset, amount in proposal.leaving().items()
-        }
-        charge = Charge(amounts, max(0, proposal.fee - group.fee))
+        charge = Charge(
+            _beyond(proposal.leaving(), group.leaving),
+            max(0, proposal.fee - group.fee),
+            _beyond(proposal.going_cold(), group.cold),
+        )
         return self._beyond_hour(charge, now_ms) or charge
 
     def record(self, signing: AccountSigning) -> None:
         """Remember a signature that was given. In the log's order."""
         self._time_ms = max(self._time_ms, signing.time_ms)
-        amounts = {asset: int(amount) for asset, amount in signing.charged.items()}
-        self._charges.append((self._time_ms, Charge(amounts, int(signing.fee_charged))))
+        charge = Charge(_read(signing.charged), int(signing.fee_charged), _read(signing.cold_charged))
+        self._charges.append((self._time_ms, charge))
         while self._charges[0][0] <= self._time_ms - HOUR_MS:
             self._charges.popleft()
         group = self._groups.setdefault(signing.resource, _Group())
         group.lineage_ids.add(signing.lineage_id)
-        for asset, amount in signing.leaving.items():
-            group.leaving[asset] = max(group.leaving.get(asset, 0), int(amount))
+        for known, amounts in ((group.leaving, signing.leaving), (group.cold, signing.cold)):
+            for asset, amount in amounts.items():
+                known[asset] = max(known.get(asset, 0), int(amount))
         group.fee = max(group.fee, int(signing.fee))
         self._resource_of[signing.lineage_id] = signing.resource
         self._groups.move_to_end(signing.resource)
@@ -156,6 +180,14 @@ class AccountHistory:
             if amount and spent[asset] + amount > hourly_max:
                 detail = f"{spent[asset]} {asset} left within the hour and {amount} more would, at most {hourly_max}"
                 return Refusal(Reason.HOURLY_LIMIT, detail)
+        gone: Counter[str] = Counter()
+        for one in within:
+            gone.update(one.cold)
+        for asset, amount in charge.cold.items():
+            hourly_max = self._limits.cold.hourly_max[asset]
+            if amount and gone[asset] + amount > hourly_max:
+                detail = f"{gone[asset]} {asset} went to cold within the hour and {amount} more, at most {hourly_max}"
+                return Refusal(Reason.HOURLY_LIMIT, detail)
         fees = sum(one.fee for one in within)
         if charge.fee and fees + charge.fee > self._limits.hourly_fee_max:
             detail = (
@@ -174,6 +206,14 @@ class AccountHistory:
         return None
 
 
+def _beyond(amounts: Mapping[str, int], charged: Mapping[str, int]) -> dict[str, int]:
+    return {asset: max(0, amount - charged.get(asset, 0)) for asset, amount in amounts.items()}
+
+
+def _read(amounts: Mapping[str, str]) -> dict[str, int]:
+    return {asset: int(amount) for asset, amount in amounts.items()}
+
+
 def _beyond_transaction(proposal: AccountProposal, limits: AccountLimits) -> Refusal | None:
     """The rules that need no history."""
     if proposal.batch > limits.batch_max:
@@ -185,7 +225,7 @@ def _beyond_transaction(proposal: AccountProposal, limits: AccountLimits) -> Ref
         return Refusal(
             Reason.FEE_TOO_HIGH, f"{proposal.gas_price_wei} wei per gas, at most {limits.gas_price_max_wei}"
         )
-    if any(amount <= 0 for _, _, amount in proposal.foreign):
+    if any(amount <= 0 for _, _, amount in (*proposal.foreign, *proposal.cold)):
         return Refusal(Reason.INVALID_AMOUNT, "every payment has an amount above 0")
     for asset, amount in proposal.leaving().items():
         own = limits.assets.get(asset)
@@ -194,6 +234,10 @@ def _beyond_transaction(proposal: AccountProposal, limits: AccountLimits) -> Ref
         most = min(own.transaction_max, own.hourly_max)
         if amount > most:
             return Refusal(Reason.TRANSACTION_LIMIT, f"{amount} {asset} to others, at most {most}")
+    for asset, amount in proposal.going_cold().items():
+        most = limits.cold.hourly_max.get(asset, 0)
+        if amount > most:
+            return Refusal(Reason.TRANSACTION_LIMIT, f"{amount} {asset} to cold, at most {most} in an hour")
     if limits.allowed is not None and any(to not in limits.allowed for to, _, _ in proposal.foreign):
         return Refusal(Reason.DESTINATION_NOT_ALLOWED, "a destination is not on the allow-list")
     return None

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from coincurve._libsecp256k1 import ffi, lib  # coincurve names no public way to pass RFC6979 extra data
 
+from cryptowatch.chains.bitcoin.derive import Scheme, derive_scripts
 from cryptowatch.chains.bitcoin.sizes import vsize_of
 from cryptowatch.chains.bitcoin.transaction import (
     SignatureHashes,
@@ -19,9 +20,11 @@ from cryptowatch.chains.bitcoin.transaction import (
 )
 from cryptowatch.signing.keys import AccountKeys, SigningKey
 from cryptowatch.signing.messages import KeyPath
-from cryptowatch.signing.policy import Proposal, Reason, Refusal
+from cryptowatch.signing.policy import ColdCoins, Proposal, Reason, Refusal
 
 _SIGHASH_ALL = b"\x01"
+#: Below the cold account: where it receives.
+_COLD_BRANCH = 0
 #: A DER signature whose R and S are both below 2^255.
 _LOW_DER_BYTES = 70
 #: Of the same size as a signature with its hash type, for sizes before signing.
@@ -60,16 +63,35 @@ def change_outputs(
     return frozenset(paths)
 
 
-def proposal(transaction: UnsignedTransaction, lineage_id: str, change: frozenset[int]) -> Proposal:
+def cold_outputs(
+    transaction: UnsignedTransaction, indexes: Mapping[int, int], cold: ColdCoins | None
+) -> frozenset[int] | Refusal:
+    """Which outputs pay the cold wallet's addresses of these indexes: derived here, from the signer's own settings."""
+    for place, index in indexes.items():
+        found = [] if cold is None else derive_scripts(cold.key, Scheme.BIP84, _COLD_BRANCH, [index])
+        outputs = transaction.outputs
+        if not 0 <= place < len(outputs) or [one.script for one in found] != [outputs[place].script]:
+            return Refusal(Reason.FOREIGN_COLD, f"output {place} is not the cold wallet's address {index}")
+    return frozenset(indexes)
+
+
+def proposal(
+    transaction: UnsignedTransaction,
+    lineage_id: str,
+    change: frozenset[int],
+    cold: frozenset[int] = frozenset(),
+) -> Proposal:
     """The transaction as the policy judges it."""
     witnesses = [_P2TR_WITNESS if is_p2tr(coin.script) else _P2WPKH_WITNESS for coin in transaction.inputs]
-    foreign: list[TxOutput] = [output for n, output in enumerate(transaction.outputs) if n not in change]
+    outputs = enumerate(transaction.outputs)
+    foreign: list[TxOutput] = [output for n, output in outputs if n not in change | cold]
     return Proposal(
         lineage_id=lineage_id,
         inputs={f"{coin.prev_hash.hex()}:{coin.prev_index}": coin.amount for coin in transaction.inputs},
         foreign=tuple((output.script, output.amount) for output in foreign),
         change=tuple(transaction.outputs[n].amount for n in sorted(change)),
         vsize=vsize_of(weight_of(transaction, witnesses)),
+        cold=tuple(transaction.outputs[n].amount for n in sorted(cold - change)),
     )
 
 

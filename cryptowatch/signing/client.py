@@ -62,6 +62,7 @@ class SignerClient:
         transaction: UnsignedTransaction,
         input_paths: Sequence[KeyPath],
         change_paths: Mapping[int, KeyPath],
+        cold_indexes: Mapping[int, int],
     ) -> bytes:
         """The signed transaction in its wire form; its id is `transaction.txid`.
 
@@ -75,6 +76,7 @@ class SignerClient:
                 transaction=to_json(transaction),
                 input_paths=list(input_paths),
                 change_paths=dict(change_paths),
+                cold_indexes=dict(cold_indexes),
             )
         )
         raw = _raw(answer)

@@ -21,6 +21,7 @@ from cryptowatch.settings import Settings
 from cryptowatch.settings.chains import BitcoinSettings, EthereumSettings
 from cryptowatch.settings.signer import AccountPolicy, AssetLimits, CoinPolicy
 from cryptowatch.signing.account_policy import AccountLimits, AmountLimits
+from cryptowatch.signing.cold import read_cold_accounts, read_cold_coins
 from cryptowatch.signing.ethereum import AccountFacts
 from cryptowatch.signing.keys import AccountKeys, accounts_from_mnemonic, accounts_from_xprvs
 from cryptowatch.signing.keystore import KeystoreError, KeystoreSecrets, read_keystore, read_passphrase
@@ -94,6 +95,7 @@ def read_limits(key: str, policy: CoinPolicy, chain: BitcoinSettings) -> Limits:
         inputs_max=policy.inputs_max,
         outputs_max=policy.outputs_max,
         allowed_scripts=_allowed_scripts(f"{key}.allow_list", policy, chain),
+        cold=read_cold_coins(f"{key}.cold", policy.cold, chain),
     )
 
 
@@ -118,6 +120,7 @@ def read_account_limits(key: str, policy: AccountPolicy, chain: EthereumSettings
         hourly_signings_max=policy.hourly_signings_max,
         batch_max=policy.batch_max,
         allowed=_allowed_accounts(key, policy, chain),
+        cold=read_cold_accounts(f"{key}.cold", policy.cold, chain),
     )
 
 

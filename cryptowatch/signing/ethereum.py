@@ -4,7 +4,8 @@ Called by `signing.service`. Keeps P9: the caller's word on what a transaction i
 read as one of these kinds is refused:
 
     sending accounts    pay (the chain's own coin, or a token through the payouts contract), sweep through the sweeper,
-                        refill one another, let the payouts contract spend a listed token, use up a nonce
+                        refill one another, let the payouts contract spend a listed token, use up a nonce, pay a
+                        cold account of the signer's settings (its token, too, and never through a contract of ours)
     deposit accounts    delegate to the one listed contract, in a sweep of theirs; where the chain knows no delegation,
                         give what they hold to the vault, use up a nonce
 
@@ -88,6 +89,8 @@ class _Effect:
 
     payments: tuple[tuple[bytes, str, int], ...] = ()
     swept: tuple[bytes, ...] = ()
+    #: Payments to cold accounts.
+    cold: tuple[tuple[bytes, str, int], ...] = ()
 
 
 def proposal(
@@ -96,13 +99,14 @@ def proposal(
     lineage_id: str,
     accounts: AccountKeys,
     facts: AccountFacts,
+    cold: Set[bytes] = frozenset(),
 ) -> AccountProposal | Refusal:
     """The transaction as the policy judges it, or the refusal of what is none of our kinds."""
     chain = facts.chain
     if transaction.chain_id != chain.chain_id:
         return Refusal(Reason.UNKNOWN_CHAIN, f"chain id {transaction.chain_id}, not {chain.chain_id}")
     ours = {accounts.key(KeyPath("bip44", _OWN_BRANCH, n)).script for n in range(facts.hot_accounts)}
-    effect = _effect(transaction, keys, ours, facts)
+    effect = _effect(transaction, keys, ours, facts, cold)
     if effect is None:
         return Refusal(Reason.DESTINATION_NOT_ALLOWED, "this is no transaction of a kind that we make")
     if not _authorizes_its_sweep(transaction, keys, effect, facts):
@@ -116,24 +120,26 @@ def proposal(
         fee=transaction.fee_max * 10**chain.asset_scale,
         gas_price_wei=transaction.max_fee,
         batch=max(len(effect.payments), len(effect.swept)),
+        cold=effect.cold,
     )
 
 
 def _effect(
-    t: UnsignedTransaction, keys: EthereumKeys, ours: Set[bytes], facts: AccountFacts
+    t: UnsignedTransaction, keys: EthereumKeys, ours: Set[bytes], facts: AccountFacts, cold: Set[bytes]
 ) -> _Effect | None:
     if not keys.own:
         return _deposit_account_sends(t, keys, facts)
     if t.data:
-        return _own_account_calls(t, facts.chain)
+        return _own_account_calls(t, facts.chain, cold)
     if not t.value:
         return _Effect() if t.to == keys.sender.script else None
     if t.to in ours:
         return _Effect()
-    return _Effect(((t.to, facts.chain.asset, t.value * 10**facts.chain.asset_scale),))
+    payment = ((t.to, facts.chain.asset, t.value * int(10**facts.chain.asset_scale)),)
+    return _Effect(cold=payment) if t.to in cold else _Effect(payment)
 
 
-def _own_account_calls(t: UnsignedTransaction, chain: ChainFacts) -> _Effect | None:
+def _own_account_calls(t: UnsignedTransaction, chain: ChainFacts, cold: Set[bytes]) -> _Effect | None:
     match read_call(t.data):
         case PayNative(recipients, amounts) if t.to == chain.payouts and t.value == sum(amounts):
             return _batch(chain.asset, chain.asset_scale, recipients, amounts)
@@ -144,6 +150,9 @@ def _own_account_calls(t: UnsignedTransaction, chain: ChainFacts) -> _Effect | N
             return _Effect(swept=accounts) if token == OWN_COIN or token in chain.tokens else None
         case Approve(spender) if t.to in chain.tokens and not t.value and spender == chain.payouts:
             return _Effect()
+        case TransferToken(recipient, amount) if t.to in chain.tokens and not t.value and recipient in cold:
+            token_sent = chain.tokens[t.to]
+            return _Effect(cold=((recipient, token_sent.asset, token_sent.base_units(amount)),))
     return None
 
 

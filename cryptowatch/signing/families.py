@@ -44,6 +44,7 @@ def _bitcoin(client: SignerClient, chain: str) -> Sign:
                 transaction=plan.transaction,
                 input_paths=[_path(path) for path in plan.input_paths],
                 change_paths=change,
+                cold_indexes=plan.cold_indexes,
             )
         return SignedTransaction(plan.tx_hash, raw)
 

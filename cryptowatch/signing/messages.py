@@ -48,6 +48,8 @@ class SignBitcoin(
     input_paths: list[KeyPath]
     #: Output index -> the key that the output is claimed to return to. Every other output counts as foreign.
     change_paths: dict[int, KeyPath]
+    #: Output index -> the index of the cold wallet's address that it is claimed to pay.
+    cold_indexes: Annotated[dict[int, _Index], msgspec.Meta(max_length=16)] = {}
 
 
 class SignEthereum(

@@ -5,7 +5,8 @@ attempts must all spend one common coin, so that at most one of them can ever be
 
 What counts against the hour is all that leaves the wallet, fees included. Transactions that spend a common
 coin exclude each other, so such a group is charged for its largest member only: signing the same again
-charges nothing, a fee bump charges the increase.
+charges nothing, a fee bump charges the increase. What goes to the cold wallet stays the house's: it has an hour of
+its own, and only its fee counts as leaving.
 """
 
 from collections import OrderedDict, deque
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
+
+from cryptowatch.chains.bip32 import ExtendedPublicKey
 
 HOUR_MS = 3_600_000
 
@@ -30,6 +33,7 @@ class Reason(StrEnum):
     FEE_TOO_HIGH = "fee_too_high"
     TRANSACTION_LIMIT = "transaction_limit"
     HOURLY_LIMIT = "hourly_limit"
+    FOREIGN_COLD = "foreign_cold"
     DESTINATION_NOT_ALLOWED = "destination_not_allowed"
     CONTRADICTS_EARLIER = "contradicts_earlier"
     LINEAGE_CONFLICT = "lineage_conflict"
@@ -39,6 +43,14 @@ class Reason(StrEnum):
 class Refusal:
     reason: Reason
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ColdCoins:
+    """The cold wallet by the signer's own settings: its key, and what may go there within an hour."""
+
+    key: ExtendedPublicKey
+    hourly_amount_max: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,8 @@ class Limits:
     outputs_max: int
     #: When given, foreign outputs may pay these scripts only.
     allowed_scripts: frozenset[bytes] | None = None
+    #: None: nothing goes to cold.
+    cold: ColdCoins | None = None
     #: So many groups of conflicting transactions are remembered. A forgotten one is charged in full again.
     lineages_max: int = 50_000
 
@@ -69,11 +83,17 @@ class Proposal:
     foreign: tuple[tuple[bytes, int], ...]
     change: tuple[int, ...]
     vsize: int
+    #: What goes to the cold wallet.
+    cold: tuple[int, ...] = ()
 
     @property
     def leaving(self) -> int:
-        """What the wallet has less of afterwards: foreign outputs and the fee."""
-        return sum(self.inputs.values()) - sum(self.change)
+        """What the house has less of afterwards: foreign outputs and the fee."""
+        return sum(self.inputs.values()) - sum(self.change) - self.cold_amount
+
+    @property
+    def cold_amount(self) -> int:
+        return sum(self.cold)
 
     @property
     def foreign_amount(self) -> int:
@@ -95,6 +115,9 @@ class Signing(msgspec.Struct, frozen=True, tag="coins"):
     leaving: int
     #: What it added to the hour.
     charged: int
+    #: What went to the cold wallet, and what that added to its own hour.
+    cold: int = 0
+    cold_charged: int = 0
 
 
 @dataclass(slots=True)
@@ -103,6 +126,7 @@ class _Group:
 
     core: set[str]
     charged: int = 0
+    cold: int = 0
     coins: set[str] = field(default_factory=set)
     lineage_ids: set[str] = field(default_factory=set)
 
@@ -112,7 +136,8 @@ class History:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._charges: deque[tuple[int, int]] = deque()
+        #: (time, what left, what went to the cold wallet)
+        self._charges: deque[tuple[int, int, int]] = deque()
         self._amounts: dict[str, int] = {}
         self._by_core: dict[str, _Group] = {}
         self._by_lineage: dict[str, _Group] = {}
@@ -134,6 +159,12 @@ class History:
                 f"{spent} left within the hour and {charge} more would, "
                 f"at most {self._limits.hourly_amount_max}",
             )
+        cold_charge, cold_spent = self.cold_charge(proposal), self.hourly_cold_amount(now_ms)
+        if cold_charge and cold_spent + cold_charge > self._cold_max:
+            return Refusal(
+                Reason.HOURLY_LIMIT,
+                f"{cold_spent} went to cold within the hour and {cold_charge} more would, at most {self._cold_max}",
+            )
         signings = len(self._within_hour(now_ms))
         if signings >= self._limits.hourly_signings_max:
             return Refusal(Reason.HOURLY_LIMIT, f"{signings} signings within the hour")
@@ -142,7 +173,7 @@ class History:
     def record(self, signing: Signing) -> None:
         """Remember a signing. Deterministic: the log replayed gives the same history."""
         self._time_ms = max(self._time_ms, signing.time_ms)
-        self._charges.append((self._time_ms, signing.charged))
+        self._charges.append((self._time_ms, signing.charged, signing.cold_charged))
         while self._charges[0][0] <= self._time_ms - HOUR_MS:
             self._charges.popleft()
         group = self._group_of(signing.lineage_id, signing.inputs)
@@ -153,6 +184,7 @@ class History:
             group.core.discard(coin)
             self._by_core.pop(coin, None)
         group.charged = max(group.charged, signing.leaving)
+        group.cold = max(group.cold, signing.cold)
         group.coins.update(signing.inputs)
         group.lineage_ids.add(signing.lineage_id)
         self._by_lineage[signing.lineage_id] = group
@@ -164,15 +196,28 @@ class History:
 
     def hourly_amount(self, now_ms: int) -> int:
         """What left within the hour before now, fees included."""
-        return sum(self._within_hour(now_ms))
+        return sum(amount for amount, _ in self._within_hour(now_ms))
 
-    def _within_hour(self, now_ms: int) -> list[int]:
+    def hourly_cold_amount(self, now_ms: int) -> int:
+        """What went to the cold wallet within the hour before now."""
+        return sum(amount for _, amount in self._within_hour(now_ms))
+
+    def cold_charge(self, proposal: Proposal) -> int:
+        """What signing would add to the cold wallet's own hour."""
+        group = self._group_of(proposal.lineage_id, proposal.inputs)
+        return max(0, proposal.cold_amount - (group.cold if group is not None else 0))
+
+    @property
+    def _cold_max(self) -> int:
+        return 0 if self._limits.cold is None else self._limits.cold.hourly_amount_max
+
+    def _within_hour(self, now_ms: int) -> list[tuple[int, int]]:
         """The charges that still count.
 
         A clock that was set back does not empty the hour: entries that then seem to lie ahead count too.
         """
         since_ms = now_ms - HOUR_MS
-        return [amount for time_ms, amount in self._charges if time_ms > since_ms]
+        return [(amount, cold) for time_ms, amount, cold in self._charges if time_ms > since_ms]
 
     def _group_of(self, lineage_id: str, inputs: Mapping[str, int]) -> _Group | None:
         """The group to charge the transaction with: its lineage's, else the dearest that it excludes."""
@@ -209,8 +254,13 @@ class History:
 
 def _beyond_transaction(proposal: Proposal, limits: Limits) -> Refusal | None:
     """The rules that need no history."""
-    outputs = len(proposal.foreign) + len(proposal.change)
-    amounts = (*proposal.inputs.values(), *proposal.change, *(amount for _, amount in proposal.foreign))
+    outputs = len(proposal.foreign) + len(proposal.change) + len(proposal.cold)
+    amounts = (
+        *proposal.inputs.values(),
+        *proposal.change,
+        *proposal.cold,
+        *(amount for _, amount in proposal.foreign),
+    )
     refusal: Refusal | None = None
     if len(proposal.inputs) > limits.inputs_max:
         refusal = Refusal(Reason.TOO_LARGE, f"{len(proposal.inputs)} inputs, at most {limits.inputs_max}")
@@ -237,6 +287,11 @@ def _beyond_transaction(proposal: Proposal, limits: Limits) -> Refusal | None:
         refusal = Refusal(
             Reason.TRANSACTION_LIMIT,
             f"{proposal.leaving} with the fee, at most {limits.hourly_amount_max} in an hour",
+        )
+    elif proposal.cold and (limits.cold is None or proposal.cold_amount > limits.cold.hourly_amount_max):
+        most = 0 if limits.cold is None else limits.cold.hourly_amount_max
+        refusal = Refusal(
+            Reason.TRANSACTION_LIMIT, f"{proposal.cold_amount} to cold, at most {most} in an hour"
         )
     elif limits.allowed_scripts is not None and any(
         script not in limits.allowed_scripts for script, _ in proposal.foreign

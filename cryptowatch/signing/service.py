@@ -123,7 +123,10 @@ class SigningService:
         change = bitcoin.change_outputs(transaction, request.change_paths, chain.accounts)
         if isinstance(change, Refusal):
             return change
-        proposed = bitcoin.proposal(transaction, request.lineage_id, change)
+        cold = bitcoin.cold_outputs(transaction, request.cold_indexes, chain.limits.cold)
+        if isinstance(cold, Refusal):
+            return cold
+        proposed = bitcoin.proposal(transaction, request.lineage_id, change, cold)
         charge = chain.history.judge(proposed, self._now_ms())
         if isinstance(charge, Refusal):
             return charge
@@ -137,6 +140,8 @@ class SigningService:
                 inputs=proposed.inputs,
                 leaving=proposed.leaving,
                 charged=charge,
+                cold=proposed.cold_amount,
+                cold_charged=chain.history.cold_charge(proposed),
             )
         )
         return raw
@@ -151,7 +156,9 @@ class SigningService:
         )
         if isinstance(keys, Refusal):
             return keys
-        proposed = ethereum.proposal(transaction, keys, request.lineage_id, chain.accounts, chain.facts)
+        proposed = ethereum.proposal(
+            transaction, keys, request.lineage_id, chain.accounts, chain.facts, chain.limits.cold.accounts
+        )
         if isinstance(proposed, Refusal):
             return proposed
         charge = chain.history.judge(proposed, self._now_ms())
@@ -169,6 +176,8 @@ class SigningService:
                 fee=str(proposed.fee),
                 charged=ethereum.as_text(charge.amounts),
                 fee_charged=str(charge.fee),
+                cold=ethereum.as_text(proposed.going_cold()),
+                cold_charged=ethereum.as_text(charge.cold),
             )
         )
         return raw

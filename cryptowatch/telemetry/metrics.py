@@ -83,6 +83,8 @@ class TreasuryMetrics:
     holdings: Gauge
     stopped: Gauge
     liabilities: Gauge
+    #: Labels: chain, asset, state (low, target or high).
+    wallet_band: Gauge
 
 
 @dataclass(frozen=True)
@@ -256,6 +258,13 @@ def _treasury(f: _Families) -> TreasuryMetrics:
             "payouts_stopped", "1 while payouts of the asset wait for an explanation.", "chain", "asset"
         ),
         liabilities=f.gauge("liabilities_base_units", "What the house owes its players.", "asset"),
+        wallet_band=f.gauge(
+            "wallet_band_base_units",
+            "Marks of the band in which the hot wallet is kept.",
+            "chain",
+            "asset",
+            "state",
+        ),
     )
 
 

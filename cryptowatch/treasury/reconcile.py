@@ -26,6 +26,7 @@ from cryptowatch.ledger.rules import HouseAccount, house_transfer
 from cryptowatch.money import BaseUnits, parse_amount
 from cryptowatch.settings.chains import Chain
 from cryptowatch.treasury.solvency import Position, Surplus, watch_surplus
+from cryptowatch.treasury.transit import PLACES
 
 SQL = load_queries(__package__, "reconcile.sql")
 log = structlog.get_logger(__name__)
@@ -66,7 +67,9 @@ async def read_positions(conn: Connection) -> list[Position]:
             on_chain=row["on_chain"],
             unseen_losses=row["unseen_losses"],
             unseen_gains=row["unseen_gains"],
-            ledger_holdings=-house_has.get((f"custody:{row['chain']}", row["asset"]), 0),
+            ledger_holdings=-sum(
+                house_has.get((f"{place}:{row['chain']}", row["asset"]), 0) for place in PLACES
+            ),
             uncredited=row["uncredited"],
             unsettled=row["unsettled"],
             unbooked_fees=row["unbooked_fees"],

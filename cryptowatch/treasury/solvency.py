@@ -18,12 +18,12 @@ class Position:
     #: The block up to which the chain is applied, and the last one that nodes call final, where that is up to them.
     height: int
     tagged_final_height: int | None
-    #: Confirmed coins of ours that nobody used, as the blocks that the quorum agreed on say.
+    #: Confirmed coins of ours, hot and cold, that nobody used, as the blocks that the quorum agreed on say.
     on_chain: int
     #: What nodes say that accounts hold less, and more, than the movements in blocks add up to.
     unseen_losses: int
     unseen_gains: int
-    #: Minus the custody account's balance.
+    #: Minus the balances of what is hot, cold, and on its way between the two.
     ledger_holdings: int
     #: Deposits in blocks that are confirming or quarantined.
     uncredited: int

@@ -97,7 +97,12 @@ async def running(
 async def ask(client: SignerClient, lineage: str = "L", chain: str = "btc", **of: Any) -> bytes:
     transaction, paths, change = build(**of)
     return await client.sign_bitcoin(
-        chain=chain, lineage_id=lineage, transaction=transaction, input_paths=paths, change_paths=change
+        chain=chain,
+        lineage_id=lineage,
+        transaction=transaction,
+        input_paths=paths,
+        change_paths=change,
+        cold_indexes={},
     )
 
 
@@ -190,6 +195,7 @@ async def test_a_foreign_input_and_a_wrong_change_path_are_refused(tmp_path: Pat
                     transaction=transaction,
                     input_paths=input_paths,
                     change_paths=change_paths,
+                    cold_indexes={},
                 )
 
 
@@ -198,7 +204,12 @@ async def test_unclaimed_change_counts_as_paid_to_others(tmp_path: Path) -> None
     async with running(tmp_path) as client:
         with pytest.raises(SigningRefused, match="transaction_limit"):
             await client.sign_bitcoin(
-                chain="btc", lineage_id="L", transaction=transaction, input_paths=paths, change_paths={}
+                chain="btc",
+                lineage_id="L",
+                transaction=transaction,
+                input_paths=paths,
+                change_paths={},
+                cold_indexes={},
             )
 
 

@@ -41,6 +41,7 @@ from cryptowatch.sending.halts import resume
 from cryptowatch.settings import Settings, load_settings
 from cryptowatch.signing.configure import open_service
 from cryptowatch.signing.server import SignerServer
+from cryptowatch.treasury.reconcile import read_positions, write_off
 from tests.api.world import Answer, Caller
 from tests.support import processes
 
@@ -608,6 +609,20 @@ class Site:
             return all([tx_hash in await node.rpc("getrawmempool") for node in self.net.bitcoin])
 
         await self.until(there)
+
+    async def writes_off(self, asset: str = ASSET, chain: str = CHAIN) -> int:
+        """Wait until the asset's payouts are stopped, and write off what is missing; how much."""
+
+        async def stopped() -> bool:
+            found = await self.pool.fetchval("SELECT stopped_assets FROM chain WHERE chain = $1", chain)
+            return asset in found
+
+        await self.until(stopped)
+        async with self.pool.acquire() as reader:
+            positions = await read_positions(reader)
+        [position] = [one for one in positions if (one.chain, one.asset) == (chain, asset)]
+        async with transaction(self.pool) as conn:
+            return await write_off(conn, position, "stolen", SystemClock().now())
 
     # --- players --------------------------------------------------------------------------------------------
 

@@ -14,7 +14,15 @@ from cryptowatch.chains.bitcoin.fees import BitcoinFees
 from cryptowatch.chains.bitcoin.node import BitcoinNode, Network
 from cryptowatch.chains.bitcoin.payments import BitcoinPlanner
 from cryptowatch.chains.bitcoin.rpc import RpcClient
-from cryptowatch.chains.connect import DEPOSIT_BRANCH, OWN_BRANCH, ConnectedChain, WatchedKey
+from cryptowatch.chains.connect import (
+    COLD_BRANCH,
+    COLD_CHANGE_BRANCH,
+    DEPOSIT_BRANCH,
+    OWN_BRANCH,
+    ColdWallet,
+    ConnectedChain,
+    WatchedKey,
+)
 from cryptowatch.errors import SettingsError
 from cryptowatch.settings.chains import BitcoinSettings
 
@@ -50,6 +58,7 @@ def connect(chain: str, settings: BitcoinSettings) -> ConnectedChain:
         fees=BitcoinFees(settings.fees, wallet.bump_after_blocks),
         read_address=partial(script_of, network=settings.network),
         scheme=scheme,
+        cold=_cold(chain, settings),
         keys={
             int(named): WatchedKey(
                 f"chains.{chain}.wallet.xpub_bip{int(named)}",
@@ -59,6 +68,27 @@ def connect(chain: str, settings: BitcoinSettings) -> ConnectedChain:
             )
             for named, key in keys.items()
         },
+    )
+
+
+def _cold(chain: str, settings: BitcoinSettings) -> ColdWallet | None:
+    """Its branches 0 and 1 are 2 and 3 in the tables, beside the hot wallet's."""
+    if settings.cold is None:
+        return None
+    text, network, setting = settings.cold.xpub, settings.network, f"chains.{chain}.cold.xpub"
+    if text == settings.wallet.xpub_bip84:
+        raise SettingsError(setting, "is the hot wallet's own key")
+    try:
+        key = parse_extended_key(text, network, Scheme.BIP84)
+    except InvalidExtendedKey as problem:
+        raise SettingsError(setting, str(problem)) from problem
+
+    def derive(branch: int, first: int, count: int) -> Sequence[tuple[int, bytes, str]]:
+        return _derive(key, network, Scheme.BIP84, branch - COLD_BRANCH, first, count)
+
+    ahead = settings.cold.addresses_ahead
+    return ColdWallet(
+        Scheme.BIP84, WatchedKey(setting, text, derive, {COLD_BRANCH: ahead, COLD_CHANGE_BRANCH: ahead})
     )
 
 

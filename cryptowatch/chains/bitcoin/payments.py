@@ -4,8 +4,8 @@ Implements `plans.CoinPlanner` for `sending`. Pure and CPU-bound: called in a th
 every input) and P4 (a plan fixes the transaction's id before it is signed). Fee rates are satoshi per 1000 vB.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
 
 import msgspec
@@ -30,6 +30,7 @@ class _PlanJson(msgspec.Struct, frozen=True):
     change_path: KeyPath
     change_position: int | None
     vsize: int
+    cold_indexes: dict[int, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class BitcoinPlan:
     change_path: KeyPath
     change_position: int | None
     size: int
+    #: Output -> which of the cold wallet's addresses it pays.
+    cold_indexes: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def tx_hash(self) -> bytes:
@@ -67,6 +70,7 @@ class BitcoinPlan:
                 self.change_path,
                 self.change_position,
                 self.size,
+                dict(self.cold_indexes),
             )
         )
 
@@ -102,7 +106,10 @@ class BitcoinPlanner:
             for coin, path in zip(plan.transaction.inputs, plan.input_paths, strict=True)
         ]
         outputs = plan.transaction.outputs
-        recipients = [Recipient(outputs[place].script, outputs[place].amount) for place in plan.positions]
+        recipients = [
+            Recipient(outputs[place].script, outputs[place].amount, plan.cold_indexes.get(place))
+            for place in plan.positions
+        ]
         place = int.from_bytes(plan.tx_hash[:4], "big")
         missing = 1
         for _ in range(3):
@@ -142,6 +149,7 @@ class BitcoinPlanner:
             plan.change_path,
             plan.change_position,
             plan.vsize,
+            plan.cold_indexes,
         )
 
     def _terms(self, change_script: bytes, fee_rate: int) -> Terms:
@@ -175,4 +183,9 @@ def _build(
         change_path,
         change_position,
         vsize_of(selection.weight),
+        {
+            place: recipient.cold_index
+            for place, recipient in zip(positions, recipients, strict=True)
+            if recipient.cold_index is not None
+        },
     )

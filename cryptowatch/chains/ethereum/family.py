@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from cryptowatch.chains.bip32 import ExtendedPublicKey, InvalidExtendedKey
-from cryptowatch.chains.connect import DEPOSIT_BRANCH, OWN_BRANCH, ConnectedChain, WatchedKey
+from cryptowatch.chains.connect import (
+    COLD_BRANCH,
+    DEPOSIT_BRANCH,
+    OWN_BRANCH,
+    ColdWallet,
+    ConnectedChain,
+    WatchedKey,
+)
 from cryptowatch.chains.ethereum.address import address_of, is_mistyped, read_address
 from cryptowatch.chains.ethereum.contracts import WalletContracts
 from cryptowatch.chains.ethereum.derive import derive_accounts, parse_extended_key
@@ -52,6 +59,7 @@ def connect(chain: str, settings: EthereumSettings) -> ConnectedChain:
         read_address=partial(read_address, facts=facts),
         scheme=SCHEME,
         vault=vault,
+        cold=_cold(chain, settings, senders),
         contracts=_contract_codes(facts, delegate, WalletContracts(senders)),
         keys={
             SCHEME: WatchedKey(
@@ -81,9 +89,28 @@ def _senders(key: ExtendedPublicKey, wallet: AccountWallet) -> Sequence[bytes]:
     return [account for _, account in derive_accounts(key, OWN_BRANCH, range(wallet.hot_accounts))]
 
 
+def _cold(chain: str, settings: EthereumSettings, senders: Sequence[bytes]) -> ColdWallet | None:
+    """The accounts of the settings, in their order."""
+    if settings.cold is None:
+        return None
+    accounts = [bytes.fromhex(text[2:]) for text in settings.cold.accounts]
+    setting = f"chains.{chain}.cold.accounts"
+    if len(set(accounts)) < len(accounts) or set(accounts) & set(senders):
+        raise SettingsError(setting, "names an account twice, or one that is hot")
+
+    def derive(_branch: int, first: int, count: int) -> Sequence[tuple[int, bytes, str]]:
+        listed = list(enumerate(accounts))[first : first + count]
+        return [(index, account, address_of(account)) for index, account in listed]
+
+    key = WatchedKey(setting, address_of(accounts[0]), derive, {COLD_BRANCH: len(accounts)})
+    return ColdWallet(SCHEME, key, accounts[-1])
+
+
 def _check_addresses(chain: str, settings: EthereumSettings) -> None:
     """A mistyped token would be one that nobody ever deposits; its checksum says so at the start."""
     named = {f"assets.{name}.contract": asset.contract for name, asset in settings.assets.items()}
+    if settings.cold is not None:
+        named |= {f"cold.accounts[{n}]": text for n, text in enumerate(settings.cold.accounts)}
     if settings.contracts is not None:
         named |= {f"contracts.{name}": text for name, text in settings.contracts.model_dump().items()}
     for key, text in named.items():

@@ -133,9 +133,16 @@ class EthereumPlanner:
         )
 
     def fund(self, sender: Sender, account: bytes, amount: BaseUnits, bid: Bid) -> EthereumPlan:
-        takes = {(sender.account, self.facts.asset): int(amount)}
-        value = self._units(self.facts.asset, amount)
-        return self._plan(sender, bid, account, self.gas.coin_payment, takes, value)
+        return self.transfer(sender, self.facts.asset, account, amount, bid)
+
+    def transfer(
+        self, sender: Sender, asset: str, account: bytes, amount: BaseUnits, bid: Bid
+    ) -> EthereumPlan:
+        takes, units = {(sender.account, asset): int(amount)}, self._units(asset, amount)
+        if asset == self.facts.asset:
+            return self._plan(sender, bid, account, self.gas.coin_payment, takes, units)
+        call = TransferToken(account, units)
+        return self._plan(sender, bid, self._token(asset), self.gas.token_payment, takes, 0, call)
 
     def collect(self, sender: Sender, asset: str, amount: BaseUnits, bid: Bid) -> EthereumPlan:
         assert self.facts.vault is not None
@@ -143,10 +150,7 @@ class EthereumPlanner:
             left = amount - self.collecting_fee(asset, bid)
             takes = {(sender.account, asset): left}
             return self._plan(sender, bid, self.facts.vault, _PLAIN_GAS, takes, self._units(asset, left))
-        takes = {(sender.account, asset): int(amount)}
-        units = self._units(asset, amount)
-        call = TransferToken(self.facts.vault, units)
-        return self._plan(sender, bid, self._token(asset), self.gas.token_payment, takes, 0, call)
+        return self.transfer(sender, asset, self.facts.vault, amount, bid)
 
     def collecting_fee(self, asset: str, bid: Bid) -> BaseUnits:
         gas = _PLAIN_GAS if asset == self.facts.asset else self.gas.token_payment
