@@ -16,8 +16,10 @@ from typing import Annotated
 import msgspec
 import typer
 
+from cryptowatch.chains.ethereum.address import address_of
 from cryptowatch.cli.exits import exit_codes
 from cryptowatch.clock import SystemClock
+from cryptowatch.errors import SettingsError
 from cryptowatch.settings import Settings, load_settings
 from cryptowatch.signing.configure import open_accounts, open_service
 from cryptowatch.signing.hardening import harden_process
@@ -29,6 +31,7 @@ from cryptowatch.signing.keystore import (
     read_passphrase,
     write_keystore,
 )
+from cryptowatch.signing.kms import KmsClient, open_keys
 from cryptowatch.signing.log import read_log
 from cryptowatch.signing.server import SignerServer
 from cryptowatch.telemetry.logs import configure_logs
@@ -113,6 +116,26 @@ def print_xpubs(
     with exit_codes():
         harden_process()
         _print_xpubs(read_keystore(keystore, _passphrase(passphrase_file)), network, as_json)
+
+
+@wallet.command("kms-accounts")
+def print_kms_accounts(
+    chain: Annotated[str, typer.Argument(help="A chain with `signer.kms.CHAIN` in the settings.")],
+    config: Annotated[Path, typer.Option("--config", help="The settings' TOML file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Print the accounts of a chain's keys in KMS, which `wallet.sending_accounts` must list."""
+    with exit_codes():
+        kms = load_settings(config).signer.kms.get(chain)
+        if kms is None:
+            raise SettingsError(f"signer.kms.{chain}", "is not there")
+        client = KmsClient(kms)
+        try:
+            keys = open_keys(client, f"signer.kms.{chain}", kms)
+        finally:
+            client.close()
+        accounts = [address_of(key.script) for key in keys]
+        typer.echo(json.dumps(accounts) if as_json else "\n".join(accounts))
 
 
 @wallet.command("verify-log")

@@ -292,6 +292,8 @@ class AccountWallet(Section):
 
     xpub_bip44: str
     hot_accounts: Annotated[int, Field(ge=1, le=16)] = 2
+    #: The accounts that send, where their keys are not derived, but in KMS (`signer.kms`); instead of `hot_accounts`.
+    sending_accounts: Annotated[tuple[EthereumAddress, ...], Field(max_length=16)] = ()
     addresses_ahead: Annotated[int, Field(ge=20, le=1_000_000)] = 1000
     #: Transactions of one account that no block holds; nodes keep no more than 16 (geth: AccountSlots).
     in_flight_max: Annotated[int, Field(ge=1, le=16)] = 16

@@ -99,6 +99,18 @@ SignerPolicy = Annotated[
 ]
 
 
+class Kms(Section):
+    """Keys in AWS KMS (ECC_SECG_P256K1, for signing) for one chain's accounts that send. Credentials are found as AWS's
+    own tools find them: an instance's role, a profile, the environment."""
+
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]+$")]
+    #: Key ids, ARNs or aliases, in the order of the chain's `wallet.sending_accounts`.
+    keys: Annotated[tuple[str, ...], Field(min_length=1, max_length=16)]
+    #: Of a private endpoint; AWS's own where none is given.
+    endpoint_url: str | None = None
+    timeout_s: Seconds = 4
+
+
 class Signer(Section):
     socket: Path
     keystore: Path
@@ -111,6 +123,8 @@ class Signer(Section):
     connections_max: Count = 16
     message_bytes_max: Count = 1_048_576
     policy: Mapping[str, SignerPolicy] = {}
+    #: By chain.
+    kms: Mapping[str, Kms] = {}
 
     @field_validator("passphrase_file", mode="before")
     @classmethod

@@ -29,6 +29,7 @@ from cryptowatch.signing.messages import (
     SignerStatus,
     SignEthereum,
     Status,
+    Unavailable,
     frame,
     read_answer,
     receive,
@@ -138,6 +139,8 @@ class SignerClient:
             raise SignerUnavailable(f"its answer cannot be read: {problem}") from problem
         if isinstance(answer, Busy):
             raise SignerUnavailable("it serves as many connections as it may")
+        if isinstance(answer, Unavailable):
+            raise SignerUnavailable(answer.detail)
         if isinstance(answer, Refused):
             raise SigningRefused(answer.reason, answer.detail)
         return answer

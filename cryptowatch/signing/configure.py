@@ -11,7 +11,7 @@ from embit import bip32
 from embit.base import EmbitError
 
 from cryptowatch.chains.bitcoin.address import script_of
-from cryptowatch.chains.ethereum.address import is_mistyped
+from cryptowatch.chains.ethereum.address import address_of, is_mistyped
 from cryptowatch.chains.ethereum.facts import chain_facts
 from cryptowatch.chains.port import InvalidAddress
 from cryptowatch.clock import Clock
@@ -25,13 +25,12 @@ from cryptowatch.signing.cold import read_cold_accounts, read_cold_coins
 from cryptowatch.signing.ethereum import AccountFacts
 from cryptowatch.signing.keys import AccountKeys, accounts_from_mnemonic, accounts_from_xprvs
 from cryptowatch.signing.keystore import KeystoreError, KeystoreSecrets, read_keystore, read_passphrase
-from cryptowatch.signing.messages import KeyPath
+from cryptowatch.signing.kms import KmsClient, open_keys
 from cryptowatch.signing.policy import Limits
 from cryptowatch.signing.service import AccountChain, CoinChain, SigningService
+from cryptowatch.signing.wallet import WalletKeys, derived_wallet
 
 _WEI_GWEI = Decimal(10**9)
-#: The first sending account holds the wallet's money.
-VAULT = KeyPath("bip44", 1, 0)
 
 
 def open_service(settings: Settings, clock: Clock) -> SigningService:
@@ -61,9 +60,38 @@ def _open_chain(settings: Settings, name: str, secrets: KeystoreSecrets) -> Coin
             _match(accounts, name, "main", {"bip44": chain.wallet.xpub_bip44})
             if "bip44" not in accounts.xpubs("main"):
                 raise KeystoreError(f"the keystore has no bip44 account for chain {name}")
-            facts = account_facts(chain, accounts.key(VAULT).script)
-            return AccountChain(accounts, read_account_limits(key, policy, chain), facts)
+            account_limits = read_account_limits(key, policy, chain)
+            wallet = _open_wallet(settings, name, chain, accounts)
+            return AccountChain(wallet, account_limits, account_facts(chain, wallet.senders[0].script))
     raise SettingsError(key, "is a policy for another kind of chain")
+
+
+def _open_wallet(settings: Settings, name: str, chain: EthereumSettings, accounts: AccountKeys) -> WalletKeys:
+    """The keys of the accounts that send are derived, or in KMS; there they must be those that the daemon knows."""
+    listed, kms = chain.wallet.sending_accounts, settings.signer.kms.get(name)
+    key = f"signer.kms.{name}"
+    if kms is None:
+        if listed:
+            raise SettingsError(
+                key, f"is missing: chains.{name}.wallet.sending_accounts have their keys there"
+            )
+        return derived_wallet(accounts, chain.wallet.hot_accounts)
+    if len(listed) != len(kms.keys):
+        raise SettingsError(
+            f"{key}.keys", f"are {len(kms.keys)} and chains.{name}.wallet.sending_accounts {len(listed)}"
+        )
+    client = KmsClient(kms)
+    try:
+        senders = open_keys(client, key, kms)
+        for place, (sender, address) in enumerate(zip(senders, listed, strict=True)):
+            if sender.script != bytes.fromhex(address[2:]):
+                raise OperatorError(
+                    f"{key}.keys[{place}] is the key of {address_of(sender.script)}, not of {address}"
+                )
+    except OperatorError:
+        client.close()
+        raise
+    return WalletKeys(accounts, senders, "listed", client.close)
 
 
 def account_facts(chain: EthereumSettings, vault: bytes) -> AccountFacts:
@@ -74,7 +102,6 @@ def account_facts(chain: EthereumSettings, vault: bytes) -> AccountFacts:
     return AccountFacts(
         replace(facts, payouts=_deployed(facts.payouts), sweeper=_deployed(facts.sweeper)),
         _deployed(delegate),
-        chain.wallet.hot_accounts,
     )
 
 

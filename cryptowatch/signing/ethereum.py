@@ -13,12 +13,11 @@ Whatever goes through a contract is charged as paid to strangers, even where it 
 arrives there is the contract's word. Authorizations are for an account's first nonce only: one for a later nonce could
 be kept until the contract that it names is replaced, and then bring the old one back.
 
-Deterministic (P3): the same transaction always gives the same bytes (RFC 6979).
+Deterministic (P3): the same transaction always gives the same bytes (RFC 6979), but where the key is in KMS.
 """
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Literal
 
 from cryptowatch.chains.ethereum.facts import ChainFacts
 from cryptowatch.chains.ethereum.keccak import keccak
@@ -40,11 +39,9 @@ from cryptowatch.chains.ethereum.transaction import (
     signing_hash,
 )
 from cryptowatch.signing.account_policy import AccountProposal
-from cryptowatch.signing.keys import AccountKeys, SigningKey
 from cryptowatch.signing.messages import KeyPath
 from cryptowatch.signing.policy import Reason, Refusal
-
-_OWN_BRANCH: Literal[1] = 1
+from cryptowatch.signing.wallet import OWN_BRANCH, AccountKey, WalletKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +51,32 @@ class AccountFacts:
     chain: ChainFacts
     #: What deposit accounts delegate to; None where the chain knows no delegation.
     delegate: bytes | None
-    hot_accounts: int
 
 
 @dataclass(frozen=True, slots=True)
 class EthereumKeys:
     """The keys of one request, by their paths: the sender's, and those of who authorizes."""
 
-    sender: SigningKey
+    sender: AccountKey
     own: bool
-    authorizing: tuple[SigningKey, ...]
+    authorizing: tuple[AccountKey, ...]
 
 
 def request_keys(
     transaction: UnsignedTransaction,
     path: KeyPath,
     authorized_by: Sequence[KeyPath],
-    accounts: AccountKeys,
-    facts: AccountFacts,
+    wallet: WalletKeys,
 ) -> EthereumKeys | Refusal:
     if len(authorized_by) != len(transaction.authorizations):
         return Refusal(Reason.MALFORMED, "as many keys as authorizations must be named")
-    own = path.branch == _OWN_BRANCH
-    if path.scheme != "bip44" or (own and path.index >= facts.hot_accounts):
+    sender = wallet.key(path)
+    if sender is None:
         return Refusal(Reason.FOREIGN_INPUT, "no sending account is at this path")
-    if any(key.scheme != "bip44" or key.branch == _OWN_BRANCH for key in authorized_by):
+    authorizing = [None if one.branch == OWN_BRANCH else wallet.key(one) for one in authorized_by]
+    if None in authorizing:
         return Refusal(Reason.FOREIGN_INPUT, "only deposit accounts delegate")
-    return EthereumKeys(accounts.key(path), own, tuple(map(accounts.key, authorized_by)))
+    return EthereumKeys(sender, path.branch == OWN_BRANCH, tuple(key for key in authorizing if key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +93,7 @@ def proposal(
     transaction: UnsignedTransaction,
     keys: EthereumKeys,
     lineage_id: str,
-    accounts: AccountKeys,
+    wallet: WalletKeys,
     facts: AccountFacts,
     cold: Set[bytes] = frozenset(),
 ) -> AccountProposal | Refusal:
@@ -105,7 +101,7 @@ def proposal(
     chain = facts.chain
     if transaction.chain_id != chain.chain_id:
         return Refusal(Reason.UNKNOWN_CHAIN, f"chain id {transaction.chain_id}, not {chain.chain_id}")
-    ours = {accounts.key(KeyPath("bip44", _OWN_BRANCH, n)).script for n in range(facts.hot_accounts)}
+    ours = {key.script for key in wallet.senders}
     effect = _effect(transaction, keys, ours, facts, cold)
     if effect is None:
         return Refusal(Reason.DESTINATION_NOT_ALLOWED, "this is no transaction of a kind that we make")
@@ -189,7 +185,7 @@ def _authorizes_its_sweep(
 
 
 def sign(transaction: UnsignedTransaction, keys: EthereumKeys) -> tuple[bytes, bytes]:
-    """(hash, signed transaction in its wire form)."""
+    """(hash, signed transaction in its wire form). Raises KeysUnavailable where a key is elsewhere."""
     authorized = [
         _signature(key, authorization_hash(transaction.chain_id, given))
         for key, given in zip(keys.authorizing, transaction.authorizations, strict=True)
@@ -199,9 +195,8 @@ def sign(transaction: UnsignedTransaction, keys: EthereumKeys) -> tuple[bytes, b
     return keccak(raw), raw
 
 
-def _signature(key: SigningKey, digest: bytes) -> Signature:
-    """libsecp256k1 gives the lower `s` always, and the nonce of RFC 6979."""
-    given = key.private.sign_recoverable(digest, hasher=None)
+def _signature(key: AccountKey, digest: bytes) -> Signature:
+    given = key.sign_recoverable(digest)
     return Signature(given[64], int.from_bytes(given[:32], "big"), int.from_bytes(given[32:64], "big"))
 
 

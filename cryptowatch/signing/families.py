@@ -25,7 +25,7 @@ class SignedTransaction(NamedTuple):
 #: (plan, lineage's id as shown) -> what to send. Raises SignerUnavailable, SignerWaits, SignerRefused.
 Sign = Callable[[Plan, str], Awaitable[SignedTransaction]]
 
-_SCHEMES: dict[int, messages.Scheme] = {44: "bip44", 84: "bip84", 86: "bip86"}
+_SCHEMES: dict[int, messages.Scheme] = {0: "listed", 44: "bip44", 84: "bip84", 86: "bip86"}
 
 
 def signing_for(family: str, client: SignerClient, chain: str) -> Sign:

@@ -38,6 +38,11 @@ class SigningKey:
     public_key: bytes
     script: bytes
 
+    def sign_recoverable(self, digest: bytes) -> bytes:
+        """r, the lower s, and the recovery id: 65 bytes, always the same (RFC 6979)."""
+        signature: bytes = self.private.sign_recoverable(digest, hasher=None)
+        return signature
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Node:

@@ -13,7 +13,7 @@ LENGTH_BYTES = 4
 #: A decoder's complaint may quote what it was given.
 _PROBLEM_CHARACTERS_MAX = 200
 
-Scheme = Literal["bip44", "bip84", "bip86"]
+Scheme = Literal["bip44", "bip84", "bip86", "listed"]
 _Index = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
@@ -23,7 +23,10 @@ class MalformedMessage(ValueError):
 
 
 class KeyPath(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where below the chain's account a key is: m/44'|84'|86'/coin'/0'/branch/index. Branch 1 is the wallet's own."""
+    """Where below the chain's account a key is: m/44'|84'|86'/coin'/0'/branch/index. Branch 1 is the wallet's own.
+
+    `listed`: the key that the settings name at this place, derived from nothing; of branch 1 only.
+    """
 
     scheme: Scheme
     branch: Literal[0, 1]
@@ -90,6 +93,12 @@ class Busy(msgspec.Struct, frozen=True, tag_field="answer", tag="busy"):
     """More connections than the signer takes; try again later."""
 
 
+class Unavailable(msgspec.Struct, frozen=True, tag_field="answer", tag="unavailable"):
+    """The signer does not reach its keys; try again later."""
+
+    detail: str
+
+
 class SignerStatus(msgspec.Struct, frozen=True, tag_field="answer", tag="status"):
     """The signer's counters since it started, and where its log is."""
 
@@ -105,7 +114,7 @@ class SignerStatus(msgspec.Struct, frozen=True, tag_field="answer", tag="status"
 
 
 Request = SignBitcoin | SignEthereum | Status
-Answer = Signed | Refused | Busy | SignerStatus
+Answer = Signed | Refused | Busy | Unavailable | SignerStatus
 
 _ENCODER = msgspec.json.Encoder()
 _REQUESTS: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)

@@ -25,12 +25,14 @@ from cryptowatch.signing.messages import (
     Signed,
     SignEthereum,
     Status,
+    Unavailable,
     frame,
     read_request,
     receive,
 )
 from cryptowatch.signing.policy import Reason, Refusal
 from cryptowatch.signing.service import SigningService
+from cryptowatch.signing.wallet import KeysUnavailable
 
 _LOG = structlog.get_logger("cryptowatch.signing")
 #: pid, uid and gid of the peer (unix(7)).
@@ -122,9 +124,13 @@ class SignerServer:
                     answer = await asyncio.to_thread(self._sign, request)
             await self._answer(writer, answer)
 
-    def _sign(self, request: SignBitcoin | SignEthereum) -> Signed | Refused:
-        answer = self._service.sign(request)
+    def _sign(self, request: SignBitcoin | SignEthereum) -> Signed | Refused | Unavailable:
         facts: Mapping[str, str] = {"chain": request.chain, "lineage_id": request.lineage_id}
+        try:
+            answer = self._service.sign(request)
+        except KeysUnavailable as problem:
+            _LOG.warning("keys_unavailable", detail=str(problem), **facts)
+            return Unavailable(str(problem))
         if isinstance(answer, Refused):
             _LOG.warning("signing_refused", reason=answer.reason, detail=answer.detail, **facts)
         else:

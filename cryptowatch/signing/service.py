@@ -19,6 +19,7 @@ from cryptowatch.signing.keys import AccountKeys
 from cryptowatch.signing.log import Entry, SigningLog
 from cryptowatch.signing.messages import Refused, SignBitcoin, Signed, SignerStatus, SignEthereum
 from cryptowatch.signing.policy import History, Limits, Reason, Refusal, Signing
+from cryptowatch.signing.wallet import WalletKeys
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -41,7 +42,7 @@ class CoinChain:
 class AccountChain:
     """What the signer holds for a chain of accounts."""
 
-    accounts: AccountKeys
+    wallet: WalletKeys
     limits: AccountLimits
     facts: AccountFacts
     history: AccountHistory = field(init=False)
@@ -68,7 +69,8 @@ class SigningService:
         self._log = SigningLog(log, self._remember)
 
     def sign(self, request: SignBitcoin | SignEthereum) -> Signed | Refused:
-        """Sign or refuse. After LogUnavailable nothing was given, and the process must end."""
+        """Sign or refuse. After LogUnavailable nothing was given, and the process must end; after KeysUnavailable
+        nothing was given, and the same may be asked again."""
         self._requests += 1
         chain = self._chains.get(request.chain)
         answer: bytes | Refusal
@@ -107,6 +109,9 @@ class SigningService:
 
     def close(self) -> None:
         self._log.close()
+        for chain in self._chains.values():
+            if isinstance(chain, AccountChain):
+                chain.wallet.close()
 
     def _sign_bitcoin(self, request: SignBitcoin, chain: CoinChain) -> bytes | Refusal:
         try:
@@ -151,13 +156,11 @@ class SigningService:
             transaction = ethereum_transaction.from_json(request.transaction)
         except ethereum_transaction.InvalidTransaction as problem:
             return Refusal(Reason.MALFORMED, f"transaction: {problem}")
-        keys = ethereum.request_keys(
-            transaction, request.key_path, request.authorized_by, chain.accounts, chain.facts
-        )
+        keys = ethereum.request_keys(transaction, request.key_path, request.authorized_by, chain.wallet)
         if isinstance(keys, Refusal):
             return keys
         proposed = ethereum.proposal(
-            transaction, keys, request.lineage_id, chain.accounts, chain.facts, chain.limits.cold.accounts
+            transaction, keys, request.lineage_id, chain.wallet, chain.facts, chain.limits.cold.accounts
         )
         if isinstance(proposed, Refusal):
             return proposed

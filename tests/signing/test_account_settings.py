@@ -10,7 +10,7 @@ from cryptowatch.clock import SystemClock
 from cryptowatch.errors import OperatorError, SettingsError
 from cryptowatch.settings import load_settings
 from cryptowatch.settings.chains import EthereumSettings
-from cryptowatch.settings.signer import AccountPolicy
+from cryptowatch.settings.signer import AccountPolicy, Kms
 from cryptowatch.signing.configure import account_facts, open_service, read_account_limits
 from cryptowatch.signing.keystore import KeystoreError, KeystoreSecrets, write_keystore
 from tests.chains.families import EXAMPLE
@@ -100,7 +100,7 @@ def test_what_may_be_signed_for_is_in_the_settings() -> None:
         b"\x22" * 20,
         b"\x33" * 20,
     )
-    assert (facts.chain.vault, facts.hot_accounts, facts.chain.chain_id) == (VAULT, 2, 1)
+    assert (facts.chain.vault, facts.chain.chain_id) == (VAULT, 1)
 
 
 def test_contracts_that_are_not_filled_in_are_none() -> None:
@@ -118,14 +118,16 @@ def test_where_the_chain_knows_no_delegation_nobody_delegates() -> None:
 
 
 def started(
-    folder: Path, secrets: KeystoreSecrets, chain: str = "ethereum", policy: str = "ethereum", **more: str
+    folder: Path, secrets: KeystoreSecrets, chain: str = "ethereum", policy: str = "ethereum", **more: Any
 ) -> None:
     """Opens the example's signer for one chain alone, with a policy of the example's."""
+    folder.mkdir(exist_ok=True)
     (folder / "passphrase").write_text("correct horse\n")
     (folder / "passphrase").chmod(0o600)
     write_keystore(folder / "keystore", secrets, b"correct horse", 2**14)
     xpub = more.get("xpub", ACCOUNTS.xpubs("main")["bip44"])
     text = EXAMPLE.read_text(encoding="utf-8").replace('xpub_bip44 = "FILL-IN', f'xpub_bip44 = "{xpub}" # "')
+    text = text.replace("sending_accounts = []", more.get("listed", "sending_accounts = []"))
     (folder / "settings.toml").write_text(text)
     settings = load_settings(folder / "settings.toml")
     signer = settings.signer.model_copy(
@@ -134,6 +136,7 @@ def started(
             "passphrase_file": folder / "passphrase",
             "log": folder / "log",
             "policy": {chain: settings.signer.policy[policy]},
+            "kms": more.get("kms", {}),
         }
     )
     open_service(settings.model_copy(update={"signer": signer}), SystemClock()).close()
@@ -149,6 +152,17 @@ def test_a_policy_of_the_other_kind_is_refused(tmp_path: Path, name: str, kind: 
         started(tmp_path, KeystoreSecrets(mnemonic=MNEMONIC), name, kind)
     assert refused.value.key == f"signer.policy.{name}"
     assert "another kind of chain" in str(refused.value)
+
+
+def test_listed_accounts_need_their_keys_in_kms_and_as_many(tmp_path: Path) -> None:
+    listed = f'sending_accounts = ["0x{"11" * 20}"]'
+    with pytest.raises(SettingsError) as refused:
+        started(tmp_path, KeystoreSecrets(mnemonic=MNEMONIC), listed=listed)
+    assert refused.value.key == "signer.kms.ethereum"
+    kms = Kms(region="eu-central-1", keys=("one", "two"))
+    with pytest.raises(SettingsError) as refused:
+        started(tmp_path / "more", KeystoreSecrets(mnemonic=MNEMONIC), listed=listed, kms={"ethereum": kms})
+    assert refused.value.key == "signer.kms.ethereum.keys"
 
 
 def test_a_keystore_without_keys_of_this_kind_is_refused(tmp_path: Path) -> None:

@@ -40,9 +40,10 @@ from tests.support.account_wallet import (
     STRANGER,
     USDT,
     VAULT,
+    WALLET,
     transaction,
 )
-from tests.support.wallet import ACCOUNTS, build
+from tests.support.wallet import build
 
 COLD_WALLET = accounts_from_mnemonic(new_mnemonic(bytes(range(16))), "regtest")
 KEY = parse_extended_key(COLD_WALLET.xpubs("regtest")["bip84"], "regtest", Scheme.BIP84)
@@ -226,9 +227,9 @@ def test_what_counts_as_cold_is_read_out_of_the_transaction(
     foreign: tuple[tuple[bytes, str, int], ...],
 ) -> None:
     t = transaction(to=to, data=data, value=value)
-    keys = request_keys(t, VAULT, (), ACCOUNTS, ACCOUNT_FACTS)
+    keys = request_keys(t, VAULT, (), WALLET)
     assert not isinstance(keys, Refusal)
-    found = proposal(t, keys, "L", ACCOUNTS, ACCOUNT_FACTS, frozenset({COLD}))
+    found = proposal(t, keys, "L", WALLET, ACCOUNT_FACTS, frozenset({COLD}))
     assert isinstance(found, AccountProposal)
     assert (found.cold, found.foreign) == (cold, foreign)
 
@@ -239,8 +240,8 @@ def test_what_counts_as_cold_is_read_out_of_the_transaction(
 )
 def test_a_token_goes_straight_to_nobody_but_cold(data: bytes) -> None:
     t = transaction(to=USDT, data=data, value=0)
-    keys = request_keys(t, VAULT, (), ACCOUNTS, ACCOUNT_FACTS)
+    keys = request_keys(t, VAULT, (), WALLET)
     assert not isinstance(keys, Refusal)
-    found = proposal(t, keys, "L", ACCOUNTS, ACCOUNT_FACTS, frozenset({COLD}))
+    found = proposal(t, keys, "L", WALLET, ACCOUNT_FACTS, frozenset({COLD}))
     assert isinstance(found, Refusal)
     assert found.reason == Reason.DESTINATION_NOT_ALLOWED

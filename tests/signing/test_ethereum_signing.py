@@ -46,11 +46,11 @@ from tests.support.account_wallet import (
     USDC,
     USDT,
     VAULT,
+    WALLET,
     WITHOUT_DELEGATION,
     account,
     transaction,
 )
-from tests.support.wallet import ACCOUNTS
 
 PLAYERS = tuple(account(path) for path in DEPOSITS)
 OURS = Authorization(DELEGATE)
@@ -80,8 +80,8 @@ def judged(
     authorized_by: tuple[KeyPath, ...] = (),
     facts: AccountFacts = ACCOUNT_FACTS,
 ) -> AccountProposal | Refusal:
-    keys = request_keys(t, path, authorized_by, ACCOUNTS, facts)
-    return keys if isinstance(keys, Refusal) else proposal(t, keys, "L", ACCOUNTS, facts)
+    keys = request_keys(t, path, authorized_by, WALLET)
+    return keys if isinstance(keys, Refusal) else proposal(t, keys, "L", WALLET, facts)
 
 
 def accepted(*args: Any, **named: Any) -> AccountProposal:
@@ -395,7 +395,7 @@ def test_a_deposit_account_sends_no_authorizations() -> None:
 
 
 def service(folder: Path, limits: AccountLimits = LIMITS, clock: SetClock | None = None) -> SigningService:
-    chain = AccountChain(ACCOUNTS, limits, ACCOUNT_FACTS)
+    chain = AccountChain(WALLET, limits, ACCOUNT_FACTS)
     return SigningService({"ethereum": chain}, folder / "log", clock or SetClock())
 
 

@@ -7,6 +7,7 @@ from cryptowatch.chains.ethereum.facts import ChainFacts, Token
 from cryptowatch.chains.ethereum.transaction import UnsignedTransaction
 from cryptowatch.signing.ethereum import AccountFacts
 from cryptowatch.signing.messages import KeyPath
+from cryptowatch.signing.wallet import derived_wallet
 from tests.support.wallet import ACCOUNTS
 
 GWEI, ETHER = 10**9, 10**18
@@ -30,7 +31,8 @@ FACTS = ChainFacts(
     sweep_destination=account(VAULT),
 )
 #: What the signer knows; the second of a chain without delegation.
-ACCOUNT_FACTS = AccountFacts(FACTS, DELEGATE, hot_accounts=2)
+ACCOUNT_FACTS = AccountFacts(FACTS, DELEGATE)
+WALLET = derived_wallet(ACCOUNTS, 2)
 WITHOUT_DELEGATION = replace(ACCOUNT_FACTS, delegate=None)
 
 

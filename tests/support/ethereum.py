@@ -52,7 +52,7 @@ class House:
 
     @property
     def vault(self) -> str:
-        return self.site.keys.senders(1)[0]
+        return self.site.senders(self.chain)[0]
 
     async def brings(self, currency: Currency, amount: str) -> None:
         """Money of its own into the vault; pending."""

@@ -267,8 +267,9 @@ class Site:
         self.keys = write_keys(self.folder)
         for name in self.chains:
             if name in self.net.evm:
-                senders = self.keys.senders(HOT_ACCOUNTS)
-                self.contracts[name] = await deploy_contracts(partial(self.net.deploy, name), senders)
+                self.contracts[name] = await deploy_contracts(
+                    partial(self.net.deploy, name), self.senders(name)
+                )
         port = self.hold_port()
         self.settings_file = self.write_settings("cryptowatch.toml", port)
         self.pool = await self._stack.enter_async_context(
@@ -293,6 +294,11 @@ class Site:
         port = HeldPort()
         self._stack.callback(port.close)
         return port.number
+
+    def senders(self, chain: str) -> list[str]:
+        """Addresses of the accounts that send, the vault first: derived, or those that the settings list."""
+        wallet = self.overrides.get("chains", {}).get(chain, {}).get("wallet", {})
+        return list(wallet.get("sending_accounts", ())) or self.keys.senders(HOT_ACCOUNTS)
 
     # --- settings -------------------------------------------------------------------------------------------
 

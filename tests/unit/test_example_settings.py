@@ -24,7 +24,8 @@ from cryptowatch.settings.signer import AccountPolicy, CoinPolicy
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "cryptowatch.example.toml"
 
-TABLE = re.compile(r"\[+([\w.-]+)\]+")
+#: `[table]`, or `#[table]` for one that is off with all its keys.
+TABLE = re.compile(r"#?\[+([\w.-]+)\]+")
 #: `key = …`, or `#key = …` for one that is off.
 KEY = re.compile(r"#?(\w+) = ")
 ENDING = re.compile(r"(?:Default: (?P<default>.+)|Required)\.", re.DOTALL)
@@ -84,13 +85,16 @@ def shown() -> dict[Place, Shown]:
     """What the example shows, read as its reader does: from the top, comments before keys."""
     text = EXAMPLE.read_text(encoding="utf-8")
     document, found = tomllib.loads(text), dict[Place, Shown]()
-    table, comment = "", list[str]()
+    table, is_off, comment = "", False, list[str]()
     for line in text.splitlines():
         if match := TABLE.fullmatch(line):
-            table, comment = match[1], []
+            table, is_off, comment = match[1], line.startswith("#"), []
         elif match := KEY.match(line):
             key = match[1]
-            value = None if line.startswith("#") else at(document, table)[key]
+            if is_off:
+                value = tomllib.loads(line.removeprefix("#"))[key]
+            else:
+                value = None if line.startswith("#") else at(document, table)[key]
             found.setdefault((generic(table), key), Shown(" ".join(comment), value))
             comment = []
         elif line.startswith("# ") or line == "#":
@@ -173,7 +177,9 @@ def test_the_example_loads() -> None:
 
 def test_the_example_loads_with_every_optional_key_on(tmp_path: Path) -> None:
     config = tmp_path / "all-on.toml"
-    config.write_text(re.sub(r"^#(\w+ = )", r"\1", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE))
+    config.write_text(
+        re.sub(r"^#(\w+ = |\[)", r"\1", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    )
     assert load_settings(config).chains["bitcoin"].start_height is not None
 
 

@@ -26,6 +26,8 @@ from cryptowatch.settings.chains import AccountWallet, EthereumSettings
 
 #: BIP44's purpose.
 SCHEME = 44
+#: Of accounts that the settings list, instead of a key to derive them from.
+LISTED = 0
 #: Calls nest up to 1,024 deep (Yellow Paper, 9.1), and each is an object in a list of the node's answer. More than the
 #: interpreter's own 1,000, and still so few that JSON that is nested without end is an error, not the stack's end.
 NESTING_MAX = 4_000
@@ -39,6 +41,7 @@ def connect(chain: str, settings: EthereumSettings) -> ConnectedChain:
     name = f"chains.{chain}.wallet.xpub_bip44"
     key = _wallet_key(name, wallet)
     senders = _senders(key, wallet)
+    listed = f"chains.{chain}.wallet.sending_accounts"
     vault = senders[0]
     facts = chain_facts(settings, vault)
     named = contracts.sweep_delegate if contracts and settings.delegation else None
@@ -66,9 +69,19 @@ def connect(chain: str, settings: EthereumSettings) -> ConnectedChain:
                 name,
                 wallet.xpub_bip44,
                 partial(_derive, key),
-                {DEPOSIT_BRANCH: wallet.addresses_ahead, OWN_BRANCH: wallet.hot_accounts},
+                {DEPOSIT_BRANCH: wallet.addresses_ahead}
+                | ({} if wallet.sending_accounts else {OWN_BRANCH: wallet.hot_accounts}),
             )
-        },
+        }
+        | (
+            {
+                LISTED: WatchedKey(
+                    listed, _joined(senders), partial(_list, senders), {OWN_BRANCH: len(senders)}
+                )
+            }
+            if wallet.sending_accounts
+            else {}
+        ),
     )
 
 
@@ -86,6 +99,8 @@ def _wallet_key(name: str, wallet: AccountWallet) -> ExtendedPublicKey:
 
 def _senders(key: ExtendedPublicKey, wallet: AccountWallet) -> Sequence[bytes]:
     """The accounts that send, the vault first."""
+    if wallet.sending_accounts:
+        return [bytes.fromhex(text[2:]) for text in wallet.sending_accounts]
     return [account for _, account in derive_accounts(key, OWN_BRANCH, range(wallet.hot_accounts))]
 
 
@@ -111,6 +126,9 @@ def _check_addresses(chain: str, settings: EthereumSettings) -> None:
     named = {f"assets.{name}.contract": asset.contract for name, asset in settings.assets.items()}
     if settings.cold is not None:
         named |= {f"cold.accounts[{n}]": text for n, text in enumerate(settings.cold.accounts)}
+    named |= {
+        f"wallet.sending_accounts[{n}]": text for n, text in enumerate(settings.wallet.sending_accounts)
+    }
     if settings.contracts is not None:
         named |= {f"contracts.{name}": text for name, text in settings.contracts.model_dump().items()}
     for key, text in named.items():
@@ -128,6 +146,17 @@ def _contract_codes(
         codes[facts.sweeper] = contracts.sweeper_code()
         codes[delegate] = contracts.delegate_code(facts.sweeper)
     return codes
+
+
+def _joined(senders: Sequence[bytes]) -> str:
+    """What stands for them where other accounts have an extended public key: other senders are another wallet."""
+    return " ".join(map(address_of, senders))
+
+
+def _list(senders: Sequence[bytes], _branch: int, first: int, count: int) -> Sequence[tuple[int, bytes, str]]:
+    """(index, account, address) of those that the settings list."""
+    found = list(enumerate(senders))[first : first + count]
+    return [(index, account, address_of(account)) for index, account in found]
 
 
 def _derive(key: ExtendedPublicKey, branch: int, first: int, count: int) -> Sequence[tuple[int, bytes, str]]:
