@@ -48,7 +48,9 @@ async def test_every_call_asks_for_its_own_scope(world: World, route: Route) -> 
     others = await world.caller([scope for scope in Scope if scope != route.scope])
     just = await world.caller([route.scope])
     path = route.path.format(
-        **dict.fromkeys(("account_id", "deposit_id", "withdrawal_id", "endpoint_id", "delivery_id"), "x")
+        **dict.fromkeys(
+            ("account_id", "deposit_id", "withdrawal_id", "endpoint_id", "delivery_id", "rebalance_id"), "x"
+        )
     )
     options: dict[str, Any] = {"json": {}} if route.method in ("POST", "PATCH") else {}
     refused = await others.call(route.method, path, **options)

@@ -94,6 +94,8 @@ async def _serve(dsn: str, found: list[Target], ready: threading.Event, stop: as
             },
         )
         endpoint = await backend.post("/v1/webhook-endpoints", {"url": "http://127.0.0.1:1/"})
+        body = {"chain": "bitcoin", "asset": "BTC", "direction": "overflow", "amount": "1"}
+        rebalance = await backend.post("/v1/rebalances", body)
         assert backend.key is not None
         found.append(
             Target(
@@ -104,6 +106,7 @@ async def _serve(dsn: str, found: list[Target], ready: threading.Event, stop: as
                     "deposit_id": await world.deposit(account),
                     "withdrawal_id": requested.body["id"],
                     "endpoint_id": endpoint.body["endpoint"]["id"],
+                    "rebalance_id": rebalance.body["id"],
                     "delivery_id": "whd_" + uuid.uuid4().hex,
                 },
             )

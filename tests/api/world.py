@@ -26,6 +26,7 @@ from cryptowatch.ledger.rules import Kind as PostingKind
 from cryptowatch.money import BaseUnits
 from cryptowatch.settings import Api, Database, Settings, Webhooks
 from cryptowatch.settings.chains import AssetSettings, BitcoinSettings, CoinWallet, NodeSettings, Tier
+from cryptowatch.settings.cold import ColdCoins
 from cryptowatch.settings.signer import Signer
 from cryptowatch.telemetry.metrics import create_metrics
 from tests.support.moving_clock import MovingClock
@@ -40,6 +41,7 @@ def settings(dsn: str, **api: Any) -> Settings:
         quorum=1,
         nodes=(NodeSettings(name="one", url="http://127.0.0.1:1"),),
         wallet=CoinWallet(xpub_bip84="xpub"),
+        cold=ColdCoins(xpub="another xpub"),
         assets={
             "BTC": AssetSettings(
                 withdrawal_min="0.001",

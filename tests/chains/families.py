@@ -86,7 +86,7 @@ def offline(family: Family) -> ConnectedChain:
         chain.wallet.model_dump()
         | {key: _XPUBS[key] for key in type(chain.wallet).model_fields if key in _XPUBS}
     )
-    return connect(family.chain, chain.model_copy(update={"wallet": wallet}))
+    return connect(family.chain, chain.model_copy(update={"wallet": wallet, "cold": None}))
 
 
 def online(family: Family, net: Net) -> ConnectedChain:
