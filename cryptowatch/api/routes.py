@@ -4,11 +4,12 @@
 """
 
 from cryptowatch.accounts.players import PlayerView
-from cryptowatch.api import accounts, chains, deposits, endpoints, events, transfers, withdrawals
+from cryptowatch.api import accounts, chains, deposits, endpoints, events, fees, transfers, withdrawals
 from cryptowatch.api.calls import PageQuery, Route
 from cryptowatch.api.keys import Scope
 from cryptowatch.deposits.view import DepositView
 from cryptowatch.payouts.view import WithdrawalView
+from cryptowatch.sending.quotes import FeeQuote
 from cryptowatch.webhooks.deliveries import DeliveryView
 from cryptowatch.webhooks.endpoints import EndpointSecretView, EndpointView
 
@@ -296,6 +297,16 @@ _EVENTS = (
 )
 
 _SYSTEM = (
+    Route(
+        "GET",
+        "/v1/fees",
+        Scope.READ,
+        "Show what a payment would bid now, by priority",
+        fees.show_fees,
+        FeeQuote,
+        query=fees.FeesQuery,
+        codes=("unknown_chain", "fees_unknown"),
+    ),
     Route(
         "GET",
         "/v1/chains",
