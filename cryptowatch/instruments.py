@@ -127,7 +127,7 @@ class DatabaseInstruments:
         now = self.clock.now()
         async with connection(self.pool) as conn:
             waiting = await conn.fetch(SQL["withdrawals_waiting"])
-            oldest = await conn.fetch(SQL["oldest_queued"])
+            queued = await conn.fetch(SQL["oldest_queued"])
             wallets = await conn.fetch(SQL["wallet_balances"])
             chains = await conn.fetch(SQL["chains"])
             lag = await unsequenced_events(conn)
@@ -136,8 +136,9 @@ class DatabaseInstruments:
         for row in waiting:
             payouts.waiting.labels(row["chain"], row["asset"], row["state"]).set(row["count"])
         payouts.oldest_queued_age_seconds.clear()
-        for row in oldest:
-            payouts.oldest_queued_age_seconds.labels(row["chain"]).set(_age_s(row["queued_at"], now))
+        for row in queued:
+            oldest = payouts.oldest_queued_age_seconds.labels(row["chain"], row["priority"])
+            oldest.set(_age_s(row["queued_at"], now))
         for row in wallets:
             labels = (row["chain"], row["asset"], row["state"])
             payouts.wallet_balance_base_units.labels(*labels).set(row["amount"])

@@ -2,31 +2,34 @@
 
 Pure: time and backlogs come in as values; `sending.market` feeds it and asks it. After the method that Block published
 as Augur (2025, for its wallets): log-spaced buckets of weight by fee rate, inflow per bucket over a short and a long
-window, the number of blocks as a Poisson count at a confidence, and simulated mining; written from that description.
-
-Two things differ, both because our targets are blocks and not minutes. The count of blocks is the target, and what is
-unsure is how long they take: so much inflow must fit as arrives until the Poisson count reaches the target with the
-confidence asked for. And mining is not simulated block by block: who pays more goes first, so that a rate is cleared
-within n blocks exactly if all that waits above it, and all that joins it meanwhile, fits into n blocks.
+window, blocks that come as a Poisson process, a confidence, and mining that takes the best first; written from that
+description, not from its code. One thing differs, because our targets are blocks and not minutes: Augur fixes the time
+and asks how many blocks come in it at worst; here the number of blocks is fixed, and it is their times that are unsure.
+So a rate's chance is that of a queue: everything that waits or joins above it must once fit into the blocks so far.
 
 Knows nothing at first, says so (`is_ready`), and keeps P10: so many spans of inflow, each as large as the buckets.
 """
 
 import math
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 
-from cryptowatch.chains.backlog import Backlog, clearing_rate
+import numpy as np
+from numpy.typing import NDArray
+
+from cryptowatch.chains.backlog import EDGES, Backlog
 
 #: Windows over which inflow is counted. The longer the target, the more the long one counts.
 SHORT, LONG = timedelta(minutes=30), timedelta(hours=24)
 #: The furthest target; what is asked beyond is answered for it.
 TARGET_MAX = 144
+#: What joins next may be less or more than what joined lately: five factors, each as likely as the others (those of a
+#: log-normal one with sigma 0.4).
+_CHANGES = (0.6, 0.8, 1.0, 1.25, 1.65)
 #: More than the blocks of a day; when there are more, the oldest go.
 _SPANS_MAX = 400
-_THOUSANDTHS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Forecaster:
         self._last: _Look | None = None
         #: What the last look told, by window; worked out when it is asked for.
         self._inflows: dict[timedelta, list[int]] = {}
+        self._chances: dict[tuple[int, int], float] = {}
 
     def note(self, at: datetime, height: int, pool: Backlog) -> None:
         """A look at the pool. Inflow is the growth between the first and the last one at the same height."""
@@ -69,6 +73,7 @@ class Forecaster:
             self._first = look
         self._last = look
         self._inflows.clear()
+        self._chances.clear()
         while self._spans and self._spans[0].ended_at <= at - LONG:
             self._spans.popleft()
 
@@ -85,17 +90,26 @@ class Forecaster:
         """The lowest rate that a block within `target` ones takes, with this confidence. None: too little is known."""
         if self._last is None or not self.is_ready:
             return None
-        target, pool = min(target, TARGET_MAX), self._last.pool
-        late = late_thousandths(target, confidence_percent)
-        short, long = self._inflow(SHORT), self._inflow(LONG)
-        # 1 - (1 - t/144)^2 of the long window, exactly.
-        whole = TARGET_MAX**2
-        long_share = whole - (TARGET_MAX - target) ** 2
-        waiting = [
-            now + (long[n] * long_share + short[n] * (whole - long_share)) * late // (whole * _THOUSANDTHS)
-            for n, now in enumerate(pool.above)
-        ]
-        return clearing_rate(waiting, target * pool.block_weight)
+        target = min(target, TARGET_MAX)
+
+        def is_sure(place: int) -> bool:
+            return self._chance(target, place) * 100 >= confidence_percent
+
+        return EDGES[min(bisect_left(range(len(EDGES)), True, key=is_sure), len(EDGES) - 1)]
+
+    def _chance(self, target: int, place: int) -> float:
+        """Of being mined within the target, for who pays EDGES[place]."""
+        assert self._last is not None
+        if (target, place) not in self._chances:
+            pool, short, long = self._last.pool, self._inflow(SHORT)[place], self._inflow(LONG)[place]
+            # Published: the long window counts 1 - (1 - t/144)^2.
+            joining = short + (long - short) * (1 - (1 - target / TARGET_MAX) ** 2)
+            waiting = pool.above[place] / pool.block_weight
+            chances = [
+                chance_within(target, waiting, factor * joining / pool.block_weight) for factor in _CHANGES
+            ]
+            self._chances[target, place] = sum(chances) / len(_CHANGES)
+        return self._chances[target, place]
 
     def _inflow(self, window: timedelta) -> list[int]:
         """Weight by EDGES that joins in the time between two blocks; the latest span when the window has none."""
@@ -122,24 +136,31 @@ class Forecaster:
         return _Span(first.at, last.at, tuple(max(0, more) for more in grown))
 
 
-@lru_cache(maxsize=1024)
-def late_thousandths(blocks: int, confidence_percent: int) -> int:
-    """Within how many thousandths of an average interval so many blocks are found, with this confidence.
+def chance_within(blocks: int, waiting: float, joining: float) -> float:
+    """The chance that what waits, and what joins until then, once fits into the blocks found so far, within so many.
 
-    The least t with P(Poisson(t) >= blocks) >= confidence, by halving.
+    `waiting` in blocks' worth, `joining` in blocks' worth per average interval, steadily. The k-th block is in time
+    when it comes before (k - waiting) / joining intervals are over: the chance that none of them is, is that of a
+    Poisson count to stay below k at each of these times, worked out from one to the next.
     """
-    low, high = 0, _THOUSANDTHS * (blocks + 10) * 5
-    while low < high:
-        middle = (low + high) // 2
-        if _at_least(blocks, middle / _THOUSANDTHS) * 100 >= confidence_percent:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    first = max(1, math.ceil(waiting))
+    if first > blocks or joining <= 0:
+        return 1.0 if first <= blocks else 0.0
+    step = _poisson(1 / joining, min(blocks, math.ceil(1 / joining + 10 * math.sqrt(1 / joining) + 10)))
+    late = _poisson((first - waiting) / joining, blocks)
+    late[first:] = 0
+    for number in range(first + 1, blocks + 1):
+        late = np.convolve(late, step)[: blocks + 1]
+        late[number:] = 0
+    return float(1 - late.sum())
 
 
-def _at_least(count: int, mean: float) -> float:
-    """P(Poisson(mean) >= count)."""
+def _poisson(mean: float, most: int) -> NDArray[np.float64]:
+    """The chances of the counts from 0 to `most`."""
     if mean <= 0:
-        return 0.0
-    return 1 - math.fsum(math.exp(n * math.log(mean) - mean - math.lgamma(n + 1)) for n in range(count))
+        return np.array([1.0] + [0.0] * most)
+    logarithms = np.arange(most + 1) * math.log(mean) - mean - _LOG_FACTORIAL[: most + 1]
+    return np.array(np.exp(logarithms))
+
+
+_LOG_FACTORIAL = np.array([math.lgamma(count + 1) for count in range(TARGET_MAX + 1)])

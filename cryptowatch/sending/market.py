@@ -7,8 +7,9 @@ so, and bids go by the nodes' estimates and by what waits. What decides who wait
 database. Keeps P10: levels are kept for as long as a setting says, one for each slot of time.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -25,7 +26,7 @@ from cryptowatch.db.pool import Pool, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.sending.patience import Patience, Wait, wait_for_cheaper
 from cryptowatch.sending.quotes import LEVEL_PRIORITY, PRIORITIES, QuoteTerms, Survey, quote
-from cryptowatch.settings.chains import Chain
+from cryptowatch.settings.chains import Chain, Priority
 
 SQL = load_queries(__package__, "market.sql")
 log = structlog.get_logger(__name__)
@@ -63,6 +64,7 @@ class Market:
     forecaster: Forecaster
     observer: MarketObserver
     _projection: tuple[int, ...] = ()
+    _forecast: Mapping[Priority, int] = field(default_factory=dict)
     #: When the nodes last told what waits at them; None where they cannot.
     _looked_at: datetime | None = None
     _level: int = 0
@@ -95,13 +97,7 @@ class Market:
         missed = timedelta(seconds=self.rules.survey_interval_s * _SURVEYS_MISSED_MAX)
         if self._looked_at is None or self.clock.now() - self._looked_at > missed:
             return told
-        aims = {priority: self.fees.aim(priority) for priority in PRIORITIES}
-        rates = {
-            priority: self.forecaster.rate(aim.blocks, aim.confidence_percent)
-            for priority, aim in aims.items()
-        }
-        forecast = {priority: rate for priority, rate in rates.items() if rate is not None}
-        return replace(told, projection=self._projection, forecast=forecast)
+        return replace(told, projection=self._projection, forecast=self._forecast)
 
     async def wait(self, priority: str, requested_at: datetime) -> Wait | None:
         """Why a payment of this priority, requested then, waits for cheaper fees; None: it should be sent.
@@ -123,6 +119,17 @@ class Market:
         self._looked_at = self.clock.now()
         self.forecaster.note(self._looked_at, before.height, waiting)
         self._projection = projection(waiting, _PROJECTED_BLOCKS)
+        # In a thread: a far target takes a tenth of a second.
+        self._forecast = await asyncio.to_thread(self._estimates)
+
+    def _estimates(self) -> Mapping[Priority, int]:
+        """Empty while the estimator has too little history."""
+        aims = {priority: self.fees.aim(priority) for priority in PRIORITIES}
+        rates = {
+            priority: self.forecaster.rate(aim.blocks, aim.confidence_percent)
+            for priority, aim in aims.items()
+        }
+        return {priority: rate for priority, rate in rates.items() if rate is not None}
 
     def _state(self) -> str:
         if self._looked_at is None:

@@ -11,7 +11,7 @@ Percent = Annotated[int, Field(ge=1, le=99)]
 
 
 class MarketSettings(Section):
-    survey_interval_s: Seconds = 30
+    survey_interval_s: Seconds = 60
     #: The levels of so many seconds say what is cheap.
     recent_s: Annotated[int, Field(ge=3_600, le=604_800)] = 86_400
     #: By priority, counted from the request; urgent ones never wait.

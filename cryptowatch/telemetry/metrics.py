@@ -59,7 +59,8 @@ class DepositMetrics:
 
 @dataclass(frozen=True)
 class PayoutMetrics:
-    """Labels: chain, asset for withdrawals, chain for the rest; `entered` and `waiting` also state, rates priority.
+    """Labels: chain, asset for withdrawals, chain for the rest; `entered` and `waiting` also state; the
+    oldest queued and the rates also priority.
 
     `fee_estimator_ready` is 1 while our own estimator knows enough to be asked, 0 else.
     """
@@ -221,7 +222,10 @@ def _payouts(f: _Families) -> PayoutMetrics:
             "withdrawals_waiting", "Withdrawals that are in a state now.", "chain", "asset", "state"
         ),
         oldest_queued_age_seconds=f.gauge(
-            "withdrawal_oldest_queued_age_seconds", "Age of the oldest queued withdrawal.", "chain"
+            "withdrawal_oldest_queued_age_seconds",
+            "Age of the oldest queued withdrawal of a priority.",
+            "chain",
+            "priority",
         ),
         broadcast_seconds=f.histogram(
             "withdrawal_broadcast_seconds", "From request to first broadcast.", _CHAIN_S, "chain", "asset"

@@ -1,4 +1,4 @@
-"""Two simulated days of payments as real transactions: who pays how much when, for `fees`. Seeded.
+"""A day and a half of simulated payments as real transactions: who pays how much when, for `fees`. Seeded.
 
 Nothing here knows of any estimator of ours. Demand swings with the hour, comes in waves (an autocorrelated factor) and
 bursts (twelve times in the run up to a block's worth within a minute, as when an exchange pays out), and once there

@@ -45,7 +45,7 @@ from cryptowatch.sending.market import Market, MarketRules
 from cryptowatch.sending.patience import Patience
 from cryptowatch.sending.quotes import QuoteTerms
 from cryptowatch.sending.worker import Sender, SendRules
-from cryptowatch.settings.chains import Batching, BitcoinFeeSettings
+from cryptowatch.settings.chains import Batching, BitcoinFeeSettings, Priority
 from cryptowatch.signing.families import Sign, SignedTransaction
 
 CHAIN, ASSET = "bitcoin", "BTC"
@@ -157,9 +157,7 @@ class World:
         self.blocks = {START: first}
         self.at = BlockPoint(START, first.hash)
         self._made = 0
-        self.market = Market(
-            self.pool_of_nodes, pool, self.clock, FEES, MARKET_RULES, Forecaster(600), _Unobserved()
-        )
+        self.restart_market()
         self.payouts = self.worker()
         self.sender = self.sender_with(_sign)
 
@@ -186,6 +184,12 @@ class World:
             )
 
     # Workers
+
+    def restart_market(self) -> None:
+        """As a new process does, which remembers nothing. Workers made from then on ask this one."""
+        self.market = Market(
+            self.pool_of_nodes, self.pool, self.clock, FEES, MARKET_RULES, Forecaster(600), _Unobserved()
+        )
 
     def worker(self, count_max: int = 100, seed: int = 1) -> PayoutWorker:
         def entropy(now: datetime) -> tuple[UUID, int]:
@@ -296,11 +300,11 @@ class World:
         await self.block([Transfer(tx_hash, 0, destination, ASSET, BaseUnits(amount))], (), inputs)
         return tx_hash + bytes(4)
 
-    async def withdraw(self, account_id: UUID, amount: int) -> UUID:
+    async def withdraw(self, account_id: UUID, amount: int, priority: Priority = "normal") -> UUID:
         number = self._next()
         now = self.now + timedelta(milliseconds=number)
         destination = b"\x00\x14" + made_up("stranger", number)[:20]
-        request = Request(account_id, CHAIN, ASSET, amount, "x", destination, "normal", None, "key_1")
+        request = Request(account_id, CHAIN, ASSET, amount, "x", destination, priority, None, "key_1")
         policy = WithdrawalPolicy(8, BaseUnits(546), BaseUnits(10**12), BaseUnits(0))
         async with transaction(self.pool) as conn:
             withdrawal_id = derived_id(now, os.urandom(8))
