@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from cryptowatch.api.app import create_app
 from cryptowatch.api.services import Services
 from cryptowatch.chains.connect import ConnectedChain, connect
+from cryptowatch.chains.forecast import Forecaster
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import AccountPlanner
 from cryptowatch.clock import Clock, SystemClock
@@ -47,6 +48,7 @@ from cryptowatch.ledger.events import sequence_events
 from cryptowatch.loops import run_forever
 from cryptowatch.money import parse_amount
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
+from cryptowatch.sending.market import Market, market_rules
 from cryptowatch.sending.reservers import account_reserver, reserver_for
 from cryptowatch.sending.worker import Sender, SendRules
 from cryptowatch.settings import Settings
@@ -212,9 +214,18 @@ async def _watch(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> None:
 
 
 def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodePool) -> None:
-    """Queue and batches, then signing, broadcasting and bumping."""
+    """The market of fees, queue and batches, then signing, broadcasting and bumping."""
     name, own = chain.chain, chain.settings
     instruments = chain_instruments(name, plant.metrics, plant.clock)
+    market = Market(
+        nodes,
+        plant.pool,
+        plant.clock,
+        chain.fees,
+        market_rules(name, own),
+        Forecaster(own.block_interval_s),
+        instruments,
+    )
     reserver = reserver_for(chain, nodes, plant.pool)
     payouts = PayoutWorker(
         name,
@@ -223,6 +234,7 @@ def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodeP
         plant.clock,
         chain.planner,
         chain.fees,
+        market,
         reserver,
         _payout_rules(settings, name),
         _entropy,
@@ -236,11 +248,13 @@ def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodeP
         plant.clock,
         chain.planner,
         chain.fees,
+        market,
         reserver,
         sign,
         SendRules(),
         instruments,
     )
+    plant.loop(f"market:{name}", market.step, own.market.survey_interval_s)
     plant.loop(f"payouts:{name}", payouts.step, _SENDING_INTERVAL_S)
     plant.loop(f"sender:{name}", sender.step, _SENDING_INTERVAL_S)
     if chain.vault is not None:

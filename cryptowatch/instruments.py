@@ -62,10 +62,16 @@ class ChainInstruments:
         if head.height <= at.height:
             self.metrics.chains.scan_lag_seconds.labels(self.chain).set(0)
 
-    def on_batch(self, payouts: int, fee_rate: int, market_rate: int) -> None:
+    def on_batch(self, payouts: int, priority: str, fee_rate: int) -> None:
         self.metrics.payouts.payouts_per_transaction.labels(self.chain).observe(payouts)
-        self.metrics.payouts.fee_rate_bid.labels(self.chain).set(fee_rate)
-        self.metrics.payouts.fee_rate_market.labels(self.chain).set(market_rate)
+        self.metrics.payouts.fee_rate_bid.labels(self.chain, priority).set(fee_rate)
+
+    def on_market(self, priority: str, market_rate: int) -> None:
+        self.metrics.payouts.fee_rate_market.labels(self.chain, priority).set(market_rate)
+
+    def on_estimator(self, is_ready: bool, history_s: float) -> None:
+        self.metrics.payouts.fee_estimator_ready.labels(self.chain).set(is_ready)
+        self.metrics.payouts.fee_estimator_history_seconds.labels(self.chain).set(history_s)
 
     def on_withdrawal(
         self, asset: str, state: str, requested_at: datetime, broadcast_at: datetime | None
@@ -128,7 +134,7 @@ class DatabaseInstruments:
         now = self.clock.now()
         async with connection(self.pool) as conn:
             waiting = await conn.fetch(SQL["withdrawals_waiting"])
-            oldest = await conn.fetch(SQL["oldest_queued"])
+            queued = await conn.fetch(SQL["oldest_queued"])
             wallets = await conn.fetch(SQL["wallet_balances"])
             chains = await conn.fetch(SQL["chains"])
             stopped = await conn.fetch(SQL["stopped_assets"])
@@ -138,8 +144,9 @@ class DatabaseInstruments:
         for row in waiting:
             payouts.waiting.labels(row["chain"], row["asset"], row["state"]).set(row["count"])
         payouts.oldest_queued_age_seconds.clear()
-        for row in oldest:
-            payouts.oldest_queued_age_seconds.labels(row["chain"]).set(_age_s(row["queued_at"], now))
+        for row in queued:
+            oldest = payouts.oldest_queued_age_seconds.labels(row["chain"], row["priority"])
+            oldest.set(_age_s(row["queued_at"], now))
         for row in wallets:
             labels = (row["chain"], row["asset"], row["state"])
             payouts.wallet_balance_base_units.labels(*labels).set(row["amount"])

@@ -4,8 +4,8 @@ SELECT chain, asset, state, count(*) FROM withdrawal
 WHERE state IN ('in_review', 'queued', 'sending', 'confirmed') GROUP BY chain, asset, state
 
 -- name: oldest_queued
--- Since when the oldest one waits.
-SELECT chain, min(queued_at) AS queued_at FROM withdrawal WHERE state = 'queued' GROUP BY chain
+-- Since when the oldest one of each priority waits.
+SELECT chain, priority, min(queued_at) AS queued_at FROM withdrawal WHERE state = 'queued' GROUP BY chain, priority
 
 -- name: wallet_balances
 -- Unspent coins per chain, or what the accounts hold: those that send, less what is reserved of them, players' deposit

@@ -50,6 +50,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "overloaded": (503, "Too many requests are under way"),
     "database_unavailable": (503, "The database is away"),
     "no_address_free": (503, "No address is derived yet"),
+    "fees_unknown": (503, "The chain's fees were not surveyed yet"),
     "request_timeout": (504, "The answer took too long"),
 }
 
@@ -59,6 +60,7 @@ RETRY_AFTER_S: Mapping[str, int] = {
     "overloaded": 1,
     "database_unavailable": 2,
     "no_address_free": 2,
+    "fees_unknown": 30,
 }
 
 

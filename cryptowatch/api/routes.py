@@ -10,6 +10,7 @@ from cryptowatch.api import (
     deposits,
     endpoints,
     events,
+    fees,
     rebalances,
     reconciliation,
     transfers,
@@ -19,6 +20,7 @@ from cryptowatch.api.calls import PageQuery, Route
 from cryptowatch.api.keys import Scope
 from cryptowatch.deposits.view import DepositView
 from cryptowatch.payouts.view import WithdrawalView
+from cryptowatch.sending.quotes import FeeQuote
 from cryptowatch.treasury.rebalances import RebalanceView
 from cryptowatch.webhooks.deliveries import DeliveryView
 from cryptowatch.webhooks.endpoints import EndpointSecretView, EndpointView
@@ -362,6 +364,16 @@ _EVENTS = (
 )
 
 _SYSTEM = (
+    Route(
+        "GET",
+        "/v1/fees",
+        Scope.READ,
+        "Show what a payment would bid now, by priority",
+        fees.show_fees,
+        FeeQuote,
+        query=fees.FeesQuery,
+        codes=("unknown_chain", "fees_unknown"),
+    ),
     Route(
         "GET",
         "/v1/chains",

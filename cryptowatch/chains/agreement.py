@@ -6,8 +6,10 @@ and never shrinks when nodes are away: fewer voices can cost the answer, but nev
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from cryptowatch.chains.port import FeeMarket
 
 
 class BlockPoint(NamedTuple):
@@ -62,3 +64,20 @@ def why_not_agreed(heads: Mapping[str, BlockPoint], nodes: int, quorum: int) -> 
         return f"{len(heads)} of {nodes} nodes answer, {quorum} must agree"
     most = max(Counter(head for head in heads.values()).values())
     return f"{len(heads)} of {nodes} nodes answer, at most {most} of them agree, {quorum} must"
+
+
+def agreed_market(told: Sequence[FeeMarket], quorum: int) -> FeeMarket:
+    """What inclusion costs, of what several nodes say.
+
+    Estimates: the lower median per target, of those that a quorum gives. Nothing proves an estimate; the median lies
+    within what honest nodes say as long as liars are fewer, and of two the lower one is taken because a fee too low can
+    be raised later, while one too high is gone. Floor: the lowest at which a quorum relays.
+    """
+    targets = sorted({target for market in told for target in market.estimates})
+    estimates: dict[int, int] = {}
+    for target in targets:
+        rates = sorted(market.estimates[target] for market in told if target in market.estimates)
+        if len(rates) >= quorum:
+            estimates[target] = rates[(len(rates) - 1) // 2]
+    floors = sorted(market.floor for market in told)
+    return FeeMarket(estimates, floors[min(quorum, len(floors)) - 1] if floors else 0)

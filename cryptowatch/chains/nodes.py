@@ -13,11 +13,13 @@ from typing import Any, Protocol, TypeVar, cast
 from cryptowatch.chains.agreement import (
     BlockPoint,
     agreed,
+    agreed_market,
     contradicting,
     highest_possible,
     reference_height,
     why_not_agreed,
 )
+from cryptowatch.chains.backlog import Backlog, median
 from cryptowatch.chains.mempool import MempoolView, PendingChange
 from cryptowatch.chains.port import (
     AccountNode,
@@ -224,24 +226,20 @@ class NodePool:
         return given
 
     async def fee_market(self) -> FeeMarket:
-        """The nodes' view of fees as one; no single node can move it (P5).
-
-        Estimates: the lower median per target, of those that a quorum gives. Nothing proves an estimate; the median
-        lies within what honest nodes say as long as liars are fewer, and of two the lower one is taken because a fee
-        too low can be raised later, while one too high is gone. Floor: the lowest at which a quorum relays.
-        """
+        """The nodes' view of fees as one; no single node can move it (P5)."""
         answers = await self._ask(
             self._readable(), "fee_market", lambda node: node.fee_market(), _this_many(self.quorum)
         )
         markets = [answer for answer in answers.values() if not isinstance(answer, NodeFailure)]
-        targets = sorted({target for market in markets for target in market.estimates})
-        estimates: dict[int, int] = {}
-        for target in targets:
-            rates = sorted(market.estimates[target] for market in markets if target in market.estimates)
-            if len(rates) >= self.quorum:
-                estimates[target] = rates[(len(rates) - 1) // 2]
-        floors = sorted(market.floor for market in markets)
-        return FeeMarket(estimates, floors[min(self.quorum, len(floors)) - 1] if floors else 0)
+        return agreed_market(markets, self.quorum)
+
+    async def backlog(self) -> Backlog | None:
+        """What waits for a block, as the median of the nodes says; None without a quorum, or where none can tell."""
+        answers = await self._ask(
+            self._readable(), "backlog", lambda node: node.backlog(), _this_many(self.quorum)
+        )
+        told = [answer for answer in answers.values() if isinstance(answer, Backlog)]
+        return median(told) if len(told) >= self.quorum else None
 
     def statuses(self) -> list[NodeStatus]:
         """Every node as the last rounds left it, in the order of the settings."""

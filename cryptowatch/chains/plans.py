@@ -22,8 +22,33 @@ class Bid:
     tip: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a priority's bid is made for: to be in one of the next blocks, this surely."""
+
+    blocks: int
+    confidence_percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class RateUnit:
+    """How people write a family's rates: `name` is 10^decimals of what they are counted in."""
+
+    name: str
+    decimals: int
+
+
 class FeePolicy(Protocol):
     """A family's bids, within the settings' floor and cap. Pure."""
+
+    @property
+    def unit(self) -> RateUnit: ...
+
+    def aim(self, priority: Priority) -> Aim: ...
+
+    def payment_fee(self, bid: Bid) -> int:
+        """What one payment of the chain's own coin, alone in its transaction, costs at most. Base units."""
+        ...
 
     def bid(self, market: FeeMarket, priority: Priority) -> Bid: ...
 

@@ -14,7 +14,9 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Protocol
 
+from cryptowatch.chains.backlog import Backlog
 from cryptowatch.money import BaseUnits
+from cryptowatch.settings.chains import Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,15 +179,19 @@ class NodeStatus:
 
 @dataclass(frozen=True, slots=True)
 class FeeMarket:
-    """What inclusion costs now, as the family's nodes see it. Rates in the family's unit.
+    """What inclusion costs now. Rates in the family's unit.
 
     Bitcoin: satoshi per 1000 virtual bytes. Ethereum: wei per gas.
     """
 
-    #: target in blocks -> rate (Ethereum: the tip alone); empty when no node knows.
+    #: The nodes' own: target in blocks -> rate (Ethereum: the tip alone); empty when no node knows.
     estimates: Mapping[int, int] = field(default_factory=dict)
     #: Below it nothing is relayed (Bitcoin) or included (Ethereum: the next block's base fee).
     floor: int = 0
+    #: For each of the next blocks the lowest rate that would get in, if nothing joined what waits at the nodes now.
+    projection: tuple[int, ...] = ()
+    #: Our own estimates (`chains.forecast`): priority -> rate; empty while too little is known, and on Ethereum.
+    forecast: Mapping[Priority, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +255,10 @@ class Node(Protocol):
     async def broadcast(self, raw: bytes) -> BroadcastAnswer: ...
 
     async def fee_market(self) -> FeeMarket: ...
+
+    async def backlog(self) -> Backlog | None:
+        """What waits for a block; None where the family's pools cannot be listed."""
+        ...
 
     async def close(self) -> None: ...
 

@@ -30,6 +30,8 @@ from cryptowatch.payouts.batching import Queued, due_batches
 from cryptowatch.payouts.bookkeeping import Settlement, release, settle
 from cryptowatch.payouts.machine import Effect, Event, State, advance
 from cryptowatch.payouts.view import withdrawal_view
+from cryptowatch.sending.market import Market
+from cryptowatch.sending.quotes import reason
 from cryptowatch.sending.reserve import Halted, NotReady, Order, Reserver
 from cryptowatch.sending.worker import is_caught_up
 from cryptowatch.settings.chains import Batching
@@ -52,7 +54,7 @@ class PayoutRules:
 class PayoutObserver(Protocol):
     """Told for metrics. Rates in the family's unit."""
 
-    def on_batch(self, payouts: int, fee_rate: int, market_rate: int) -> None: ...
+    def on_batch(self, payouts: int, priority: str, fee_rate: int) -> None: ...
 
     def on_withdrawal(
         self,
@@ -81,12 +83,14 @@ class PayoutWorker:
     clock: Clock
     planner: Planner
     fees: FeePolicy
+    market: Market
     reserver: Reserver
     rules: PayoutRules
     entropy: Callable[[datetime], tuple[UUID, int]]
     observer: PayoutObserver
     #: Why payouts wait, as last logged: said once, not in every round.
     _said: str | None = None
+    _some_wait: bool = False
 
     async def step(self) -> int:
         """Follow what is on its way, then send at most one batch; how many withdrawals moved."""
@@ -172,7 +176,7 @@ class PayoutWorker:
             chain = await conn.fetchrow(SQL["chain_state"], self.chain) if rows else None
         queue = [
             Queued(row["id"], row["priority"], row["queued_at"], row["amount"], row["asset"], row["alone"])
-            for row in rows
+            for row in await self._not_waiting(rows)
         ]
         batches = due_batches(
             queue,
@@ -186,7 +190,7 @@ class PayoutWorker:
         if not await is_caught_up(self.nodes, chain["height"]):
             return self._wait("the chain is not caught up")
         await self.reserver.prepare()
-        market = await self.nodes.fee_market()
+        market = await self.market.now()
         if self.fees.beyond_cap(market):
             return self._wait("market beyond the fee cap")
         amounts = {row["id"]: row["amount"] for row in rows}
@@ -195,6 +199,15 @@ class PayoutWorker:
             if bound := await self._send_part(batch, amounts, market):
                 return bound
         return 0
+
+    async def _not_waiting(self, rows: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
+        """Without those that can wait for cheaper fees, and should."""
+        waits = [await self.market.wait(row["priority"], row["created_at"]) for row in rows]
+        longest = next((wait for wait in waits if wait is not None), None)
+        if longest is not None and not self._some_wait:
+            log.info("withdrawals wait", chain=self.chain, reason=reason(longest, self.fees))
+        self._some_wait = longest is not None
+        return [row for row, wait in zip(rows, waits, strict=True) if wait is None]
 
     async def _send_part(self, batch: Sequence[UUID], amounts: Mapping[UUID, int], market: FeeMarket) -> int:
         """Of the batch, those that cost least in one transaction, and of these as many as the money covers."""
@@ -277,7 +290,7 @@ class PayoutWorker:
         )
         assert len(rows) == len(claimed), "claimed rows are locked"
         await self._tell(conn, rows, now)
-        self.observer.on_batch(len(rows), bid.rate, self.fees.market_rate(market, priority))
+        self.observer.on_batch(len(rows), priority, bid.rate)
         return len(rows)
 
     async def _tell(self, conn: Connection, rows: Sequence[asyncpg.Record], now: datetime) -> None:

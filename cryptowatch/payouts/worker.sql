@@ -1,14 +1,14 @@
 -- name: waiting
--- Urgent ones first, then the oldest: enough of each asset to fill a batch. Those of stopped assets wait.
+-- The oldest, enough of each asset and priority to fill a batch: those that wait for cheaper fees hide nobody. Those of
+-- stopped assets wait.
 WITH free AS MATERIALIZED (SELECT asset, amount FROM spendable WHERE chain = $1)
-SELECT id, priority, queued_at, amount, asset, alone FROM (
-    SELECT w.*, row_number() OVER (
-        PARTITION BY w.asset ORDER BY (w.priority = 'urgent') DESC, w.queued_at, w.id) AS turn
+SELECT id, priority, queued_at, created_at, amount, asset, alone FROM (
+    SELECT w.*, row_number() OVER (PARTITION BY w.asset, w.priority ORDER BY w.queued_at, w.id) AS turn
     -- What all that is free could not pay waits, and stands in nobody's way.
     FROM withdrawal w JOIN free f ON f.asset = w.asset AND f.amount >= w.amount
     WHERE w.chain = $1 AND w.state = 'queued'
       AND w.asset <> ALL((SELECT stopped_assets FROM chain WHERE chain = $1)::text[])) AS waiting
-WHERE turn <= $2 ORDER BY asset, turn
+WHERE turn <= $2 ORDER BY asset, priority, turn
 
 -- name: recipients
 -- Whom the chosen ones pay, in the order of the list, and the block up to which the chain is applied.

@@ -27,6 +27,7 @@ from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import append_events
 from cryptowatch.sending.accounts import free_nonces_of
 from cryptowatch.sending.coins import free_coins_of
+from cryptowatch.sending.market import Market
 from cryptowatch.sending.reserve import Halted, Reserver, insert_attempt, sending_height
 from cryptowatch.sending.track import TransactionView, transaction_event
 from cryptowatch.signing.families import Sign, SignedTransaction
@@ -62,6 +63,7 @@ class Sender:
     clock: Clock
     planner: Planner
     fees: FeePolicy
+    market: Market
     reserver: Reserver
     sign: Sign
     rules: SendRules
@@ -193,7 +195,7 @@ class Sender:
     async def _bump_all(self, stuck: Sequence[asyncpg.Record], height: int) -> int:
         if not await is_caught_up(self.nodes, height):
             return 0  # what looks stuck may be in a block that is yet to be applied
-        market = await self.nodes.fee_market()
+        market = await self.market.now()
         if self.fees.beyond_cap(market):
             for row in stuck:
                 self._warn(row["tx_hash"], "market beyond the fee cap")

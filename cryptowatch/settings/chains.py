@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from cryptowatch.money import InvalidAmount, parse_amount
 from cryptowatch.settings.cold import Band, ColdAccounts, ColdCoins
+from cryptowatch.settings.market import MarketSettings, Percent
 from cryptowatch.settings.sections import Count, EthereumAddress, Seconds, Section
 
 #: The largest of the dust limits of Bitcoin's output types (policy/policy.cpp, GetDustThreshold: P2PKH).
@@ -131,6 +132,9 @@ class ChainSettings(Section):
     reorg_depth_max: Count = 100
     block_fetch_ahead: Annotated[int, Field(gt=0, le=64)] = 4
     batching: Batching = Batching()
+    #: Between two blocks, on average.
+    block_interval_s: Seconds = 600
+    market: MarketSettings = MarketSettings()
 
     @property
     def network_name(self) -> str:
@@ -160,7 +164,7 @@ class ChainSettings(Section):
 
 
 class BitcoinFeeSettings(Section):
-    """Bounds of every bid, in sat/vB, and the block targets of the three priorities."""
+    """Bounds of every bid, in sat/vB, and what the three priorities ask for: within so many blocks, how surely."""
 
     floor_sat_vb: Count = 1
     cap_sat_vb: Count = 300
@@ -168,6 +172,7 @@ class BitcoinFeeSettings(Section):
     #: What spending a coin costs at quiet times: above it coin selection spares inputs, below it tidies up.
     long_term_sat_vb: Count = 10
     target_blocks: Mapping[Priority, Count] = {"economy": 24, "normal": 6, "urgent": 2}
+    confidence_percent: Mapping[Priority, Percent] = {"economy": 80, "normal": 80, "urgent": 90}
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -327,6 +332,7 @@ class EthereumSettings(ChainSettings):
     finality: Literal["finalized", "depth"] = "finalized"
     #: Follow the chain's own coin into contracts' calls by debug_traceBlockByHash; needs nodes that offer it.
     traces: bool = False
+    block_interval_s: Seconds = 12
     #: Whether the chain knows EIP-7702, by which many deposit accounts are swept at once.
     delegation: bool = True
     wallet: AccountWallet

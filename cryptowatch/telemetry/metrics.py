@@ -1,7 +1,7 @@
 """Every Prometheus metric family of the daemon, as one value that the composition root hands to the loops.
 
 Prefix `cryptowatch_`; seconds and blocks as units; amounts of money in the asset's base units. Labels are
-`chain`, `node`, `asset`, `state`, `method` and `consumer` only: never an address, a hash or an id, so that
+`chain`, `node`, `asset`, `state`, `method`, `priority` and `consumer` only: never an address, a hash or an id, so that
 their number stays bounded (P10). Values are floats, as Prometheus has no others: they are shown, and never
 come back into the ledger.
 """
@@ -59,7 +59,11 @@ class DepositMetrics:
 
 @dataclass(frozen=True)
 class PayoutMetrics:
-    """Labels: chain, asset for withdrawals, chain for the rest; `entered` and `waiting` also state."""
+    """Labels: chain, asset for withdrawals, chain for the rest; `entered` and `waiting` also state; the
+    oldest queued and the rates also priority.
+
+    `fee_estimator_ready` is 1 while our own estimator knows enough to be asked, 0 else.
+    """
 
     entered: Counter
     waiting: Gauge
@@ -69,6 +73,8 @@ class PayoutMetrics:
     payouts_per_transaction: Histogram
     fee_rate_bid: Gauge
     fee_rate_market: Gauge
+    fee_estimator_ready: Gauge
+    fee_estimator_history_seconds: Gauge
     bumps: Counter
     wallet_balance_base_units: Gauge
     signer_requests: Counter
@@ -219,7 +225,10 @@ def _payouts(f: _Families) -> PayoutMetrics:
             "withdrawals_waiting", "Withdrawals that are in a state now.", "chain", "asset", "state"
         ),
         oldest_queued_age_seconds=f.gauge(
-            "withdrawal_oldest_queued_age_seconds", "Age of the oldest queued withdrawal.", "chain"
+            "withdrawal_oldest_queued_age_seconds",
+            "Age of the oldest queued withdrawal of a priority.",
+            "chain",
+            "priority",
         ),
         broadcast_seconds=f.histogram(
             "withdrawal_broadcast_seconds", "From request to first broadcast.", _CHAIN_S, "chain", "asset"
@@ -230,8 +239,21 @@ def _payouts(f: _Families) -> PayoutMetrics:
         payouts_per_transaction=f.histogram(
             "payouts_per_transaction", "Withdrawals paid by one transaction.", _BATCH, "chain"
         ),
-        fee_rate_bid=f.gauge("fee_rate_bid", "The latest bid, in the family's unit (sat/kvB).", "chain"),
-        fee_rate_market=f.gauge("fee_rate_market", "What nodes ask for the same target, same unit.", "chain"),
+        fee_rate_bid=f.gauge(
+            "fee_rate_bid",
+            "The latest bid, in the family's unit (sat/kvB, wei per gas).",
+            "chain",
+            "priority",
+        ),
+        fee_rate_market=f.gauge(
+            "fee_rate_market", "What the market asks now, same unit.", "chain", "priority"
+        ),
+        fee_estimator_ready=f.gauge(
+            "fee_estimator_ready", "1 while our own fee estimator has history enough.", "chain"
+        ),
+        fee_estimator_history_seconds=f.gauge(
+            "fee_estimator_history_seconds", "Time that our own fee estimator watched the pool.", "chain"
+        ),
         bumps=f.counter("fee_bumps", "Transactions replaced by one that pays more.", "chain"),
         wallet_balance_base_units=f.gauge(
             "wallet_balance_base_units",

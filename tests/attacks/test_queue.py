@@ -1,5 +1,7 @@
 """The queue of withdrawals: who must wait, who must not, and what a person is shown."""
 
+from datetime import timedelta
+
 from cryptowatch.chains.plans import Plan
 from cryptowatch.chains.port import FeeMarket
 from cryptowatch.db.pool import transaction
@@ -8,7 +10,7 @@ from cryptowatch.payouts.machine import Event
 from cryptowatch.payouts.requests import decide
 from cryptowatch.payouts.view import WithdrawalView
 from cryptowatch.signing.families import SignedTransaction
-from tests.attacks.world import PATIENCE, World
+from tests.attacks.world import CHAIN, MARKET_RULES, PATIENCE, World
 
 
 async def test_a_frozen_accounts_queued_withdrawal_waits_for_a_person(world: World) -> None:
@@ -137,3 +139,55 @@ async def test_a_payout_that_the_signer_refused_is_sent_once_a_person_approves_i
     assert world.nodes.sent == [b"signed" + refused[0]]
     [payout] = await world.withdrawals()
     assert (payout.state, payout.tx_hash) == ("sending", refused[0])
+
+
+async def test_an_economy_payout_waits_for_cheaper_fees_hides_nobody_and_survives_a_restart(
+    world: World,
+) -> None:
+    account, destination = await world.rich()
+    for _ in range(3):
+        await world.coin(50_000_000, destination)
+    await world.mine(3)
+    await _cheap_day(world)
+    for number in range(3):
+        await world.withdraw(account, 100_000 + number, "economy")
+    await world.withdraw(account, 200_000)
+    await world.withdraw(account, 300_000, "urgent")
+    for _ in range(3):
+        await world.worker(count_max=1).step()
+        world.restart_market()
+    assert [payout.state for payout in await world.withdrawals()] == ["queued"] * 3 + ["sending"] * 2
+    world.nodes.market = FeeMarket({24: 1_100}, 1_000)
+    world.restart_market()
+    await world.worker(count_max=1).step()
+    assert [payout.state for payout in await world.withdrawals()] == [
+        "sending",
+        *["queued"] * 2,
+        *["sending"] * 2,
+    ]
+
+
+async def test_an_economy_payout_leaves_at_its_deadline_whatever_fees_are(world: World) -> None:
+    account, destination = await world.rich()
+    await world.coin(50_000_000, destination)
+    await world.mine(3)
+    await _cheap_day(world)
+    for _ in range(2):
+        await world.withdraw(account, 100_000, "economy")
+    deadline = timedelta(seconds=MARKET_RULES.terms.patience.wait_max_s["economy"])
+    await world.pool.execute(
+        "UPDATE withdrawal SET created_at = now() - $1::interval "
+        "WHERE id = (SELECT id FROM withdrawal ORDER BY created_at LIMIT 1)",
+        deadline,
+    )
+    await world.worker().step()
+    assert [payout.state for payout in await world.withdrawals()] == ["sending", "queued"]
+
+
+async def _cheap_day(world: World) -> None:
+    """Fees were at 1 sat/vB; now the nodes ask for five times as much."""
+    await world.pool.execute(
+        "INSERT INTO fee_level (chain, slot, level) SELECT $1, now() - n * interval '10 minutes', 1000 "
+        "FROM generate_series(1, 100) AS n",
+        CHAIN,
+    )

@@ -15,6 +15,7 @@ from uuid import UUID
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.bitcoin.fees import BitcoinFees
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan, BitcoinPlanner
+from cryptowatch.chains.forecast import Forecaster
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import Plan
 from cryptowatch.chains.port import (
@@ -40,8 +41,11 @@ from cryptowatch.payouts.policy import WithdrawalPolicy
 from cryptowatch.payouts.requests import Refusal, Request, request_withdrawal
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
 from cryptowatch.sending.coins import CoinReserver, CoinRules
+from cryptowatch.sending.market import Market, MarketRules
+from cryptowatch.sending.patience import Patience
+from cryptowatch.sending.quotes import QuoteTerms
 from cryptowatch.sending.worker import Sender, SendRules
-from cryptowatch.settings.chains import Batching, BitcoinFeeSettings
+from cryptowatch.settings.chains import Batching, BitcoinFeeSettings, Priority
 from cryptowatch.signing.families import Sign, SignedTransaction
 
 CHAIN, ASSET = "bitcoin", "BTC"
@@ -63,6 +67,9 @@ FEES = BitcoinFees(
 #: A market in which nothing is sent, so that what is queued stays so and can be looked at.
 CLOSED = FeeMarket({}, FEES.settings.cap_sat_vb * 1000 + 1)
 COINS = CoinRules(1, 84)
+MARKET_RULES = MarketRules(
+    QuoteTerms(CHAIN, ASSET, 8, 600, Patience({"economy": 14_400}, 25, 20, levels_min=36)), 30, 86_400
+)
 _ADDRESSES = 40
 
 
@@ -89,7 +96,11 @@ class Attempt(NamedTuple):
 class _Unobserved:
     """An observer that keeps nothing."""
 
-    def on_batch(self, payouts: int, fee_rate: int, market_rate: int) -> None: ...
+    def on_batch(self, payouts: int, priority: str, fee_rate: int) -> None: ...
+
+    def on_market(self, priority: str, market_rate: int) -> None: ...
+
+    def on_estimator(self, is_ready: bool, history_s: float) -> None: ...
 
     def on_withdrawal(
         self, asset: str, state: str, requested_at: datetime, broadcast_at: datetime | None
@@ -121,6 +132,9 @@ class Nodes:
     async def fee_market(self) -> FeeMarket:
         return self.market
 
+    async def backlog(self) -> None:
+        """Estimates are all that these nodes tell of fees."""
+
     async def broadcast(self, raw: bytes) -> list[BroadcastAnswer]:
         self.sent.append(raw)
         return [BroadcastAnswer("n", BroadcastOutcome.ACCEPTED, "")]
@@ -143,6 +157,7 @@ class World:
         self.blocks = {START: first}
         self.at = BlockPoint(START, first.hash)
         self._made = 0
+        self.restart_market()
         self.payouts = self.worker()
         self.sender = self.sender_with(_sign)
 
@@ -170,6 +185,12 @@ class World:
 
     # Workers
 
+    def restart_market(self) -> None:
+        """As a new process does, which remembers nothing. Workers made from then on ask this one."""
+        self.market = Market(
+            self.pool_of_nodes, self.pool, self.clock, FEES, MARKET_RULES, Forecaster(600), _Unobserved()
+        )
+
     def worker(self, count_max: int = 100, seed: int = 1) -> PayoutWorker:
         def entropy(now: datetime) -> tuple[UUID, int]:
             return derived_id(now, os.urandom(16)), seed
@@ -185,6 +206,7 @@ class World:
             self.clock,
             planner,
             FEES,
+            self.market,
             reserver,
             rules,
             entropy,
@@ -196,7 +218,9 @@ class World:
         planner = BitcoinPlanner(10_000)
         reserver = CoinReserver(CHAIN, planner, COINS)
         nodes, observer = self.pool_of_nodes, _Unobserved()
-        return Sender(CHAIN, nodes, self.pool, self.clock, planner, FEES, reserver, sign, rules, observer)
+        return Sender(
+            CHAIN, nodes, self.pool, self.clock, planner, FEES, self.market, reserver, sign, rules, observer
+        )
 
     async def pay(self) -> None:
         """One round of both workers: what is due is planned, signed and sent."""
@@ -276,11 +300,11 @@ class World:
         await self.block([Transfer(tx_hash, 0, destination, ASSET, BaseUnits(amount))], (), inputs)
         return tx_hash + bytes(4)
 
-    async def withdraw(self, account_id: UUID, amount: int) -> UUID:
+    async def withdraw(self, account_id: UUID, amount: int, priority: Priority = "normal") -> UUID:
         number = self._next()
         now = self.now + timedelta(milliseconds=number)
         destination = b"\x00\x14" + made_up("stranger", number)[:20]
-        request = Request(account_id, CHAIN, ASSET, amount, "x", destination, "normal", None, "key_1")
+        request = Request(account_id, CHAIN, ASSET, amount, "x", destination, priority, None, "key_1")
         policy = WithdrawalPolicy(8, BaseUnits(546), BaseUnits(10**12), BaseUnits(0))
         async with transaction(self.pool) as conn:
             withdrawal_id = derived_id(now, os.urandom(8))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from cryptowatch.chains.agreement import BlockPoint
+from cryptowatch.chains.backlog import backlog
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.port import BroadcastOutcome, FeeMarket, NodeState
 from cryptowatch.chains.standing import CONTRADICTIONS_MAX, ChangeKind
@@ -306,6 +307,19 @@ async def test_p5_fees_are_what_a_quorum_says_and_no_single_node_moves_them() ->
     nodes[2].market = FeeMarket({}, 0)
     nodes[0].market = FeeMarket({2: 1_000, 6: 500}, 0)
     assert await pool_of(nodes).fee_market() == FeeMarket({2: 1_000}, 0)
+
+
+async def test_p5_what_waits_is_what_a_quorum_says_and_no_single_node_moves_it() -> None:
+    nodes = three()
+    little, much = (backlog([(5_000, weight)], 1_000) for weight in (300, 500))
+    nodes[0].waiting, nodes[1].waiting, nodes[2].waiting = much, backlog([(9_000_000, 10**9)], 1_000), little
+    found = await pool_of(nodes).backlog()
+    assert found is not None and found.above == much.above
+    nodes[1].waiting = backlog([], 1_000)
+    assert await pool_of(nodes).backlog() == little
+    nodes[0].silent = True
+    nodes[1].silent = True
+    assert await pool_of(nodes).backlog() is None
 
 
 async def test_every_request_is_told_to_the_observer_with_its_failure() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from cryptowatch.chains.backlog import Backlog
 from cryptowatch.chains.port import (
     BlockContents,
     BlockRef,
@@ -72,6 +73,7 @@ class FakeNode:
     mempool: set[bytes] = field(default_factory=set)
     spent: dict[bytes, bytes] = field(default_factory=dict)
     market: FeeMarket = field(default_factory=FeeMarket)
+    waiting: Backlog | None = None
     final: tuple[int, bytes] | None = None
     outcome: BroadcastOutcome = BroadcastOutcome.ACCEPTED
     silent: bool = False
@@ -130,6 +132,10 @@ class FakeNode:
     async def fee_market(self) -> FeeMarket:
         await self._answer("fee_market")
         return self.market
+
+    async def backlog(self) -> Backlog | None:
+        await self._answer("backlog")
+        return self.waiting
 
     async def close(self) -> None:
         self.closed = True

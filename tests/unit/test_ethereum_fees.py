@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import assume, given
 
-from cryptowatch.chains.ethereum.fees import EthereumFees
+from cryptowatch.chains.ethereum.fees import EthereumFees, highest_base_fee
 from cryptowatch.chains.ethereum.payments import EthereumPlan, EthereumPlanner
 from cryptowatch.chains.plans import Bid, Sender
 from cryptowatch.chains.port import FeeMarket
@@ -23,7 +23,9 @@ SETTINGS = EthereumFeeSettings(
 )
 FEES = EthereumFees(SETTINGS, bump_after_blocks=3)
 CAP = 300 * GWEI
-MARKET = FeeMarket({1: 4 * GWEI, 3: 2 * GWEI, 10: GWEI}, floor=30 * GWEI)
+#: 8^5 and 9^5 million wei: what the base fee is now, and after five full blocks.
+NOW, LATER = 32_768_000_000, 59_049_000_000
+MARKET = FeeMarket({1: 4 * GWEI, 3: 2 * GWEI, 10: GWEI}, floor=NOW)
 PLANNER = EthereumPlanner(FACTS, Gas(), None)
 
 priorities = st.sampled_from(list(SETTINGS.target_blocks))
@@ -41,20 +43,38 @@ def planned(rate: int, tip: int) -> EthereumPlan:
 @pytest.mark.parametrize(
     ("priority", "bid"),
     [
-        ("urgent", Bid(64 * GWEI, 4 * GWEI)),
-        ("normal", Bid(62 * GWEI, 2 * GWEI)),
-        ("economy", Bid(61 * GWEI, GWEI)),
+        ("urgent", Bid(LATER + 4 * GWEI, 4 * GWEI)),
+        ("normal", Bid(LATER + 2 * GWEI, 2 * GWEI)),
+        ("economy", Bid(LATER + GWEI, GWEI)),
     ],
 )
-def test_a_bid_is_twice_the_base_fee_and_the_tip_of_its_target(priority: Priority, bid: Bid) -> None:
+def test_a_bid_outlasts_five_full_blocks_and_offers_the_tip_of_its_target(
+    priority: Priority, bid: Bid
+) -> None:
     assert FEES.bid(MARKET, priority) == bid
     assert FEES.market_rate(MARKET, priority) == MARKET.floor + bid.tip
+
+
+@pytest.mark.parametrize(
+    ("base_fee", "blocks", "highest"),
+    [
+        (800, 1, 800),
+        (800, 2, 900),
+        # EIP-1559: rounded down in each block, and at least 1 more.
+        (100, 3, 126),
+        (7, 2, 8),
+        (0, 3, 2),
+        (NOW, 6, LATER),
+    ],
+)
+def test_the_base_fee_rises_by_an_eighth_a_full_block(base_fee: int, blocks: int, highest: int) -> None:
+    assert highest_base_fee(base_fee, blocks) == highest
 
 
 def test_a_target_that_no_node_knows_takes_the_next_faster_one_and_then_the_fallback() -> None:
     assert FEES.bid(FeeMarket({1: 4 * GWEI}, 0), "economy").tip == 4 * GWEI
     assert FEES.bid(FeeMarket({10: 4 * GWEI}, 0), "urgent").tip == GWEI
-    assert FEES.bid(FeeMarket(), "urgent") == Bid(GWEI, GWEI)
+    assert FEES.bid(FeeMarket(), "urgent") == Bid(GWEI + 5, GWEI)
 
 
 @pytest.mark.parametrize(
@@ -62,12 +82,12 @@ def test_a_target_that_no_node_knows_takes_the_next_faster_one_and_then_the_fall
     [(0, GWEI // 20), (GWEI // 20 + 1, GWEI // 20 + 1), (20 * GWEI, 20 * GWEI), (21 * GWEI, 20 * GWEI)],
 )
 def test_a_tip_is_within_its_own_floor_and_cap(told: int, tip: int) -> None:
-    assert FEES.bid(FeeMarket({1: told}, GWEI), "urgent") == Bid(2 * GWEI + tip, tip)
+    assert FEES.bid(FeeMarket({1: told}, GWEI), "urgent") == Bid(highest_base_fee(GWEI, 6) + tip, tip)
 
 
 def test_the_cap_lowers_a_bid_and_never_below_its_tip() -> None:
-    assert FEES.bid(FeeMarket({1: GWEI}, 149 * GWEI), "urgent") == Bid(299 * GWEI, GWEI)
-    assert FEES.bid(FeeMarket({1: GWEI}, 150 * GWEI), "urgent") == Bid(CAP, GWEI)
+    assert FEES.bid(FeeMarket({1: GWEI}, 5 * NOW), "urgent") == Bid(5 * LATER + GWEI, GWEI)
+    assert FEES.bid(FeeMarket({1: GWEI}, 6 * NOW), "urgent") == Bid(CAP, GWEI)
     low = replace(FEES, settings=SETTINGS.model_copy(update={"cap_gwei": Decimal(20)}))
     assert low.bid(FeeMarket({1: 25 * GWEI}, GWEI), "urgent") == Bid(20 * GWEI, 20 * GWEI)
 
@@ -82,7 +102,7 @@ def test_an_attempt_is_stuck_after_its_target_and_not_before_the_settings_say() 
 
 
 def test_a_bump_follows_the_market_up() -> None:
-    assert FEES.raised(MARKET, planned(40 * GWEI, GWEI), "urgent") == Bid(64 * GWEI, 4 * GWEI)
+    assert FEES.raised(MARKET, planned(40 * GWEI, GWEI), "urgent") == Bid(LATER + 4 * GWEI, 4 * GWEI)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +112,7 @@ def test_a_bump_follows_the_market_up() -> None:
         (Bid(80 * GWEI + 1, 8 * GWEI + 1), Bid(90 * GWEI + 2, 9 * GWEI + 2)),
         # Each of both by itself.
         (Bid(80 * GWEI, GWEI), Bid(90 * GWEI, 4 * GWEI)),
-        (Bid(40 * GWEI, 8 * GWEI), Bid(64 * GWEI, 9 * GWEI)),
+        (Bid(40 * GWEI, 8 * GWEI), Bid(LATER + 4 * GWEI, 9 * GWEI)),
     ],
 )
 def test_a_bump_raises_both_fees_by_an_eighth_at_least(old: Bid, new: Bid) -> None:
@@ -104,8 +124,8 @@ def test_a_bump_from_nothing_is_one_more_all_the_same() -> None:
         FEES,
         settings=SETTINGS.model_copy(update={"tip_floor_gwei": Decimal(0), "tip_fallback_gwei": Decimal(0)}),
     )
-    assert free.bid(FeeMarket(), "urgent") == Bid(0, 0)
-    assert free.raised(FeeMarket(), planned(0, 0), "urgent") == Bid(1, 1)
+    assert free.bid(FeeMarket(), "urgent") == Bid(5, 0)
+    assert free.raised(FeeMarket(), planned(5, 0), "urgent") == Bid(6, 1)
 
 
 def test_a_tip_may_be_raised_beyond_its_own_cap_but_nothing_beyond_the_cap() -> None:

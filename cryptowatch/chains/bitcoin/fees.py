@@ -5,12 +5,14 @@ Rates are integer satoshi per 1000 virtual bytes, as nodes count them.
 
 from dataclasses import dataclass
 
-from cryptowatch.chains.plans import Bid, Plan
+from cryptowatch.chains.plans import Aim, Bid, Plan, RateUnit
 from cryptowatch.chains.port import FeeMarket
 from cryptowatch.settings.chains import BitcoinFeeSettings, Priority
 
 SAT_KVB = 1000
 RELAY_INCREMENT_SAT_KVB = 1000
+#: One input, a recipient and the change, all of them P2WPKH.
+_PAYMENT_VB = 141
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,17 @@ class BitcoinFees:
 
     settings: BitcoinFeeSettings
     bump_after_blocks: int = 3
+
+    @property
+    def unit(self) -> RateUnit:
+        return RateUnit("sat/vB", 3)
+
+    def aim(self, priority: Priority) -> Aim:
+        return Aim(self.settings.target_blocks[priority], self.settings.confidence_percent[priority])
+
+    def payment_fee(self, bid: Bid) -> int:
+        """Rounded up, as satoshi are whole."""
+        return -(-bid.rate * _PAYMENT_VB // SAT_KVB)
 
     def bid(self, market: FeeMarket, priority: Priority) -> Bid:
         """Within the setting's floor and cap and above the nodes' floor.
@@ -40,10 +53,17 @@ class BitcoinFees:
         return Bid(raised) if raised <= self._cap else None
 
     def market_rate(self, market: FeeMarket, priority: Priority) -> int:
-        """The nodes' estimate for the priority's target; the setting's fallback where they know none (young chains)."""
+        """Our own estimate where there is one; it knows what waits and what joins, nodes look back at blocks.
+
+        Until it has watched long enough: the nodes' estimate for the target, or the setting's fallback where they know
+        none (young chains), but no less than gets in if nothing joined what waits now.
+        """
+        if priority in market.forecast:
+            return market.forecast[priority]
         target = self.settings.target_blocks[priority]
         known = [rate for blocks, rate in sorted(market.estimates.items()) if blocks <= target]
-        return known[-1] if known else self.settings.fallback_sat_vb * SAT_KVB
+        told = known[-1] if known else self.settings.fallback_sat_vb * SAT_KVB
+        return max([told, *market.projection[:target][-1:]])
 
     def beyond_cap(self, market: FeeMarket) -> bool:
         """Whether not even the cap is relayed by every node now."""

@@ -12,7 +12,11 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, Literal, TypeVar
 
+import msgspec
+
+from cryptowatch.chains.backlog import Backlog, backlog
 from cryptowatch.chains.bitcoin.contents import BitcoinBlock, BitcoinPending
+from cryptowatch.chains.bitcoin.packages import Waiting, packages
 from cryptowatch.chains.bitcoin.parse import BLOCK_BYTES_MAX, MalformedData
 from cryptowatch.chains.bitcoin.rpc import RpcClient
 from cryptowatch.chains.port import BroadcastAnswer, BroadcastOutcome, FeeMarket, RawBlock, RawPending
@@ -32,6 +36,9 @@ FEE_TARGETS = (1, 2, 3, 6, 12, 24, 72, 144)
 FETCHED_MAX = 5000
 _BATCH = 500
 _SATOSHI_PER_BITCOIN = 100_000_000
+#: 4,000,000, less what miners keep for the block's header and their own transaction (-blockreservedweight: 8,000).
+BLOCK_WEIGHT = 3_992_000
+_WEIGHT_MAX = 4_000_000
 _BITCOIN_MAX = 21_000_000
 
 # rpc/protocol.h
@@ -48,11 +55,31 @@ _IN_MEMPOOL = ("txn-already-in-mempool", "txn-same-nonwitness-data-in-mempool")
 _T = TypeVar("_T")
 
 
+class _Fees(msgspec.Struct):
+    base: Decimal
+
+
+class _MempoolEntry(msgspec.Struct):
+    weight: int
+    fees: _Fees
+    depends: list[str]
+
+
+class _Mempool(msgspec.Struct):
+    result: dict[str, _MempoolEntry]
+
+
+_mempool = msgspec.json.Decoder(_Mempool)
+
+
 class BitcoinNode:
     """A bitcoind. `asset` names the coin in transfers; `network` is checked with every head."""
 
-    def __init__(self, rpc: RpcClient, *, network: Network, asset: str) -> None:
+    def __init__(
+        self, rpc: RpcClient, *, network: Network, asset: str, block_weight: int = BLOCK_WEIGHT
+    ) -> None:
         self._rpc = rpc
+        self._block_weight = block_weight
         self._chain_name = _CHAIN_NAMES[network]
         self._asset = asset
         self._rest_is_off = False
@@ -148,8 +175,25 @@ class BitcoinNode:
             estimates, max(self._rate(floors.get(key)) for key in ("mempoolminfee", "minrelaytxfee"))
         )
 
+    async def backlog(self) -> Backlog:
+        """The mempool by the rates of the packages in which it would be mined."""
+        answer = await self._rpc.fetch("getrawmempool", True)
+        # In a thread: a full mempool takes seconds.
+        return await asyncio.to_thread(self._read_backlog, answer)
+
     async def close(self) -> None:
         await self._rpc.close()
+
+    def _read_backlog(self, answer: bytes) -> Backlog:
+        try:
+            entries = _mempool.decode(answer).result
+        except (msgspec.MsgspecError, ArithmeticError, RecursionError):
+            raise NodeUnavailable(self.name, "an answer that should be a mempool is none") from None
+        pool = {
+            tx_id: Waiting(self._satoshi(entry.fees.base), self._weight(entry.weight), tuple(entry.depends))
+            for tx_id, entry in entries.items()
+        }
+        return backlog(((package.rate, package.weight) for package in packages(pool)), self._block_weight)
 
     async def _raw_block(self, block_hash: str) -> bytes:
         if not self._rest_is_off:
@@ -206,6 +250,16 @@ class BitcoinNode:
             raise NodeUnavailable(self.name, "a fee rate beyond reason")
         rate = Decimal(bitcoin_per_1000_vb) * _SATOSHI_PER_BITCOIN
         return int(rate.to_integral_value(ROUND_CEILING))
+
+    def _satoshi(self, bitcoin: Decimal) -> int:
+        if not 0 <= bitcoin < _BITCOIN_MAX:
+            raise NodeUnavailable(self.name, "a fee beyond reason")
+        return int(bitcoin * _SATOSHI_PER_BITCOIN)
+
+    def _weight(self, weight: int) -> int:
+        if not 0 < weight <= _WEIGHT_MAX:
+            raise NodeUnavailable(self.name, "a weight beyond reason")
+        return weight
 
     def _typed(self, value: Any, kind: type[_T]) -> _T:
         if not isinstance(value, kind):

@@ -50,6 +50,10 @@ class RpcClient:
             raise result
         return result
 
+    async def fetch(self, method: str, *parameters: object) -> bytes:
+        """A call's whole answer, for who reads large ones in a thread. Raises NodeUnavailable."""
+        return await self._post("/", _request(0, method, parameters))
+
     async def batch(self, calls: Sequence[tuple[str, Sequence[object]]]) -> list[Any | NodeRejected]:
         """Many calls in one request; a refusal stands in its place as a value. Raises NodeUnavailable."""
         if not calls:

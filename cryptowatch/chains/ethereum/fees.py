@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from cryptowatch.chains.ethereum.payments import EthereumPlan
-from cryptowatch.chains.plans import Bid, Plan
+from cryptowatch.chains.plans import Aim, Bid, Plan, RateUnit
 from cryptowatch.chains.port import FeeMarket
 from cryptowatch.settings.chains import EthereumFeeSettings, Priority
 
-#: The base fee rises by an eighth a block at most: twice covers the next five full ones.
-_HEADROOM = 2
+#: What a transfer of the chain's own coin to a plain account takes (Yellow Paper, appendix G).
+_PAYMENT_GAS = 21_000
+#: A bid outlasts the base fee's steepest way up over so many blocks, the next one included.
+_COVERED_BLOCKS = 6
 _WEI_GWEI = 10**9
 
 
@@ -23,13 +25,25 @@ class EthereumFees:
     settings: EthereumFeeSettings
     bump_after_blocks: int = 3
 
-    def bid(self, market: FeeMarket, priority: Priority) -> Bid:
-        """Twice the base fee and the tip, within the cap, which by the settings no first tip is beyond.
+    @property
+    def unit(self) -> RateUnit:
+        return RateUnit("gwei", 9)
 
-        A market whose base fee alone is beyond the cap is waited out.
+    def aim(self, priority: Priority) -> Aim:
+        """What the base fee can do at most is known: for a target that a bid covers, only the tip is a guess."""
+        return Aim(self.settings.target_blocks[priority], 100)
+
+    def payment_fee(self, bid: Bid) -> int:
+        return bid.rate * _PAYMENT_GAS
+
+    def bid(self, market: FeeMarket, priority: Priority) -> Bid:
+        """What the base fee can come to be in the next blocks, and the tip, within the cap.
+
+        By the settings no first tip is beyond the cap; a market whose base fee alone is, is waited out. What the base
+        fee does not come to be is not paid.
         """
         tip = self._tip(market, priority)
-        return Bid(min(_HEADROOM * market.floor + tip, self._cap), tip)
+        return Bid(min(highest_base_fee(market.floor, _COVERED_BLOCKS) + tip, self._cap), tip)
 
     def raised(self, market: FeeMarket, plan: Plan, priority: Priority) -> Bid | None:
         """What the market asks now, but both parts by an eighth more at least. None at the cap.
@@ -63,6 +77,16 @@ class EthereumFees:
     @property
     def _cap(self) -> int:
         return _wei(self.settings.cap_gwei)
+
+
+def highest_base_fee(base_fee: int, blocks: int) -> int:
+    """The most that the base fee can be in the last of so many blocks, when each before it is full (EIP-1559).
+
+    `base_fee` is that of the first of them, the next block, which is known. Each full one adds an eighth, or 1.
+    """
+    for _ in range(blocks - 1):
+        base_fee += max(base_fee // 8, 1)
+    return base_fee
 
 
 def _an_eighth_more(rate: int) -> int:

@@ -169,6 +169,9 @@ class EthereumNode:
                 estimates[target] = offered[len(offered) // 2]
         return FeeMarket(estimates, self._number(history.base_fee_per_gas[-1]))
 
+    async def backlog(self) -> None:
+        """Pools of this family cannot be listed, and the base fee says what a backlog would."""
+
     async def accounts(self, addresses: Sequence[bytes], block_hash: bytes) -> Sequence[AccountState]:
         """Each account's state after the block, in order; as the node says, which proves nothing."""
         at = {"blockHash": _shown(block_hash), "requireCanonical": True}
