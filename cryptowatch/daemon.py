@@ -35,11 +35,18 @@ from cryptowatch.deposits.pending import PendingObserver
 from cryptowatch.deposits.watcher import Watcher
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.ids import derived_id
-from cryptowatch.instruments import ChainInstruments, DatabaseInstruments, chain_instruments, show_position
+from cryptowatch.instruments import (
+    ChainInstruments,
+    DatabaseInstruments,
+    chain_instruments,
+    show_deny_list,
+    show_position,
+)
 from cryptowatch.ledger.balances import roll_up
 from cryptowatch.ledger.events import sequence_events
 from cryptowatch.loops import run_forever
 from cryptowatch.money import parse_amount
+from cryptowatch.payouts.denied import Denied, DenyListFile
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
 from cryptowatch.sending.reservers import account_reserver, reserver_for
 from cryptowatch.sending.worker import Sender, SendRules
@@ -81,11 +88,12 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
             stack.push_async_callback(opened.close)
         async with asyncio.TaskGroup() as tasks:
             plant = _Plant(tasks, pool, clock, metrics)
+            denied = _deny_list(plant, settings, chains)
             for name, chain in chains.items():
                 if "watch" in roles:
                     await _watch(plant, chain, nodes[name])
                 if "send" in roles:
-                    _send(plant, settings, chain, nodes[name])
+                    _send(plant, settings, chain, nodes[name], denied)
             _ledger(plant)
             if "treasury" in roles:
                 reconciler = Reconciler(pool, clock, partial(show_position, metrics))
@@ -109,7 +117,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                 start_http_server(settings.telemetry.metrics_port, settings.api.host, metrics.registry)
             if "api" in roles:
                 await stack.enter_async_context(
-                    _api(plant, settings, chains, nodes if "watch" in roles else {})
+                    _api(plant, settings, chains, nodes if "watch" in roles else {}, denied)
                 )
             log.info("started", roles=list(roles), chains=list(chains))
 
@@ -206,7 +214,26 @@ async def _watch(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> None:
     plant.loop(f"mempool:{name}", pending.observe, settings.mempool_interval_s)
 
 
-def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodePool) -> None:
+def _deny_list(
+    plant: _Plant, settings: Settings, chains: Mapping[str, ConnectedChain]
+) -> Callable[[], Denied]:
+    """The list as it is at any moment. Nothing begins before there is a good one."""
+    path, interval_s = settings.withdrawals.deny_list, settings.withdrawals.deny_list_interval_s
+    readers = {name: chain.read_address for name, chain in chains.items()}
+    file = DenyListFile(path, readers, partial(show_deny_list, plant.metrics))
+    file.load()
+    if path is not None:
+        plant.loop("deny-list", file.step, interval_s)
+    return lambda: file.current
+
+
+def _send(
+    plant: _Plant,
+    settings: Settings,
+    chain: ConnectedChain,
+    nodes: NodePool,
+    denied: Callable[[], Denied],
+) -> None:
     """Queue and batches, then signing, broadcasting and bumping."""
     name, own = chain.chain, chain.settings
     instruments = chain_instruments(name, plant.metrics, plant.clock)
@@ -222,6 +249,7 @@ def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodeP
         _payout_rules(settings, name),
         _entropy,
         instruments,
+        denied,
     )
     sign = signing_for(own.family, SignerClient(settings.signer.socket, settings.signer.timeout_s), name)
     sender = Sender(
@@ -281,6 +309,7 @@ async def _api(
     settings: Settings,
     chains: Mapping[str, ConnectedChain],
     nodes: Mapping[str, NodePool],
+    denied: Callable[[], Denied],
 ) -> AsyncIterator[None]:
     """Serves until the end, then answers what it has begun to answer."""
     runner = web.AppRunner(
@@ -294,6 +323,7 @@ async def _api(
                 schemes={name: chain.scheme for name, chain in chains.items()},
                 node_statuses={name: node_pool.statuses for name, node_pool in nodes.items()},
                 random_bytes=os.urandom,
+                denied=denied,
             )
         ),
         access_log=None,

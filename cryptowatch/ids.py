@@ -19,6 +19,7 @@ class Kind(StrEnum):
     DELIVERY = "whd"
     API_KEY = "key"
     TRANSFER = "tr"
+    ALLOWED_ADDRESS = "aa"
 
 
 def show_id(kind: Kind, value: UUID) -> str:
