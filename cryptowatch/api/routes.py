@@ -159,7 +159,7 @@ _MONEY = (
         "/v1/withdrawals",
         Scope.WITHDRAWALS,
         "Request a withdrawal",
-        withdrawals.create_withdrawal,
+        withdrawals.CREATE,
         WithdrawalView,
         body=withdrawals.WithdrawalRequest,
         status=202,

@@ -1,5 +1,6 @@
 """`/v1/withdrawals`: request, list, approve, reject, cancel. What is allowed is decided in `payouts`."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import asyncpg
@@ -16,11 +17,12 @@ from cryptowatch.api.calls import (
     PageQuery,
     Reply,
     Text,
+    Together,
     body_id,
     not_found,
 )
 from cryptowatch.api.paging import page, page_size, uuid_cursor
-from cryptowatch.api.problems import Problem, refuse
+from cryptowatch.api.problems import Problem, Refused, refuse
 from cryptowatch.api.transfers import read_amount
 from cryptowatch.db.pool import Connection
 from cryptowatch.ids import Kind
@@ -59,16 +61,31 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(pattern=TEXT, max_length=500)] | None = None
 
 
-async def create_withdrawal(call: Call[NoQuery, WithdrawalRequest], conn: Connection) -> Reply | Problem:
-    request = _request(call)
-    if isinstance(request, Refusal):
-        return Problem(request.code, request.detail)
-    [answer] = await request_withdrawals(conn, [request], call.services.denied(), call.now)
+async def create_withdrawals(
+    calls: Sequence[Call[NoQuery, WithdrawalRequest]], conn: Connection
+) -> Sequence[Reply | Problem | Refused]:
+    """Those that came at once, each with its own answer."""
+    read = [_read(call) for call in calls]
+    requests = [one for one in read if isinstance(one, Request)]
+    services, now = calls[0].services, calls[0].now
+    answers = iter(await request_withdrawals(conn, requests, services.denied(), now))
+    return [_answer(next(answers)) if isinstance(one, Request) else one for one in read]
+
+
+def _answer(answer: WithdrawalView | Refusal) -> Reply | Problem | Refused:
     if not isinstance(answer, Refusal):
         return Reply(answer)
     if answer.code == "unknown_account":
-        raise refuse(answer.code, answer.detail)
+        return refuse(answer.code, answer.detail)
     return Problem(answer.code, answer.detail)
+
+
+def _read(call: Call[NoQuery, WithdrawalRequest]) -> Request | Problem | Refused:
+    try:
+        request = _request(call)
+    except Refused as refused:
+        return refused
+    return Problem(request.code, request.detail) if isinstance(request, Refusal) else request
 
 
 def _request(call: Call[NoQuery, WithdrawalRequest]) -> Request | Refusal:
@@ -97,6 +114,10 @@ def _request(call: Call[NoQuery, WithdrawalRequest]) -> Request | Refusal:
         requested_by=call.caller.shown_id,
         policy=policy,
     )
+
+
+#: One account at a time: its requests must see each other.
+CREATE = Together("create_withdrawal", create_withdrawals, lambda body: str(body.account_id))
 
 
 async def list_all_withdrawals(call: Call[WithdrawalsQuery, None], conn: Connection) -> Reply | Problem:
