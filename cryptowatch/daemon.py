@@ -40,6 +40,7 @@ from cryptowatch.instruments import (
     ChainInstruments,
     DatabaseInstruments,
     chain_instruments,
+    show_deny_list,
     show_marks,
     show_position,
 )
@@ -47,6 +48,7 @@ from cryptowatch.ledger.balances import roll_up
 from cryptowatch.ledger.events import sequence_events
 from cryptowatch.loops import run_forever
 from cryptowatch.money import parse_amount
+from cryptowatch.payouts.denied import Denied, DenyListFile
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
 from cryptowatch.sending.market import Market, market_rules
 from cryptowatch.sending.reservers import account_reserver, reserver_for
@@ -91,11 +93,12 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
             stack.push_async_callback(opened.close)
         async with asyncio.TaskGroup() as tasks:
             plant = _Plant(tasks, pool, clock, metrics)
+            denied = _deny_list(plant, settings, chains)
             for name, chain in chains.items():
                 if "watch" in roles:
                     await _watch(plant, chain, nodes[name])
                 if "send" in roles:
-                    _send(plant, settings, chain, nodes[name])
+                    _send(plant, settings, chain, nodes[name], denied)
             _ledger(plant)
             if "treasury" in roles:
                 _treasury(plant, settings, chains, nodes)
@@ -114,7 +117,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                 start_http_server(settings.telemetry.metrics_port, settings.api.host, metrics.registry)
             if "api" in roles:
                 await stack.enter_async_context(
-                    _api(plant, settings, chains, nodes if "watch" in roles else {})
+                    _api(plant, settings, chains, nodes if "watch" in roles else {}, denied)
                 )
             log.info("started", roles=list(roles), chains=list(chains))
 
@@ -213,7 +216,26 @@ async def _watch(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> None:
     plant.loop(f"mempool:{name}", pending.observe, settings.mempool_interval_s)
 
 
-def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodePool) -> None:
+def _deny_list(
+    plant: _Plant, settings: Settings, chains: Mapping[str, ConnectedChain]
+) -> Callable[[], Denied]:
+    """The list as it is at any moment. Nothing begins before there is a good one."""
+    path, interval_s = settings.withdrawals.deny_list, settings.withdrawals.deny_list_interval_s
+    readers = {name: chain.read_address for name, chain in chains.items()}
+    file = DenyListFile(path, readers, partial(show_deny_list, plant.metrics))
+    file.load()
+    if path is not None:
+        plant.loop("deny-list", file.step, interval_s)
+    return lambda: file.current
+
+
+def _send(
+    plant: _Plant,
+    settings: Settings,
+    chain: ConnectedChain,
+    nodes: NodePool,
+    denied: Callable[[], Denied],
+) -> None:
     """The market of fees, queue and batches, then signing, broadcasting and bumping."""
     name, own = chain.chain, chain.settings
     instruments = chain_instruments(name, plant.metrics, plant.clock)
@@ -239,6 +261,7 @@ def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodeP
         _payout_rules(settings, name),
         _entropy,
         instruments,
+        denied,
     )
     sign = signing_for(own.family, SignerClient(settings.signer.socket, settings.signer.timeout_s), name)
     sender = Sender(
@@ -331,6 +354,7 @@ async def _api(
     settings: Settings,
     chains: Mapping[str, ConnectedChain],
     nodes: Mapping[str, NodePool],
+    denied: Callable[[], Denied],
 ) -> AsyncIterator[None]:
     """Serves until the end, then answers what it has begun to answer."""
     runner = web.AppRunner(
@@ -344,6 +368,7 @@ async def _api(
                 schemes={name: chain.scheme for name, chain in chains.items()},
                 node_statuses={name: node_pool.statuses for name, node_pool in nodes.items()},
                 random_bytes=os.urandom,
+                denied=denied,
             )
         ),
         access_log=None,

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     API_KEY = "key"
     TRANSFER = "tr"
     REBALANCE = "rb"
+    ALLOWED_ADDRESS = "aa"
 
 
 def show_id(kind: Kind, value: UUID) -> str:

@@ -108,6 +108,12 @@ def chain_instruments(chain: str, metrics: Metrics, clock: Clock) -> ChainInstru
     return ChainInstruments(chain, metrics, clock, CatchUp(chain, clock))
 
 
+def show_deny_list(metrics: Metrics, good: bool, lines: int) -> None:
+    """After each look at the file."""
+    metrics.payouts.deny_list_good.set(good)
+    metrics.payouts.deny_list_lines.set(lines)
+
+
 def show_position(metrics: Metrics, position: Position) -> None:
     """After each comparison of chain and ledger."""
     labels = (position.chain, position.asset)

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
 import asyncpg
 import msgspec
+from msgspec import Meta
 
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
@@ -24,7 +26,23 @@ SQL = load_queries(__package__, "players.sql")
 class Status(StrEnum):
     ACTIVE = "active"
     FROZEN = "frozen"  # no bets, no withdrawals; new deposits wait for a person
-    SELF_EXCLUDED = "self_excluded"  # no bets; money may always be taken out
+    SELF_EXCLUDED = "self_excluded"  # no bets; deposits are credited, and money may always be taken out
+
+
+class OwnLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """At most so much (whole units), or so many, within any so many hours."""
+
+    hours: Annotated[int, Meta(ge=1, le=8784)]
+    amount: Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,77})(\.[0-9]{1,78})?$", max_length=157)] | None = (
+        None
+    )
+    count: Annotated[int, Meta(ge=0, le=2**31)] | None = None
+
+
+#: By asset. An asset that is there has these limits instead of the settings', even when the list is empty.
+OwnLimits = dict[
+    Annotated[str, Meta(pattern=r"^[^\x00]*$", max_length=40)], Annotated[list[OwnLimit], Meta(max_length=10)]
+]
 
 
 class PlayerView(msgspec.Struct, frozen=True):
@@ -34,6 +52,9 @@ class PlayerView(msgspec.Struct, frozen=True):
     external_id: str
     status: Status
     kyc_level: int
+    limits: OwnLimits
+    #: Whether withdrawals go only to addresses that the account allowed.
+    allow_list: bool
     metadata: dict[str, str]
     created_at: datetime
     updated_at: datetime
@@ -47,6 +68,8 @@ class Player:
     external_id: str
     status: Status
     kyc_level: int
+    limits: OwnLimits
+    allow_list: bool
     metadata: Mapping[str, str]
     version: int
     created_at: datetime
@@ -59,6 +82,8 @@ def player_view(player: Player) -> PlayerView:
         external_id=player.external_id,
         status=player.status,
         kyc_level=player.kyc_level,
+        limits=player.limits,
+        allow_list=player.allow_list,
         metadata=dict(player.metadata),
         created_at=player.created_at,
         updated_at=player.updated_at,
@@ -90,15 +115,18 @@ async def patch_player(
     *,
     status: Status | None,
     kyc_level: int | None,
+    limits: OwnLimits | None,
+    allow_list: bool | None,
     metadata: Mapping[str, str] | None,
     now: datetime,
 ) -> Player | None:
-    """Change what is not None; `metadata` is replaced as a whole. None = no such player.
+    """Change what is not None; `limits` and `metadata` are replaced as a whole. None = no such player.
 
     No change, no event.
     """
     text = None if metadata is None else _json(metadata)
-    row = await conn.fetchrow(SQL["patch"], player_id, status, kyc_level, text, now)
+    bounds = None if limits is None else _json(limits)
+    row = await conn.fetchrow(SQL["patch"], player_id, status, kyc_level, text, now, bounds, allow_list)
     if row is None:
         return await read_player(conn, player_id)
     player = _player(row)
@@ -131,8 +159,8 @@ async def _tell(conn: Connection, kind: str, player: Player, now: datetime) -> N
     await append_events(conn, [event])
 
 
-def _json(metadata: Mapping[str, str]) -> str:
-    return msgspec.json.encode(metadata, order="deterministic").decode()
+def _json(mapping: Mapping[str, object]) -> str:
+    return msgspec.json.encode(mapping, order="deterministic").decode()
 
 
 def _player(row: asyncpg.Record) -> Player:
@@ -141,6 +169,8 @@ def _player(row: asyncpg.Record) -> Player:
         external_id=row["external_id"],
         status=Status(row["status"]),
         kyc_level=row["kyc_level"],
+        limits=msgspec.json.decode(row["limits"], type=OwnLimits),
+        allow_list=row["allow_list"],
         metadata=msgspec.json.decode(row["metadata"], type=dict[str, str]),
         version=row["version"],
         created_at=row["created_at"],

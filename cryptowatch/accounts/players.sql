@@ -19,11 +19,14 @@ UPDATE account SET
     status = coalesce($2, status),
     kyc_level = coalesce($3, kyc_level),
     metadata = coalesce($4, metadata),
+    limits = coalesce($6, limits),
+    allow_list = coalesce($7, allow_list),
     version = version + 1,
     updated_at = $5
 WHERE id = $1
-  AND (status, kyc_level, metadata::text) IS DISTINCT FROM
-      (coalesce($2, status), coalesce($3, kyc_level), coalesce($4, metadata)::text)
+  AND (status, kyc_level, metadata::text, limits::text, allow_list) IS DISTINCT FROM
+      (coalesce($2, status), coalesce($3, kyc_level), coalesce($4, metadata)::text, coalesce($6, limits)::text,
+       coalesce($7, allow_list))
 RETURNING *
 
 -- name: newest

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from cryptowatch.accounts.players import (
+    OwnLimits,
     Player,
     PlayerView,
     Status,
@@ -26,7 +27,7 @@ from cryptowatch.ledger.balances import owner_balances
 from cryptowatch.ledger.rules import Balance
 from cryptowatch.ledger.rules import Kind as PostingKind
 from cryptowatch.ledger.statement import Line, statement
-from cryptowatch.money import format_amount
+from cryptowatch.money import BaseUnits, InvalidAmount, format_amount, parse_amount
 
 
 class NewAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,10 +38,16 @@ class NewAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AccountPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is left out, or null, stays as it is. `metadata` is replaced as a whole."""
+    """What is left out, or null, stays as it is. `limits` and `metadata` are replaced as a whole.
+
+    `limits`: withdrawal limits by asset, instead of the settings' for all accounts. `allow_list`: withdrawals go
+    only to the account's allowed addresses.
+    """
 
     status: Status | None = None
     kyc_level: Annotated[int, Meta(ge=0, le=10)] | None = None
+    limits: OwnLimits | None = None
+    allow_list: bool | None = None
     metadata: Metadata | None = None
 
 
@@ -119,12 +126,34 @@ async def update_account(call: Call[NoQuery, AccountPatch], conn: Connection) ->
         call.path_id(Kind.ACCOUNT),
         status=patch.status,
         kyc_level=patch.kyc_level,
+        limits=_checked(call, patch.limits),
+        allow_list=patch.allow_list,
         metadata=patch.metadata,
         now=call.now,
     )
     if player is None:
         raise not_found()
     return Reply(player_view(player))
+
+
+def _checked(call: Call[object, object], limits: OwnLimits | None) -> OwnLimits | None:
+    """Raises Refused for an asset that there is not, and an amount that it cannot express."""
+    for asset, of_asset in (limits or {}).items():
+        decimals = call.services.decimals.get(asset)
+        if decimals is None:
+            raise refuse("unknown_asset", "no such asset")
+        for limit in of_asset:
+            if limit.amount is not None:
+                parse_or_refuse(limit.amount, decimals)
+    return limits
+
+
+def parse_or_refuse(text: str, decimals: int) -> BaseUnits:
+    """Raises Refused (422 invalid_amount) for too many decimals, or more than 256 bits."""
+    try:
+        return parse_amount(text, decimals)
+    except InvalidAmount as problem:
+        raise refuse("invalid_amount", str(problem)) from problem
 
 
 async def create_address(call: Call[NoQuery, AddressRequest], conn: Connection) -> Reply | Problem:

@@ -3,7 +3,7 @@
 Used by `routes` (the table), `pipeline` (which runs it), `openapi` (which documents it) and all handlers.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from cryptowatch.api.keys import Caller, Scope
-from cryptowatch.api.problems import Problem, refuse
+from cryptowatch.api.problems import Problem, Refused, refuse
 from cryptowatch.api.services import Services
 from cryptowatch.db.pool import Connection
 from cryptowatch.ids import Kind, read_id
@@ -88,6 +88,18 @@ Handler = Callable[[Call[Any, Any], Connection], Awaitable[Reply | Problem]]
 
 
 @dataclass(frozen=True, slots=True)
+class Together:
+    """A handler of requests that share a transaction (`groups`). It answers in order; Refused leaves nothing behind.
+
+    `name` is that of one such call. `apart`: two requests whose bodies have the same are never in one group.
+    """
+
+    name: str
+    handle: Callable[[Sequence[Call[Any, Any]], Connection], Awaitable[Sequence[Reply | Problem | Refused]]]
+    apart: Callable[[Any], str]
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One call of the API. `codes` are the problems that it can answer beside those that all calls share."""
 
@@ -95,7 +107,7 @@ class Route:
     path: str
     scope: Scope
     summary: str
-    handler: Handler
+    handler: Handler | Together
     answer: Any
     query: type = NoQuery
     body: type | None = None
@@ -106,6 +118,10 @@ class Route:
     idempotent: bool = False
     #: The ledger's own key recognizes a repetition, so that the stored answer may be forgotten after a while.
     guarded: bool = False
+
+    @property
+    def operation(self) -> str:
+        return self.handler.name if isinstance(self.handler, Together) else self.handler.__name__
 
     @property
     def writes(self) -> bool:

@@ -12,6 +12,7 @@ sent again.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -34,10 +35,11 @@ FORGET_ROWS = 5000
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The first answer."""
+    """An answer, and whether it is that of an earlier request."""
 
     status: int
     body: bytes
+    replayed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,25 @@ def fingerprint(method: str, path: str, body: object) -> bytes:
 
 async def begin(conn: Connection, claim: Claim) -> Stored | Problem | None:
     """None: go on. In the transaction of the effect, before it."""
-    locked = await conn.fetchval(SQL["look"], claim.api_key_id, claim.key)
+    [found] = await begin_all(conn, [claim])
+    return found
+
+
+async def begin_all(conn: Connection, claims: Sequence[Claim]) -> list[Stored | Problem | None]:
+    """`begin` for several that share a transaction, in order. No key may stand there twice."""
+    if not claims:
+        return []
+    callers, keys = [claim.api_key_id for claim in claims], [claim.key for claim in claims]
+    locked = await conn.fetch(SQL["look"], callers, keys)
     # Read after locking, in a statement of its own: its snapshot has whatever the last holder committed.
-    row = await conn.fetchrow(SQL["read"], claim.api_key_id, claim.key)
-    if row is None:
+    rows = await conn.fetch(SQL["read"], callers, keys)
+    return [
+        _earlier(claim, lock["locked"], row) for claim, lock, row in zip(claims, locked, rows, strict=True)
+    ]
+
+
+def _earlier(claim: Claim, locked: bool, row: asyncpg.Record) -> Stored | Problem | None:
+    if row["fingerprint"] is None:
         return (
             None if locked else Problem("in_progress", "the first request with this key is still under way")
         )
@@ -79,16 +96,25 @@ async def begin(conn: Connection, claim: Claim) -> Stored | Problem | None:
     return Stored(row["status"], row["body"])
 
 
-async def store(
-    conn: Connection, claim: Claim, status: int, body: bytes, guarded: bool, now: datetime
+async def store_all(
+    conn: Connection, answers: Sequence[tuple[Claim, int, bytes]], guarded: bool, now: datetime
 ) -> None:
-    """Keep the answer. `guarded`: the ledger's own key recognizes a repetition after this row is forgotten.
+    """Keep answers. `guarded`: the ledger's own key recognizes a repetition after these rows are forgotten.
 
-    Raises ConcurrentUpdate when another request under the same key was first: this one is undone.
+    Raises ConcurrentUpdate when another request under one of the keys was first: all are undone.
     """
+    if not answers:
+        return
     try:
         await conn.execute(
-            SQL["store"], claim.api_key_id, claim.key, claim.fingerprint, status, body, now, guarded
+            SQL["store"],
+            [claim.api_key_id for claim, _, _ in answers],
+            [claim.key for claim, _, _ in answers],
+            [claim.fingerprint for claim, _, _ in answers],
+            [status for _, status, _ in answers],
+            [body for _, _, body in answers],
+            now,
+            guarded,
         )
     except asyncpg.UniqueViolationError as problem:
         raise ConcurrentUpdate("another request with this key was first") from problem

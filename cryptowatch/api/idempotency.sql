@@ -1,15 +1,20 @@
 -- name: look
--- Whether the request came before, and its lock if nobody else is at it: held until this transaction ends.
-SELECT pg_try_advisory_xact_lock(hashtextextended($1::uuid::text || $2, 1)) AS locked
+-- The locks of requests that nobody else is at, in the order asked: held until this transaction ends.
+SELECT pg_try_advisory_xact_lock(hashtextextended(asked.api_key_id::text || asked.key, 1)) AS locked
+FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS asked (api_key_id, key, place) ORDER BY asked.place
 
 -- name: read
--- What the first request under this key was, and what it was answered.
-SELECT fingerprint, status, body FROM idempotency WHERE api_key_id = $1 AND key = $2
+-- What the first request under each key was, and what it was answered; in the order asked.
+SELECT i.fingerprint, i.status, i.body
+FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS asked (api_key_id, key, place)
+LEFT JOIN idempotency i ON i.api_key_id = asked.api_key_id AND i.key = asked.key ORDER BY asked.place
 
 -- name: store
--- The answer, in the transaction of its effect.
+-- Answers, in the transaction of their effects.
 INSERT INTO idempotency (api_key_id, key, fingerprint, status, body, created_at, guarded)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+SELECT u.api_key_id, u.key, u.fingerprint, u.status, u.body, $6, $7
+FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::smallint[], $5::bytea[])
+     AS u (api_key_id, key, fingerprint, status, body)
 
 -- name: forget
 -- Removes a portion of old answers to requests which the ledger itself would recognize.

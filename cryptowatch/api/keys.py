@@ -7,7 +7,6 @@ key. Revocation and expiry hold from the next request on: nothing is cached.
 
 import base64
 import hashlib
-import hmac
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -98,6 +97,27 @@ async def revoke_key(conn: Connection, key_id: UUID, now: datetime) -> KeyView |
 
 async def find_caller(conn: Connection, authorization: str | None, now: datetime) -> Caller | None:
     """Whom an `Authorization` header stands for; None when it is not a key that is good now."""
+    return (await find_callers(conn, [authorization], now)).get(authorization)
+
+
+async def find_callers(
+    conn: Connection, authorizations: Collection[str | None], now: datetime
+) -> Mapping[str | None, Caller]:
+    """By header; one that is not a key that is good now is left out."""
+    digests = {header: digest for header in authorizations if (digest := _digest_of(header)) is not None}
+    if not digests:
+        return {}
+    rows = {row["digest"]: row for row in await conn.fetch(SQL["by_digest"], list(digests.values()))}
+    found = {}
+    for header, digest in digests.items():
+        row = rows.get(digest)
+        if row is not None and (row["expires_at"] is None or row["expires_at"] > now):
+            found[header] = Caller(row["id"], frozenset(row["scopes"]))
+    return found
+
+
+def _digest_of(authorization: str | None) -> bytes | None:
+    """None when the header does not have the form."""
     scheme, _, key = (authorization or "").partition(" ")
     key = key.strip(" ")
     if (
@@ -107,13 +127,7 @@ async def find_caller(conn: Connection, authorization: str | None, now: datetime
         or not key.isascii()
     ):
         return None
-    digest = _digest(key)
-    row = await conn.fetchrow(SQL["by_digest"], digest)
-    if row is None or not hmac.compare_digest(row["digest"], digest) or row["revoked_at"] is not None:
-        return None
-    if row["expires_at"] is not None and row["expires_at"] <= now:
-        return None
-    return Caller(row["id"], frozenset(row["scopes"]))
+    return _digest(key)
 
 
 async def write_last_used(conn: Connection, used: Mapping[UUID, datetime]) -> None:

@@ -5,8 +5,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 RETURNING id, name, hint, scopes, created_at, expires_at, revoked_at, last_used_at
 
 -- name: by_digest
--- The key that a caller holds.
-SELECT id, digest, scopes, expires_at, revoked_at FROM api_key WHERE digest = $1
+-- The keys that callers hold, without those that were revoked.
+SELECT id, digest, scopes, expires_at FROM api_key WHERE digest = ANY ($1::bytea[]) AND revoked_at IS NULL
 
 -- name: all
 -- Every key, newest first.

@@ -84,7 +84,7 @@ _INTRODUCTION = (
 
 def _operation(route: Route, schemas: Mapping[str, Json], components: Mapping[str, Json]) -> Json:
     operation: Json = {
-        "operationId": route.handler.__name__,
+        "operationId": route.operation,
         "summary": route.summary,
         "description": f"Scope: `{route.scope}`.",
         "tags": [route.path.split("/")[2]],

@@ -11,6 +11,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,8 @@ import structlog
 from aiohttp import web
 
 from cryptowatch.api import idempotency
-from cryptowatch.api.calls import Call, Route
+from cryptowatch.api.calls import Call, Route, Together
+from cryptowatch.api.groups import Asking, Groups
 from cryptowatch.api.idempotency import Claim, Stored
 from cryptowatch.api.keys import Caller, find_caller
 from cryptowatch.api.problems import CONTENT_TYPE, RETRY_AFTER_S, Problem, Refused, problem_view, refuse
@@ -39,6 +41,9 @@ _TRIES = 5
 _ID = web.RequestKey("request_id", str)
 _LABEL = web.RequestKey("label", str)
 
+_REPLAYED = {idempotency.REPLAYED_HEADER: "true"}
+
+Answer = Callable[[web.Request, Route, bytes], Awaitable[web.Response]]
 RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -53,6 +58,11 @@ class Pipeline:
     def handler_of(self, route: Route) -> RouteHandler:
         """aiohttp's handler of a route of the table."""
         label = f"{route.method} {route.path}"
+        answer = self._answer
+        if isinstance(route.handler, Together):
+            answer = partial(
+                self._answer_together, Groups(self.services, route, route.handler, self.last_used)
+            )
 
         async def handle(request: web.Request) -> web.StreamResponse:
             request[_LABEL] = label
@@ -63,14 +73,14 @@ class Pipeline:
             self.in_flight += 1
             self.services.metrics.api.in_flight.set(self.in_flight)
             try:
-                return await self._within_time(request, route)
+                return await self._within_time(request, route, answer)
             finally:
                 self.in_flight -= 1
                 self.services.metrics.api.in_flight.set(self.in_flight)
 
         return handle
 
-    async def _within_time(self, request: web.Request, route: Route) -> web.Response:
+    async def _within_time(self, request: web.Request, route: Route, answer: Answer) -> web.Response:
         limit_s = self.services.settings.api.request_timeout_s
         try:
             async with asyncio.timeout(limit_s):
@@ -79,7 +89,7 @@ class Pipeline:
             raise refuse("timeout", f"the body did not arrive within {limit_s:g} s") from problem
         try:
             async with asyncio.timeout(limit_s):
-                return await self._answer(request, route, raw)
+                return await answer(request, route, raw)
         except TimeoutError as problem:
             detail = f"no answer within {limit_s:g} s; the outcome is unknown: send the same request again"
             raise refuse("request_timeout", detail) from problem
@@ -92,6 +102,25 @@ class Pipeline:
             except ConcurrentUpdate as problem:
                 lost = problem
         raise DatabaseUnavailable(f"lost to other writers {_TRIES} times: {lost}")
+
+    async def _answer_together(
+        self, groups: Groups, request: web.Request, route: Route, raw: bytes
+    ) -> web.Response:
+        """In a transaction that others may share."""
+        query = decode_query(request, route.query)
+        assert route.body is not None
+        body = decode_body(raw, route.body)
+        asking = Asking(
+            request_id=request[_ID],
+            authorization=request.headers.get("Authorization"),
+            key=_key(request),
+            fingerprint=idempotency.fingerprint(request.method, request.path, body),
+            path=request.match_info,
+            query=query,
+            body=body,
+        )
+        answer = await groups.answer(asking)
+        return _response(answer.status, answer.body, _REPLAYED if answer.replayed else None)
 
     async def _once(self, request: web.Request, route: Route, raw: bytes) -> web.Response:
         pool, database = self.services.pool, self.services.metrics.database
@@ -118,7 +147,8 @@ class Pipeline:
             if isinstance(earlier, Problem):
                 raise Refused(earlier)
             if isinstance(earlier, Stored):
-                return _response(earlier.status, earlier.body, {idempotency.REPLAYED_HEADER: "true"})
+                return _response(earlier.status, earlier.body, _REPLAYED)
+        assert not isinstance(route.handler, Together)
         call = Call(self.services, caller, request.match_info, query, body, now, effect)
         reply = await route.handler(call, conn)
         if isinstance(reply, Problem):
@@ -128,7 +158,7 @@ class Pipeline:
             status = reply.status or route.status
             answer = b"" if reply.value is None else msgspec.json.encode(reply.value)
         if claim is not None:
-            await idempotency.store(conn, claim, status, answer, route.guarded, now)
+            await idempotency.store_all(conn, [(claim, status, answer)], route.guarded, now)
         return _response(status, answer)
 
     async def _allowed(self, request: web.Request, route: Route, conn: Connection, now: datetime) -> Caller:
@@ -169,11 +199,15 @@ class Pipeline:
         return given if _REQUEST_ID.fullmatch(given) else f"req_{self.services.random_bytes(8).hex()}"
 
 
-def _claim(request: web.Request, caller: Caller, body: object) -> Claim:
+def _key(request: web.Request) -> str:
     key = idempotency.read_key(request.headers.get(idempotency.HEADER))
     if isinstance(key, Problem):
         raise Refused(key)
-    return Claim(caller.id, key, idempotency.fingerprint(request.method, request.path, body))
+    return key
+
+
+def _claim(request: web.Request, caller: Caller, body: object) -> Claim:
+    return Claim(caller.id, _key(request), idempotency.fingerprint(request.method, request.path, body))
 
 
 def _response(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -3,9 +3,11 @@
 `app` serves it, `openapi` documents it.
 """
 
+from cryptowatch.accounts.allowed import AllowedAddressView
 from cryptowatch.accounts.players import PlayerView
 from cryptowatch.api import (
     accounts,
+    allowed,
     chains,
     deposits,
     endpoints,
@@ -26,6 +28,7 @@ from cryptowatch.webhooks.deliveries import DeliveryView
 from cryptowatch.webhooks.endpoints import EndpointSecretView, EndpointView
 
 _ACCOUNT = "/v1/accounts/{account_id}"
+_ALLOWED = _ACCOUNT + "/allowed-addresses"
 _DEPOSIT = "/v1/deposits/{deposit_id}"
 _WITHDRAWAL = "/v1/withdrawals/{withdrawal_id}"
 _REBALANCE = "/v1/rebalances/{rebalance_id}"
@@ -58,10 +61,11 @@ _ACCOUNTS = (
         "PATCH",
         _ACCOUNT,
         Scope.ACCOUNTS,
-        "Change an account's standing, KYC level or metadata",
+        "Change an account's standing, KYC level, limits or metadata",
         accounts.update_account,
         PlayerView,
         body=accounts.AccountPatch,
+        codes=("unknown_asset", "invalid_amount"),
     ),
     Route(
         "GET",
@@ -91,6 +95,35 @@ _ACCOUNTS = (
         body=accounts.AddressRequest,
         status=201,
         codes=("unknown_chain", "no_address_free"),
+    ),
+    Route(
+        "POST",
+        _ALLOWED,
+        Scope.ACCOUNTS,
+        "Allow withdrawals to an address, once its cooling-off is over",
+        allowed.create_allowed,
+        AllowedAddressView,
+        body=allowed.AllowedAddressRequest,
+        status=201,
+        other_statuses=(200,),
+        codes=("unknown_chain", "invalid_address", "network_mismatch", "too_many_addresses"),
+    ),
+    Route(
+        "GET",
+        _ALLOWED,
+        Scope.READ,
+        "List the addresses that an account allows, oldest first",
+        allowed.list_all_allowed,
+        list[AllowedAddressView],
+    ),
+    Route(
+        "DELETE",
+        _ALLOWED + "/{allowed_address_id}",
+        Scope.ACCOUNTS,
+        "Allow an address no longer",
+        allowed.delete_allowed,
+        None,
+        status=204,
     ),
 )
 
@@ -141,7 +174,7 @@ _MONEY = (
         "/v1/withdrawals",
         Scope.WITHDRAWALS,
         "Request a withdrawal",
-        withdrawals.create_withdrawal,
+        withdrawals.CREATE,
         WithdrawalView,
         body=withdrawals.WithdrawalRequest,
         status=202,
@@ -153,7 +186,11 @@ _MONEY = (
             "insufficient_withdrawable",
             "account_frozen",
             "invalid_address",
+            "network_mismatch",
+            "own_address",
             "address_denied",
+            "address_not_allowed",
+            "wager_required",
             "amount_below_minimum",
             "amount_too_precise",
             "limit_exceeded",
@@ -179,7 +216,13 @@ _MONEY = (
         withdrawals.approve_withdrawal,
         WithdrawalView,
         body=withdrawals.Decision,
-        codes=("wrong_state", "approver_is_requester"),
+        codes=(
+            "wrong_state",
+            "approver_is_requester",
+            "already_approved",
+            "account_frozen",
+            "address_denied",
+        ),
         idempotent=True,
     ),
     Route(

@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from uuid import UUID
 
-from cryptowatch.chains.port import InvalidAddress, NodeStatus
+from cryptowatch.chains.port import NodeStatus
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool
 from cryptowatch.deposits.apply import ChainRules, chain_rules
 from cryptowatch.ids import derived_id
+from cryptowatch.payouts.denied import Denied
+from cryptowatch.payouts.destination import ReadAddresses
 from cryptowatch.payouts.policy import WithdrawalPolicy, withdrawal_policy
 from cryptowatch.settings import Settings
+from cryptowatch.settings.withdrawals import AssetPolicy
 from cryptowatch.telemetry.metrics import Metrics
 from cryptowatch.treasury.keeping import RebalanceRules, rebalance_rules
 
-ReadAddress = Callable[[str], bytes | InvalidAddress]
 NodeStatuses = Callable[[], Sequence[NodeStatus]]
 
 
@@ -32,10 +34,12 @@ class Services:
     settings: Settings
     clock: Clock
     metrics: Metrics
-    read_address: Mapping[str, ReadAddress]
+    read_address: ReadAddresses
     schemes: Mapping[str, int]
     node_statuses: Mapping[str, NodeStatuses]
     random_bytes: Callable[[int], bytes]
+    #: The deny list as it is now.
+    denied: Callable[[], Denied] = Denied
 
     @cached_property
     def decimals(self) -> Mapping[str, int]:
@@ -56,8 +60,9 @@ class Services:
     @cached_property
     def withdrawal_policies(self) -> Mapping[tuple[str, str], WithdrawalPolicy]:
         """(chain, asset) -> its rules."""
+        policies = self.settings.withdrawals.assets
         return {
-            (name, asset): withdrawal_policy(settings)
+            (name, asset): withdrawal_policy(settings, policies.get(asset, AssetPolicy()))
             for name, chain in self.settings.chains.items()
             for asset, settings in chain.asset_settings.items()
         }

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from cryptowatch.accounts.players import Player, Status, read_player
-from cryptowatch.api.accounts import BalanceView, balance_view
+from cryptowatch.api.accounts import BalanceView, balance_view, parse_or_refuse
 from cryptowatch.api.calls import TEXT, Call, Id, NoQuery, Reply, Text, body_id
 from cryptowatch.api.problems import Problem, refuse
 from cryptowatch.db.pool import Connection
@@ -21,7 +21,7 @@ from cryptowatch.ledger.postings import post
 from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, Posting, customer_posting
 from cryptowatch.ledger.rules import Kind as PostingKind
 from cryptowatch.ledger.rules import Status as PostingStatus
-from cryptowatch.money import BaseUnits, InvalidAmount, parse_amount
+from cryptowatch.money import BaseUnits
 
 
 class TransferKind(StrEnum):
@@ -134,10 +134,7 @@ def _posting(wanted: TransferRequest, decimals: int) -> tuple[PostingKind, str, 
 
 def read_amount(text: str, decimals: int) -> BaseUnits:
     """Raises Refused (422 invalid_amount) for zero, too many decimals, or more than 256 bits."""
-    try:
-        amount = parse_amount(text, decimals)
-    except InvalidAmount as problem:
-        raise refuse("invalid_amount", str(problem)) from problem
+    amount = parse_or_refuse(text, decimals)
     if amount == 0:
         raise refuse("invalid_amount", "the amount is zero")
     return amount

@@ -1,12 +1,12 @@
 """`/v1/withdrawals`: request, list, approve, reject, cancel. What is allowed is decided in `payouts`."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import asyncpg
 import msgspec
 from msgspec import Meta
 
-from cryptowatch.accounts.players import read_player
 from cryptowatch.api.calls import (
     TEXT,
     Amount,
@@ -17,17 +17,21 @@ from cryptowatch.api.calls import (
     PageQuery,
     Reply,
     Text,
+    Together,
     body_id,
     not_found,
 )
 from cryptowatch.api.paging import page, page_size, uuid_cursor
-from cryptowatch.api.problems import Problem, refuse
+from cryptowatch.api.problems import Problem, Refused, refuse
 from cryptowatch.api.transfers import read_amount
 from cryptowatch.db.pool import Connection
 from cryptowatch.ids import Kind
+from cryptowatch.payouts.destination import read_destination
 from cryptowatch.payouts.listing import Filter, list_withdrawals, read_withdrawal
 from cryptowatch.payouts.machine import Event, State
-from cryptowatch.payouts.requests import Refusal, Request, decide, request_withdrawal
+from cryptowatch.payouts.policy import Refusal
+from cryptowatch.payouts.requests import Request, request_withdrawals
+from cryptowatch.payouts.reviews import Person, decide
 from cryptowatch.payouts.view import WithdrawalView, withdrawal_view
 
 WithdrawalPage = Page[WithdrawalView]
@@ -57,7 +61,35 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(pattern=TEXT, max_length=500)] | None = None
 
 
-async def create_withdrawal(call: Call[NoQuery, WithdrawalRequest], conn: Connection) -> Reply | Problem:
+async def create_withdrawals(
+    calls: Sequence[Call[NoQuery, WithdrawalRequest]], conn: Connection
+) -> Sequence[Reply | Problem | Refused]:
+    """Those that came at once, each with its own answer."""
+    read = [_read(call) for call in calls]
+    requests = [one for one in read if isinstance(one, Request)]
+    services, now = calls[0].services, calls[0].now
+    answers = iter(await request_withdrawals(conn, requests, services.denied(), now))
+    return [_answer(next(answers)) if isinstance(one, Request) else one for one in read]
+
+
+def _answer(answer: WithdrawalView | Refusal) -> Reply | Problem | Refused:
+    if not isinstance(answer, Refusal):
+        return Reply(answer)
+    if answer.code == "unknown_account":
+        return refuse(answer.code, answer.detail)
+    return Problem(answer.code, answer.detail)
+
+
+def _read(call: Call[NoQuery, WithdrawalRequest]) -> Request | Problem | Refused:
+    try:
+        request = _request(call)
+    except Refused as refused:
+        return refused
+    return Problem(request.code, request.detail) if isinstance(request, Refusal) else request
+
+
+def _request(call: Call[NoQuery, WithdrawalRequest]) -> Request | Refusal:
+    """Raises Refused for what never began: a chain, an asset, an amount that there cannot be."""
     wanted, services = call.body, call.services
     if wanted.chain not in services.settings.chains:
         raise refuse("unknown_chain", "no such chain")
@@ -66,22 +98,26 @@ async def create_withdrawal(call: Call[NoQuery, WithdrawalRequest], conn: Connec
         raise refuse("unknown_asset", "the chain has no such asset")
     amount = read_amount(wanted.amount, policy.decimals)
     account_id = body_id(Kind.ACCOUNT, wanted.account_id, "unknown_account")
-    player = await read_player(conn, account_id)
-    if player is None:
-        raise refuse("unknown_account", "no such account")
-    request = Request(
+    destination = read_destination(wanted.address, wanted.chain, services.read_address)
+    if isinstance(destination, Refusal):
+        return destination
+    return Request(
+        withdrawal_id=services.new_id(),
         account_id=account_id,
         chain=wanted.chain,
         asset=wanted.asset,
         amount=amount,
         address=wanted.address,
-        destination=services.read_address[wanted.chain](wanted.address),
+        destination=destination,
         priority=wanted.priority,
         memo=wanted.memo,
         requested_by=call.caller.shown_id,
+        policy=policy,
     )
-    answer = await request_withdrawal(conn, request, policy, player.status, services.new_id(), call.now)
-    return Problem(answer.code, answer.detail) if isinstance(answer, Refusal) else Reply(answer)
+
+
+#: One account at a time: its requests must see each other.
+CREATE = Together("create_withdrawal", create_withdrawals, lambda body: str(body.account_id))
 
 
 async def list_all_withdrawals(call: Call[WithdrawalsQuery, None], conn: Connection) -> Reply | Problem:
@@ -127,8 +163,8 @@ async def _decide(call: Call[NoQuery, Decision], conn: Connection, event: Event)
         conn,
         row["id"],
         event,
-        decided_by=call.caller.shown_id,
-        reason=call.body.reason,
+        by=Person(call.caller.shown_id, call.body.reason),
+        denied=call.services.denied(),
         decimals=call.services.decimals[row["asset"]],
         now=call.now,
     )

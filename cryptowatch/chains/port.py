@@ -199,6 +199,8 @@ class InvalidAddress:
     """Why a text is not an address to which this chain can pay."""
 
     reason: str
+    #: It is an address, but of another network of the same kind.
+    other_network: bool = False
 
 
 class RawBlock(Protocol):

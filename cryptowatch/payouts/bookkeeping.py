@@ -1,6 +1,6 @@
 """The ledger's side of withdrawals: hold at the request, then settle or release, never both (P2, P3).
 
-Called by `requests` and `worker` inside their transactions.
+Called by `requests`, `moves` and `worker` inside their transactions.
 """
 
 from collections.abc import Sequence
@@ -10,23 +10,62 @@ from uuid import UUID
 
 from cryptowatch.db.pool import Connection
 from cryptowatch.ledger.accounts import ensure_accounts, ensure_players, house
-from cryptowatch.ledger.postings import post, post_all
-from cryptowatch.ledger.rules import HouseAccount, Kind, customer_posting, house_transfer
+from cryptowatch.ledger.postings import post_all
+from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, Kind, customer_posting, house_transfer
 from cryptowatch.money import BaseUnits
 
 
-async def hold(
-    conn: Connection,
-    account_id: UUID,
-    asset: str,
-    withdrawal_id: UUID,
-    amount: int,
-    now: datetime,
-) -> bool:
-    """Take amount and fee out of what can be withdrawn; False when final money does not cover it (P6)."""
-    player = (await ensure_players(conn, [(account_id, asset)]))[account_id, asset]
-    posting = customer_posting(Kind.HOLD, _key(withdrawal_id, "hold"), player, None, BaseUnits(amount))
-    return (await post(conn, posting, now)).done
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a withdrawal takes out of what can be withdrawn: amount and fee, in base units."""
+
+    withdrawal_id: UUID
+    player: CustomerAccount
+    amount: int
+
+
+async def hold_all(conn: Connection, holds: Sequence[Hold], now: datetime) -> None:
+    """Raises PostingRefused when final money does not cover one (P6): its caller holds the balances and has looked."""
+    postings = [
+        customer_posting(Kind.HOLD, _key(one.withdrawal_id, "hold"), one.player, None, BaseUnits(one.amount))
+        for one in holds
+    ]
+    await post_all(conn, postings, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A withdrawal to another player of the platform, or to the own deposit address. Base units; it has no fee."""
+
+    withdrawal_id: UUID
+    account_id: UUID
+    recipient: UUID
+    asset: str
+    amount: int
+
+
+async def pay_inside(conn: Connection, payments: Sequence[Payment], now: datetime) -> None:
+    """The holds leave, and arrive as final deposits, by way of a house account that is always left at zero."""
+    if not payments:
+        return
+    pairs = [(p.account_id, p.asset) for p in payments] + [(p.recipient, p.asset) for p in payments]
+    players = await ensure_players(conn, pairs)
+    assets = sorted({p.asset for p in payments})
+    ids = await ensure_accounts(conn, [house("internal", asset) for asset in assets])
+    between = {asset: HouseAccount(account) for asset, account in zip(assets, ids, strict=True)}
+    postings = []
+    for p in payments:
+        sender, recipient = players[p.account_id, p.asset], players[p.recipient, p.asset]
+        house_account, amount = between[p.asset], BaseUnits(p.amount)
+        settled, held = _key(p.withdrawal_id, "settle"), _key(p.withdrawal_id, "hold")
+        postings.append(
+            customer_posting(Kind.HOLD_SETTLE, settled, sender, house_account, amount, resolves=held)
+        )
+        received = _key(p.withdrawal_id, "receive")
+        postings.append(
+            customer_posting(Kind.DEPOSIT_CREDIT_FINAL, received, recipient, house_account, amount)
+        )
+    await post_all(conn, postings, now)
 
 
 async def release(

@@ -1,156 +1,186 @@
-"""What people and machines may do to a withdrawal: request it, approve, reject or cancel it.
+"""From a request for money to a decided withdrawal: facts, policy, hold, row, events, in one transaction.
 
-Called by the API inside its own transaction, which also stores the answer under the request's idempotency key.
-Keeps P2 (the hold has the withdrawal's id in its key), P6 (a hold takes final money only) and P8.
-Expected refusals are values: `Refusal.code` is stable and part of the API.
+Called by the API inside its own transaction, which also stores the answers under the requests' idempotency keys.
+Requests that come at once may share a transaction: each has its own outcome, and one alone is a group of one.
+Keeps P2 (a hold has the withdrawal's id in its key), P6 (a hold takes final money only) and P8.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import msgspec
 
-from cryptowatch.chains.port import InvalidAddress
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.ids import Kind, show_id
-from cryptowatch.ledger.events import NewEvent, append_events
-from cryptowatch.payouts.bookkeeping import hold, release
-from cryptowatch.payouts.machine import Effect, Event, State, advance
-from cryptowatch.payouts.policy import WithdrawalPolicy, refusal_code
+from cryptowatch.ledger.events import append_events
+from cryptowatch.payouts.bookkeeping import Hold, hold_all, pay_inside
+from cryptowatch.payouts.denied import Denied
+from cryptowatch.payouts.facts import Asked, Found, gather
+from cryptowatch.payouts.machine import Event, State, advance
+from cryptowatch.payouts.moves import payment_of, received_event, withdrawal_event
+from cryptowatch.payouts.policy import (
+    Decision,
+    Facts,
+    Owner,
+    Refusal,
+    Used,
+    Verdict,
+    WithdrawalPolicy,
+    decide,
+)
 from cryptowatch.payouts.view import WithdrawalView, withdrawal_view
 
 SQL = load_queries(__package__, "requests.sql")
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    code: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
 class Request:
     """A request that is well formed. `destination` is the address as the chain's own bytes."""
 
+    withdrawal_id: UUID
     account_id: UUID
     chain: str
     asset: str
     amount: int
     address: str
-    destination: bytes | InvalidAddress
+    destination: bytes
     priority: str
     memo: str | None
     #: The API key that asks: another one must approve.
     requested_by: str
+    policy: WithdrawalPolicy
 
 
-async def request_withdrawal(
-    conn: Connection,
-    request: Request,
-    policy: WithdrawalPolicy,
-    account_status: str,
-    withdrawal_id: UUID,
-    now: datetime,
-) -> WithdrawalView | Refusal:
-    """Validate, hold the money, queue; all in the caller's transaction. After a Refusal the caller writes nothing."""
-    refused = refusal_code(request.amount, request.destination, account_status, policy)
-    if refused is not None:
-        return Refusal(*refused)
-    assert isinstance(request.destination, bytes)
-    held = await hold(
-        conn, request.account_id, request.asset, withdrawal_id, request.amount + policy.fee, now
-    )
-    if not held:
-        return Refusal(
-            "insufficient_withdrawable", "the withdrawable balance does not cover the amount and its fee"
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    request: Request
+    decision: Decision
+    found: Found
+
+    @property
+    def event(self) -> Event:
+        if self.decision.approvals:
+            return Event.REVIEW
+        return Event.PASS if self.found.recipient is None else Event.PAY_INSIDE
+
+    @property
+    def state(self) -> State:
+        step = advance(State.REQUESTED, self.event)
+        assert step is not None
+        return step[0]
+
+    @property
+    def reason(self) -> str | None:
+        """Why people are asked."""
+        reviewed = [one.rule for one in self.decision.findings if one.verdict is Verdict.REVIEW]
+        return ", ".join(reviewed) or None
+
+
+async def request_withdrawals(
+    conn: Connection, requests: Sequence[Request], denied: Denied, now: datetime
+) -> list[WithdrawalView | Refusal]:
+    """Decide, hold the money, and queue, review or pay; in order. No account may stand there twice.
+
+    Nothing is written for what is refused.
+    """
+    asked = [
+        Asked(
+            one.account_id,
+            one.chain,
+            one.asset,
+            one.destination,
+            denied.covers(one.chain, one.destination, one.address),
+            one.policy,
         )
-    row = await conn.fetchrow(
-        SQL["insert_withdrawal"],
-        withdrawal_id,
-        request.account_id,
-        request.chain,
-        request.asset,
-        request.amount,
-        policy.fee,
-        request.address,
-        request.destination,
-        request.priority,
-        request.memo,
-        State.REQUESTED,
-        request.requested_by,
-        now,
-    )
-    assert row is not None
-    await tell(conn, row, policy.decimals, now)
-    passed = await move(conn, row, Event.PASS, policy.decimals, now)
-    assert passed is not None
-    return withdrawal_view(passed, policy.decimals)
+        for one in requests
+    ]
+    outcomes, taken = list[_Accepted | Refusal](), dict[str, Used]()
+    for request, found in zip(requests, await gather(conn, asked, now), strict=True):
+        if found is None:
+            outcomes.append(Refusal("unknown_account", "no such account"))
+            continue
+        decision = decide(request.amount, _after(found.facts, taken.get(request.asset)), request.policy, now)
+        if decision.refusal is not None:
+            outcomes.append(decision.refusal)
+            continue
+        outcomes.append(_Accepted(request, decision, found))
+        if found.recipient is None:
+            before = taken.get(request.asset, Used(0, 0))
+            taken[request.asset] = Used(before.amount + request.amount, before.count + 1)
+    views = await _write(conn, [one for one in outcomes if isinstance(one, _Accepted)], now)
+    return [one if isinstance(one, Refusal) else views[one.request.withdrawal_id] for one in outcomes]
 
 
-async def decide(
-    conn: Connection,
-    withdrawal_id: UUID,
-    event: Event,
-    *,
-    decided_by: str,
-    reason: str | None,
-    decimals: int,
-    now: datetime,
-) -> WithdrawalView | Refusal | None:
-    """APPROVE, REJECT or CANCEL. None = no such withdrawal. Approval needs another key than the requester's."""
-    row = await conn.fetchrow(SQL["lock_withdrawal"], withdrawal_id)
-    if row is None:
-        return None
-    if event is Event.APPROVE and row["requested_by"] == decided_by:
-        return Refusal("approver_is_requester", "the key that requested a withdrawal cannot approve it")
-    moved = await move(conn, row, event, decimals, now, reason=reason)
-    if moved is None:
-        return Refusal("wrong_state", f"a withdrawal that is {row['state']} cannot do this")
-    return withdrawal_view(moved, decimals)
+def _after(facts: Facts, taken: Used | None) -> Facts:
+    """What others of the same group were just given counts for everybody's limits."""
+    if taken is None or not facts.used_by_all:
+        return facts
+    together = {
+        hours: Used(used.amount + taken.amount, used.count + taken.count)
+        for hours, used in facts.used_by_all.items()
+    }
+    return replace(facts, used_by_all=together)
 
 
-async def move(
-    conn: Connection,
-    row: asyncpg.Record,
-    event: Event,
-    decimals: int,
-    now: datetime,
-    *,
-    reason: str | None = None,
-) -> asyncpg.Record | None:
-    """One transition of a locked row with its ledger effect and its event; None when it does not apply."""
-    step = advance(State(row["state"]), event)
-    if step is None:
-        return None
-    state, effect = step
-    moved = await conn.fetchrow(
-        SQL["move_withdrawal"], row["id"], row["state"], row["version"], state, reason, now
-    )
-    if moved is None:
-        return None
-    if effect is Effect.RELEASE:
-        await release(conn, row["account_id"], row["asset"], row["id"], row["amount"] + row["fee"], now)
-    await tell(conn, moved, decimals, now)
-    return moved
+async def _write(
+    conn: Connection, accepted: Sequence[_Accepted], now: datetime
+) -> dict[UUID, WithdrawalView]:
+    """By the withdrawals' ids."""
+    if not accepted:
+        return {}
+    holds = [
+        Hold(one.request.withdrawal_id, one.found.player, one.request.amount + one.decision.fee)
+        for one in accepted
+    ]
+    await hold_all(conn, holds, now)
+    inserted = await conn.fetch(SQL["insert_withdrawals"], *_columns(accepted), now)
+    rows = {row["id"]: row for row in inserted}
+    await pay_inside(conn, [payment_of(row) for row in inserted if row["state"] == State.FINALIZED], now)
+    events = []
+    for one in accepted:
+        row, decimals = rows[one.request.withdrawal_id], one.request.policy.decimals
+        events.append(withdrawal_event(_as_requested(row), decimals, now))
+        events.append(withdrawal_event(row, decimals, now))
+        if row["state"] == State.FINALIZED:
+            events.append(received_event(row, decimals, now))
+    await append_events(conn, events)
+    return {
+        one.request.withdrawal_id: withdrawal_view(
+            rows[one.request.withdrawal_id], one.request.policy.decimals
+        )
+        for one in accepted
+    }
 
 
-async def tell(conn: Connection, row: asyncpg.Record, decimals: int, now: datetime) -> None:
-    """The event of the state that the row is in now."""
-    view = withdrawal_view(row, decimals)
-    await append_events(
-        conn,
-        [
-            NewEvent(
-                type=f"withdrawal.{view.state}",
-                entity_kind="withdrawal",
-                entity_id=show_id(Kind.WITHDRAWAL, row["id"]),
-                entity_version=row["version"],
-                account_id=row["account_id"],
-                data=msgspec.json.encode(view).decode(),
-                created_at=now,
-            )
-        ],
-    )
+def _as_requested(row: asyncpg.Record) -> Mapping[str, Any]:
+    """The row in the first state of its life, which no statement wrote."""
+    return {**row, "state": State.REQUESTED, "version": 1, "queued_at": None, "reason": None}
+
+
+def _columns(accepted: Sequence[_Accepted]) -> tuple[list[Any], ...]:
+    rows = [
+        (
+            one.request.withdrawal_id,
+            one.request.account_id,
+            one.request.chain,
+            one.request.asset,
+            one.request.amount,
+            one.decision.fee,
+            one.request.address,
+            one.request.destination,
+            one.request.priority,
+            one.request.memo,
+            one.state,
+            one.reason,
+            one.request.requested_by,
+            msgspec.json.encode(one.decision.findings).decode(),
+            one.decision.approvals,
+            one.found.recipient if one.found.facts.owner is Owner.PLAYER else None,
+        )
+        for one in accepted
+    ]
+    return tuple(list(column) for column in zip(*rows, strict=True))

@@ -1,17 +1,12 @@
--- name: insert_withdrawal
--- A request, as it came.
-INSERT INTO withdrawal (id, account_id, chain, asset, amount, fee, address, destination, priority, memo, state,
-    requested_by, version, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, $13, $13)
-RETURNING *
-
--- name: lock_withdrawal
--- One withdrawal, held.
-SELECT * FROM withdrawal WHERE id = $1 FOR NO KEY UPDATE
-
--- name: move_withdrawal
--- Compare-and-set on state and version.
-UPDATE withdrawal SET state = $4, reason = $5, version = version + 1, updated_at = $6,
-    queued_at = CASE WHEN $4 = 'queued' THEN coalesce(queued_at, $6) ELSE queued_at END
-WHERE id = $1 AND state = $2 AND version = $3
+-- name: insert_withdrawals
+-- Requests that were decided, in the state that the decision gave them: the second of their lives.
+INSERT INTO withdrawal (id, account_id, chain, asset, amount, fee, address, destination, priority, memo, state, reason,
+    requested_by, decision, approvals_needed, review, recipient, version, created_at, updated_at, queued_at)
+SELECT id, account_id, chain, asset, amount, fee, address, destination, priority, memo, state, reason,
+    requested_by, decision, approvals_needed, (state = 'in_review')::integer, recipient, 2, $17::timestamptz, $17::timestamptz,
+    CASE state WHEN 'queued' THEN $17::timestamptz END
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::numeric[], $6::numeric[], $7::text[], $8::bytea[],
+            $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::json[], $15::smallint[], $16::uuid[])
+     AS decided (id, account_id, chain, asset, amount, fee, address, destination, priority, memo, state, reason,
+                 requested_by, decision, approvals_needed, recipient)
 RETURNING *

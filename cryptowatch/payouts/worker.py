@@ -13,7 +13,6 @@ from typing import Protocol
 from uuid import UUID
 
 import asyncpg
-import msgspec
 import structlog
 
 from cryptowatch.chains.agreement import BlockPoint
@@ -24,12 +23,11 @@ from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Connection, Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
-from cryptowatch.ids import Kind, show_id
-from cryptowatch.ledger.events import NewEvent, append_events
 from cryptowatch.payouts.batching import Queued, due_batches
 from cryptowatch.payouts.bookkeeping import Settlement, release, settle
+from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.machine import Effect, Event, State, advance
-from cryptowatch.payouts.view import withdrawal_view
+from cryptowatch.payouts.moves import tell
 from cryptowatch.sending.market import Market
 from cryptowatch.sending.quotes import reason
 from cryptowatch.sending.reserve import Halted, NotReady, Order, Reserver
@@ -88,6 +86,8 @@ class PayoutWorker:
     rules: PayoutRules
     entropy: Callable[[datetime], tuple[UUID, int]]
     observer: PayoutObserver
+    #: The deny list as it is now.
+    denied: Callable[[], Denied] = Denied
     #: Why payouts wait, as last logged: said once, not in every round.
     _said: str | None = None
     _some_wait: bool = False
@@ -107,8 +107,7 @@ class PayoutWorker:
                 (Event.FINALIZE, ["finalized"]),
             ):
                 moved += await self._follow_event(conn, event, lineage_states)
-            for event in (Event.LINEAGE_DEAD, Event.LINEAGE_REFUSED):
-                moved += await self._unbind(conn, event)
+            moved += await self._unbind(conn)
             moved += await self._unbind_unpaid(conn)
             moved += await self._set_aside(conn)
         return moved
@@ -136,11 +135,17 @@ class PayoutWorker:
             self.observer.on_withdrawal(row["asset"], row["state"], row["created_at"], row["broadcast_at"])
         return len(rows)
 
-    async def _unbind(self, conn: Connection, event: Event) -> int:
+    async def _unbind(self, conn: Connection) -> int:
         now = self.clock.now()
-        step = advance(State.SENDING, event)
-        assert step is not None
-        rows = await conn.fetch(SQL["unbind_dead"], self.chain, event is Event.LINEAGE_REFUSED, step[0], now)
+        dead, refused, tried_alone = (
+            advance(State.SENDING, event)
+            for event in (Event.LINEAGE_DEAD, Event.LINEAGE_REFUSED, Event.BATCH_REFUSED)
+        )
+        assert dead is not None
+        assert refused is not None
+        assert tried_alone is not None
+        rows = await conn.fetch(SQL["unbind_dead"], self.chain, dead[0], now)
+        rows += await conn.fetch(SQL["unbind_refused"], self.chain, refused[0], tried_alone[0], now)
         await self._tell(conn, rows, now)
         return len(rows)
 
@@ -259,10 +264,11 @@ class PayoutWorker:
         return 0
 
     async def _bind(self, conn: Connection, chosen: Sequence[UUID], market: FeeMarket) -> int:
-        claimed = await conn.fetch(SQL["claim"], list(chosen))
-        if not claimed:
-            return 0
         now = self.clock.now()
+        found = await conn.fetch(SQL["claim"], list(chosen))
+        claimed = await self._without_denied(conn, found, now)
+        if not claimed:
+            return len(found)
         priority = min((row["priority"] for row in claimed), key=["urgent", "normal", "economy"].index)
         bid = self.fees.bid(market, priority)
         lineage_id, seed = self.entropy(now)
@@ -293,24 +299,23 @@ class PayoutWorker:
         self.observer.on_batch(len(rows), priority, bid.rate)
         return len(rows)
 
+    async def _without_denied(
+        self, conn: Connection, claimed: Sequence[asyncpg.Record], now: datetime
+    ) -> Sequence[asyncpg.Record]:
+        """At the last moment: what was queued before its address was denied is for a person."""
+        denied = self.denied()
+        listed = [
+            row["id"] for row in claimed if denied.covers(self.chain, row["destination"], row["address"])
+        ]
+        if not listed:
+            return claimed
+        step = advance(State.QUEUED, Event.REVIEW)
+        assert step is not None
+        await self._tell(conn, await conn.fetch(SQL["set_aside_denied"], listed, step[0], now), now)
+        return [row for row in claimed if row["id"] not in listed]
+
     async def _tell(self, conn: Connection, rows: Sequence[asyncpg.Record], now: datetime) -> None:
-        await append_events(
-            conn,
-            [
-                NewEvent(
-                    type=f"withdrawal.{row['state']}",
-                    entity_kind="withdrawal",
-                    entity_id=show_id(Kind.WITHDRAWAL, row["id"]),
-                    entity_version=row["version"],
-                    account_id=row["account_id"],
-                    created_at=now,
-                    data=msgspec.json.encode(
-                        withdrawal_view(row, self.rules.decimals[row["asset"]])
-                    ).decode(),
-                )
-                for row in rows
-            ],
-        )
+        await tell(conn, rows, self.rules.decimals, now)
 
 
 def _without_the_largest(chosen: Sequence[UUID], amounts: Mapping[UUID, int], missing: int) -> list[UUID]:

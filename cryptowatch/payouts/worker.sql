@@ -18,7 +18,7 @@ JOIN withdrawal w ON w.id = u.id JOIN chain c ON c.chain = $1 ORDER BY u.place
 
 -- name: claim
 -- The chosen ones that nobody else holds.
-SELECT w.id, w.asset, w.amount, w.destination, w.priority FROM withdrawal w
+SELECT w.id, w.asset, w.amount, w.destination, w.address, w.priority FROM withdrawal w
 WHERE w.id = ANY($1::uuid[]) AND w.state = 'queued'
 ORDER BY w.queued_at, w.id FOR NO KEY UPDATE OF w SKIP LOCKED
 
@@ -31,6 +31,12 @@ FROM (SELECT q.id, CASE a.status WHEN 'frozen' THEN 'account_frozen' ELSE 'accou
       LEFT JOIN customer_balance b ON b.account_id = l.id
       WHERE q.chain = $1 AND q.state = 'queued' AND (a.status = 'frozen' OR b.total < b.held)) AS f
 WHERE w.id = f.id AND w.state = 'queued'
+RETURNING w.*
+
+-- name: set_aside_denied
+-- Claimed ones whose addresses came onto the deny list since they were requested.
+UPDATE withdrawal w SET state = $2, reason = 'address_denied', version = w.version + 1, updated_at = $3
+WHERE w.id = ANY ($1::uuid[]) AND w.state = 'queued'
 RETURNING w.*
 
 -- name: bind
@@ -62,12 +68,24 @@ WHERE w.id = picked.id AND l.id = w.lineage_id AND w.state = $2 AND l.state = AN
 RETURNING w.*, (SELECT min(a.broadcast_at) FROM attempt a WHERE a.lineage_id = w.lineage_id) AS broadcast_at
 
 -- name: unbind_dead
--- Payouts of dead lineages go back to the queue, or to a person when the signer refused.
-UPDATE withdrawal w SET state = $3, version = w.version + 1, updated_at = $4, lineage_id = NULL, tx_hash = NULL,
+-- Payouts of dead lineages go back to the queue.
+UPDATE withdrawal w SET state = $2, version = w.version + 1, updated_at = $3, lineage_id = NULL, tx_hash = NULL,
     position = NULL, batch_place = NULL, reason = l.reason
 FROM lineage l
 WHERE l.id = w.lineage_id AND l.state = 'dead' AND w.chain = $1 AND w.state = 'sending'
-  AND (l.reason LIKE 'signer_refused%') = $2
+  AND NOT l.reason LIKE 'signer_refused%'
+RETURNING w.*
+
+-- name: unbind_refused
+-- Payouts of lineages that the signer refused: one alone goes to a person; in a batch each is tried again alone, so that
+-- none waits for another's sake.
+UPDATE withdrawal w SET state = CASE WHEN l.batch > 1 THEN $3 ELSE $2 END, alone = w.alone OR l.batch > 1,
+    version = w.version + 1, updated_at = $4, lineage_id = NULL, tx_hash = NULL, position = NULL, batch_place = NULL,
+    reason = l.reason
+FROM (SELECT d.id, d.reason, (SELECT count(*) FROM withdrawal x WHERE x.lineage_id = d.id) AS batch FROM lineage d
+      WHERE d.state = 'dead' AND d.reason LIKE 'signer_refused%' AND d.id IN (
+          SELECT s.lineage_id FROM withdrawal s WHERE s.chain = $1 AND s.state = 'sending')) AS l
+WHERE l.id = w.lineage_id AND w.chain = $1 AND w.state = 'sending'
 RETURNING w.*
 
 -- name: unbind_unpaid

@@ -18,6 +18,7 @@ from cryptowatch.errors import SettingsError
 from cryptowatch.settings.chains import TAG_SIGN, Chain
 from cryptowatch.settings.sections import Count, Seconds, Section
 from cryptowatch.settings.signer import Signer
+from cryptowatch.settings.withdrawals import Withdrawals
 
 
 class Database(Section):
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     api: Api = Api()
     webhooks: Webhooks = Webhooks()
     treasury: Treasury = Treasury()
+    withdrawals: Withdrawals = Withdrawals()
     signer: Signer
     telemetry: Telemetry = Telemetry()
     chains: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")], Chain]
@@ -94,6 +96,7 @@ class Settings(BaseSettings):
             for asset, settings in chain.asset_settings.items():
                 if decimals.setdefault(asset, settings.decimals) != settings.decimals:
                     raise ValueError(f"chains.{name}.assets.{asset}.decimals: differs from another chain's")
+        self.withdrawals.check(decimals)
         return self
 
     @model_validator(mode="after")

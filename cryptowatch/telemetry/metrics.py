@@ -79,6 +79,8 @@ class PayoutMetrics:
     wallet_balance_base_units: Gauge
     signer_requests: Counter
     signer_refusals: Counter
+    deny_list_good: Gauge
+    deny_list_lines: Gauge
 
 
 @dataclass(frozen=True)
@@ -264,6 +266,10 @@ def _payouts(f: _Families) -> PayoutMetrics:
         ),
         signer_requests=f.counter("signer_requests", "Signatures asked of the signer.", "chain"),
         signer_refusals=f.counter("signer_refusals", "Signatures that the signer's policy refused.", "chain"),
+        deny_list_good=f.gauge(
+            "deny_list_good", "0 while the deny list's file cannot be used: an older list is."
+        ),
+        deny_list_lines=f.gauge("deny_list_lines", "Lines of the deny list in use."),
     )
 
 

@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 
+from cryptowatch.chains.bitcoin.payments import BitcoinPlan
 from cryptowatch.chains.plans import Plan
 from cryptowatch.chains.port import FeeMarket
 from cryptowatch.db.pool import transaction
 from cryptowatch.errors import SignerRefused
+from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.machine import Event
-from cryptowatch.payouts.requests import decide
+from cryptowatch.payouts.reviews import Person, decide
 from cryptowatch.payouts.view import WithdrawalView
 from cryptowatch.signing.families import SignedTransaction
 from tests.attacks.world import CHAIN, MARKET_RULES, PATIENCE, World
@@ -132,7 +134,13 @@ async def test_a_payout_that_the_signer_refused_is_sent_once_a_person_approves_i
     assert str(payout.reason).startswith("signer_refused")
     async with transaction(world.pool) as conn:
         decided = await decide(
-            conn, withdrawal_id, Event.APPROVE, decided_by="key_2", reason=None, decimals=8, now=world.now
+            conn,
+            withdrawal_id,
+            Event.APPROVE,
+            by=Person("key_2", None),
+            denied=Denied(),
+            decimals=8,
+            now=world.now,
         )
     assert isinstance(decided, WithdrawalView)
     await world.pay()
@@ -191,3 +199,44 @@ async def _cheap_day(world: World) -> None:
         "FROM generate_series(1, 100) AS n",
         CHAIN,
     )
+
+
+async def test_an_address_that_is_denied_while_it_waits_goes_to_a_person_and_holds_up_nobody(
+    world: World,
+) -> None:
+    account, destination = await world.rich()
+    await world.coin(1_000_000, destination)
+    await world.mine(3)
+    bad = await world.withdraw(account, 100_000)
+    await world.withdraw(account, 100_001)
+    script = await world.pool.fetchval("SELECT destination FROM withdrawal WHERE id = $1", bad)
+    world.denied = Denied(frozenset({(CHAIN, script)}))
+    await world.pay()
+    states = {row.amount: (row.state, row.reason) for row in await world.withdrawals()}
+    assert states == {100_000: ("in_review", "address_denied"), 100_001: ("sending", None)}
+
+
+async def test_a_batch_that_the_signer_refuses_is_tried_one_by_one_and_only_the_culprit_waits(
+    world: World,
+) -> None:
+    account, destination = await world.rich()
+    for _ in range(3):
+        await world.coin(1_000_000, destination)
+    await world.mine(3)
+    for amount in (100_000, 100_001, 100_002):
+        await world.withdraw(account, amount)
+
+    async def refuse(plan: Plan, lineage_id: str) -> SignedTransaction:
+        assert isinstance(plan, BitcoinPlan)
+        assert plan.tx_hash is not None
+        if any(output.amount == 100_001 for output in plan.transaction.outputs):
+            raise SignerRefused("not_allowed: says the test")
+        return SignedTransaction(plan.tx_hash, b"signed" + plan.tx_hash)
+
+    sender = world.sender_with(refuse)
+    for _ in range(6):
+        await world.payouts.step()
+        await sender.step()
+    await world.payouts.step()
+    states = {row.amount: row.state for row in await world.withdrawals()}
+    assert states == {100_000: "sending", 100_001: "in_review", 100_002: "sending"}

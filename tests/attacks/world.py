@@ -37,8 +37,9 @@ from cryptowatch.ledger.accounts import ensure_accounts, ensure_players, house
 from cryptowatch.ledger.postings import post
 from cryptowatch.ledger.rules import HouseAccount, Kind, customer_posting
 from cryptowatch.money import BaseUnits
-from cryptowatch.payouts.policy import WithdrawalPolicy
-from cryptowatch.payouts.requests import Refusal, Request, request_withdrawal
+from cryptowatch.payouts.denied import Denied
+from cryptowatch.payouts.policy import Refusal, WithdrawalPolicy
+from cryptowatch.payouts.requests import Request, request_withdrawals
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
 from cryptowatch.sending.coins import CoinReserver, CoinRules
 from cryptowatch.sending.market import Market, MarketRules
@@ -158,6 +159,7 @@ class World:
         self.at = BlockPoint(START, first.hash)
         self._made = 0
         self.restart_market()
+        self.denied = Denied()
         self.payouts = self.worker()
         self.sender = self.sender_with(_sign)
 
@@ -211,6 +213,7 @@ class World:
             rules,
             entropy,
             _Unobserved(),
+            lambda: self.denied,
         )
 
     def sender_with(self, sign: Sign) -> Sender:
@@ -304,11 +307,23 @@ class World:
         number = self._next()
         now = self.now + timedelta(milliseconds=number)
         destination = b"\x00\x14" + made_up("stranger", number)[:20]
-        request = Request(account_id, CHAIN, ASSET, amount, "x", destination, priority, None, "key_1")
         policy = WithdrawalPolicy(8, BaseUnits(546), BaseUnits(10**12), BaseUnits(0))
+        withdrawal_id = derived_id(now, os.urandom(8))
+        request = Request(
+            withdrawal_id,
+            account_id,
+            CHAIN,
+            ASSET,
+            amount,
+            destination.hex(),
+            destination,
+            priority,
+            None,
+            "key_1",
+            policy,
+        )
         async with transaction(self.pool) as conn:
-            withdrawal_id = derived_id(now, os.urandom(8))
-            found = await request_withdrawal(conn, request, policy, "active", withdrawal_id, now)
+            [found] = await request_withdrawals(conn, [request], self.denied, now)
         assert not isinstance(found, Refusal), found
         return withdrawal_id
 

@@ -124,9 +124,9 @@ async def test_what_must_be_refused_is_refused_and_holds_nothing(site: Site) -> 
         ("10.00000001", good): "limit_exceeded",
         ("0.01", good[:-1] + ("q" if good[-1] != "q" else "p")): "invalid_address",
         ("0.01", "nonsense"): "invalid_address",
-        ("0.01", address_of(b"\x00\x14" + bytes(20), "main") or ""): "invalid_address",
-        ("0.01", address_of(b"\x00\x14" + bytes(20), "testnet") or ""): "invalid_address",
-        ("0.01", address_of(b"\x76\xa9\x14" + bytes(20) + b"\x88\xac", "main") or ""): "invalid_address",
+        ("0.01", address_of(b"\x00\x14" + bytes(20), "main") or ""): "network_mismatch",
+        ("0.01", address_of(b"\x00\x14" + bytes(20), "testnet") or ""): "network_mismatch",
+        ("0.01", address_of(b"\x76\xa9\x14" + bytes(20) + b"\x88\xac", "main") or ""): "network_mismatch",
     }
     for (amount, address), code in cases.items():
         refused = await player.ask_withdrawal(sat(amount), address)

@@ -132,7 +132,7 @@ def _bech32_networks(prefix: str) -> list[Network]:
 
 
 def _wrong_network(others: list[Network], network: Network) -> InvalidAddress:
-    return InvalidAddress(f"an address of {' or '.join(others)}, but this is {network}")
+    return InvalidAddress(f"an address of {' or '.join(others)}, but this is {network}", other_network=True)
 
 
 def _is_key(x_only: bytes) -> bool:
