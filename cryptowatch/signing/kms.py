@@ -34,6 +34,8 @@ T = TypeVar("T")
 _ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 #: Of each call: KMS throttles, and connections break.
 _ATTEMPTS = 2
+#: Opening reads botocore's descriptions from the disk, and asks nobody.
+_OPENING_S = 60
 
 
 class KmsClient:
@@ -46,7 +48,7 @@ class KmsClient:
             from botocore.config import Config
         except ImportError as missing:
             raise OperatorError("keys in KMS need the extra packages: cryptowatch[kms]") from missing
-        self._timeout_s = settings.timeout_s
+        self._timeout_s = _ATTEMPTS * 2 * settings.timeout_s
         config = Config(
             connect_timeout=settings.timeout_s,
             read_timeout=settings.timeout_s,
@@ -59,7 +61,7 @@ class KmsClient:
         client = get_session().create_client(
             "kms", region_name=settings.region, endpoint_url=settings.endpoint_url, config=config
         )
-        self._client: Any = self._run(self._stack.enter_async_context(client))
+        self._client: Any = self._run(self._stack.enter_async_context(client), _OPENING_S)
 
     def public_key(self, key_id: str) -> PublicKey:
         """Raises OperatorError for a key of another kind."""
@@ -90,12 +92,12 @@ class KmsClient:
         self._thread.join()
         self._loop.close()
 
-    def _run(self, call: Coroutine[Any, Any, T]) -> T:
+    def _run(self, call: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         from botocore.exceptions import BotoCoreError, ClientError
 
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
-            return future.result(_ATTEMPTS * 2 * self._timeout_s)
+            return future.result(self._timeout_s if timeout_s is None else timeout_s)
         except ClientError as problem:
             # Its code only: the message names accounts and keys.
             raise KeysUnavailable(f"KMS: {problem.response['Error']['Code']}") from problem
