@@ -50,15 +50,17 @@ from cryptowatch.loops import run_forever
 from cryptowatch.money import parse_amount
 from cryptowatch.payouts.denied import Denied, DenyListFile
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
+from cryptowatch.sending.coins import CoinReserver
 from cryptowatch.sending.market import Market, market_rules
 from cryptowatch.sending.reservers import account_reserver, reserver_for
 from cryptowatch.sending.worker import Sender, SendRules
 from cryptowatch.settings import Settings
-from cryptowatch.settings.chains import EthereumSettings
+from cryptowatch.settings.chains import BitcoinSettings, EthereumSettings
 from cryptowatch.signing.client import SignerClient
 from cryptowatch.signing.families import signing_for
 from cryptowatch.telemetry.metrics import Metrics, create_metrics
 from cryptowatch.treasury.audit import BalanceAudit
+from cryptowatch.treasury.consolidate import Consolidator, consolidation_rules
 from cryptowatch.treasury.keeping import rebalance_rules
 from cryptowatch.treasury.rebalancer import Rebalancer
 from cryptowatch.treasury.reconcile import Reconciler, reconcile_rules
@@ -283,6 +285,12 @@ def _send(
     if chain.vault is not None:
         upkeep = _upkeep(plant, chain, nodes)
         plant.loop(f"upkeep:{name}", upkeep.step, upkeep.rules.interval_s)
+    if isinstance(own, BitcoinSettings) and isinstance(reserver, CoinReserver):
+        merging = consolidation_rules(own)
+        consolidator = Consolidator(
+            name, plant.pool, plant.clock, chain.fees, market, reserver, merging, _entropy
+        )
+        plant.loop(f"consolidation:{name}", consolidator.step, merging.interval_s)
 
 
 def _treasury(

@@ -162,6 +162,14 @@ class CoinPlanner(Planner, Protocol):
         """Pay everyone from a choice of the coins. `change` is a template: destination and key path count."""
         ...
 
+    def consolidate(self, coins: Sequence[Coin], change: Coin, bid: Bid) -> Plan | Insufficient:
+        """All of the coins into one of our own, less the fee."""
+        ...
+
+    def worth_spending(self, bid: Bid) -> int:
+        """A coin of less costs too much of itself to be spent now, in base units."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Sender:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
-from cryptowatch.chains.plans import Coin, CoinPlanner, Insufficient, Plan
+from cryptowatch.chains.plans import Bid, Coin, CoinPlanner, Insufficient, Plan
 from cryptowatch.chains.port import BlockContents
 from cryptowatch.db.copy import amount, bigint, copy_rows, octets, text
 from cryptowatch.db.pool import Connection
@@ -48,11 +48,7 @@ class CoinReserver:
         """An Insufficient has written nothing but the taking of a change address."""
         height = await sending_height(conn, self.chain, order.asset)
         coins = await free_coins(conn, self.chain, height, self.rules)
-        change = await conn.fetchrow(SQL["take_change_address"], self.chain, self.rules.change_scheme, now)
-        if change is None:
-            raise NotReady("no change address is derived ahead yet")
-        path = (change["scheme"], change["branch"], change["key_index"])
-        template = Coin(b"", BaseUnits(0), change["destination"], path)
+        template = await self._change(conn, now)
         plan = await asyncio.to_thread(
             self.planner.plan, coins, order.recipients, template, order.bid, order.seed
         )
@@ -65,6 +61,44 @@ class CoinReserver:
         await insert_attempt(conn, self.chain, order.lineage_id, 1, plan, None, height, now)
         return plan
 
+    async def consolidate(
+        self,
+        conn: Connection,
+        inputs: int,
+        bid: Bid,
+        least: int,
+        spare: int,
+        lineage_id: UUID,
+        now: datetime,
+    ) -> Plan | Insufficient:
+        """The smallest coins of at least so much into one of our own, where they are not worth more than `spare`.
+
+        Raises and rolls back as `reserve` does.
+        """
+        height = await sending_height(conn, self.chain, None)
+        depth = height - self.rules.confirmations_min + 1
+        rows = await conn.fetch(SQL["small_coins"], self.chain, depth, inputs, height, least)
+        coins = _coins(rows)
+        together = sum(coin.amount for coin in coins)
+        if together > spare:
+            return Insufficient(together - spare)
+        change = await self._change(conn, now)
+        plan = await asyncio.to_thread(self.planner.consolidate, coins, change, bid)
+        if isinstance(plan, Insufficient):
+            return plan
+        await insert_lineage(conn, self.chain, lineage_id, "consolidation", "economy", now)
+        await reserve_coins(conn, self.chain, plan.resources, lineage_id)
+        await insert_attempt(conn, self.chain, lineage_id, 1, plan, None, height, now)
+        return plan
+
+    async def _change(self, conn: Connection, now: datetime) -> Coin:
+        """A fresh address of ours, as a template. Raises NotReady."""
+        change = await conn.fetchrow(SQL["take_change_address"], self.chain, self.rules.change_scheme, now)
+        if change is None:
+            raise NotReady("no change address is derived ahead yet")
+        path = (change["scheme"], change["branch"], change["key_index"])
+        return Coin(b"", BaseUnits(0), change["destination"], path)
+
     async def reserve_more(self, conn: Connection, lineage_id: UUID, old: Plan, new: Plan) -> None:
         """Nothing: a replacement takes its fee out of the coins that it has, or is not planned."""
 
@@ -73,6 +107,10 @@ async def free_coins(conn: Connection, chain: str, height: int, rules: CoinRules
     rows = await conn.fetch(
         SQL["free_coins"], chain, height - rules.confirmations_min + 1, rules.considered_max, height
     )
+    return _coins(rows)
+
+
+def _coins(rows: Sequence[asyncpg.Record]) -> list[Coin]:
     return [
         Coin(
             row["resource"],

@@ -6,6 +6,14 @@ WHERE c.chain = $1 AND c.height <= $2 AND c.mature_height <= $4 AND c.reserved_b
   AND a.branch < 2
 ORDER BY c.amount DESC LIMIT $3
 
+-- name: small_coins
+-- The same that are worth spending, the smallest first.
+SELECT c.resource, c.amount, c.destination, a.scheme, a.branch, a.key_index
+FROM coin c JOIN address a USING (chain, destination)
+WHERE c.chain = $1 AND c.height <= $2 AND c.mature_height <= $4 AND c.reserved_by IS NULL AND c.spent_by IS NULL
+  AND a.branch < 2 AND c.amount >= $5
+ORDER BY c.amount, c.resource LIMIT $3
+
 -- name: reserve
 -- Compare-and-set: every coin of the list, or the caller rolls back.
 UPDATE coin SET reserved_by = $3

@@ -181,6 +181,19 @@ class BitcoinFeeSettings(Section):
         return self
 
 
+class Consolidation(Section):
+    """Many small coins become one while fees are low, so that payouts need few inputs when they are high."""
+
+    #: So many free coins are left as they are.
+    coins_max: Count = 500
+    #: Coins merged by one transaction.
+    inputs: Annotated[int, Field(ge=2, le=400)] = 200
+    in_flight_max: Count = 2
+    #: Above it coins stay as they are; `fees.long_term_sat_vb` where it is not given.
+    rate_max_sat_vb: Count | None = None
+    interval_s: Seconds = 60
+
+
 class CoinWallet(Section):
     """The hot wallet's public side: deposits go to branch 0 of the first xpub, change to its branch 1."""
 
@@ -191,6 +204,7 @@ class CoinWallet(Section):
     coin_confirmations_min: Count = 1
     #: After so many blocks without a confirmation a payout's fee is raised.
     bump_after_blocks: Count = 3
+    consolidation: Consolidation = Consolidation()
 
 
 class BitcoinSettings(ChainSettings):

@@ -11,7 +11,7 @@ from random import Random
 import msgspec
 
 from cryptowatch.chains.bitcoin.selection import Selection, Terms, select_coins
-from cryptowatch.chains.bitcoin.sizes import vsize_of
+from cryptowatch.chains.bitcoin.sizes import INPUT_WEIGHT_MAX, marginal_fee, vsize_of
 from cryptowatch.chains.bitcoin.transaction import TxInput, TxOutput, UnsignedTransaction, from_json, to_json
 from cryptowatch.chains.plans import Bid, Coin, Insufficient, Plan, Recipient
 from cryptowatch.money import BaseUnits
@@ -96,6 +96,19 @@ class BitcoinPlanner:
         if isinstance(selection, Insufficient):
             return selection
         return _build(selection, recipients, change.destination, change.key_path, randomness.randrange(2**32))
+
+    def consolidate(self, coins: Sequence[Coin], change: Coin, bid: Bid) -> BitcoinPlan | Insufficient:
+        terms = self._terms(change.destination, bid.rate)
+        selection = select_coins((), (), terms, Random(0), required=coins)  # noqa: S311 - nothing is left to chance
+        if isinstance(selection, Insufficient):
+            return selection
+        if not selection.change:
+            return Insufficient(1)
+        return _build(selection, (), change.destination, change.key_path, 0)
+
+    def worth_spending(self, bid: Bid) -> int:
+        """Four times what its input costs: merging it twice still leaves half."""
+        return 4 * marginal_fee(INPUT_WEIGHT_MAX, bid.rate)
 
     def bump(self, plan: Plan, bid: Bid) -> BitcoinPlan | Insufficient:
         """The same payments and the same inputs for at least the rate, and enough for nodes to relay it."""

@@ -14,6 +14,8 @@ _INPUT_BASE_BYTES = 36 + 1 + 4
 _P2WPKH_WITNESS_BYTES = 1 + 1 + 72 + 1 + 33
 #: Items, length and 64 bytes of signature (BIP341, key path, default type).
 _P2TR_WITNESS_BYTES = 1 + 1 + 64
+#: The heavier of the two kinds that we own.
+INPUT_WEIGHT_MAX = _INPUT_BASE_BYTES * _WITNESS_SCALE + _P2WPKH_WITNESS_BYTES
 #: Version and locktime, and of the witness: marker and flag.
 _FRAME_WEIGHT = (4 + 4) * _WITNESS_SCALE + 2
 #: policy/policy.h: MAX_STANDARD_TX_WEIGHT, DUST_RELAY_TX_FEE.
