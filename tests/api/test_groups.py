@@ -7,8 +7,9 @@ from typing import Any
 
 import asyncpg
 
+from cryptowatch.db.pool import Pool, open_pool
 from tests.api.test_money import withdrawal
-from tests.api.world import Answer, Caller, World
+from tests.api.world import Answer, Caller, World, running_api, settings, uuid_of
 from tests.support.running import until
 
 BTC = 100_000_000
@@ -96,6 +97,32 @@ async def test_one_that_fails_takes_no_other_with_it(world: World, backend: Call
         await under_way(world, 5)
     assert [answer.status for answer in await asyncio.gather(*asked)] == [202, 500, 202]
     assert (await backend.get(f"/v1/accounts/{accounts[1]}/balances")).body[0]["held"] == "0.00000000"
+
+
+async def test_who_waits_for_a_lock_holds_up_nobody_else(
+    world: World, pool: Pool, backend: Caller, database: str
+) -> None:
+    """The group loses its patience with the lock, and falls apart."""
+    chosen = settings(database)
+    stuck, *others = [await rich(world, backend) for _ in range(3)]
+    async with (
+        open_pool(database, application_name="impatient", size_max=5, lock_timeout_s=0.2) as impatient,
+        running_api(impatient, chosen, world.clock) as second,
+    ):
+        there = Caller(second.session, second.url, backend.key, backend.key_id)
+        async with busy(world, there, database) as first:
+            asked = [
+                asyncio.create_task(there.post("/v1/withdrawals", withdrawal(account)))
+                for account in (stuck, *others)
+            ]
+            answers = await asyncio.gather(*first, *asked)
+            assert {answer.status for answer in answers} == {503}
+        async with pool.acquire() as conn, conn.transaction():
+            await conn.execute("SELECT FROM account WHERE id = $1 FOR UPDATE", uuid_of(stuck))
+            answers = await asyncio.gather(
+                *(there.post("/v1/withdrawals", withdrawal(account)) for account in (stuck, *others))
+            )
+    assert [answer.status for answer in answers] == [503, 202, 202]
 
 
 async def test_one_account_and_one_key_come_one_after_the_other(
