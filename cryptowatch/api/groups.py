@@ -25,8 +25,8 @@ from cryptowatch.api.services import Services
 from cryptowatch.db.pool import Connection, transaction
 from cryptowatch.errors import ConcurrentUpdate, DatabaseUnavailable
 
-#: How often a group runs anew after losing to another writer, before its members are tried alone.
-_TRIES = 3
+#: How often a request runs anew, alone, after losing to another writer.
+_TRIES = 5
 #: Groups under way at once: one is committed while the next one is decided.
 _GROUPS = 2
 
@@ -60,6 +60,7 @@ class Groups:
     together: Together
     last_used: dict[UUID, datetime]
     _waiting: deque[_Member] = field(default_factory=deque)
+    _working: int = 0
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
     async def answer(self, asking: Asking) -> Stored:
@@ -68,15 +69,20 @@ class Groups:
         # One key at a time, and one account: whoever comes second belongs into the next group.
         apart = frozenset({f"{asking.authorization} {asking.key}", self.together.apart(asking.body)})
         self._waiting.append(_Member(asking, apart, future))
-        if len(self._tasks) < _GROUPS:
+        if self._working < _GROUPS:
+            self._working += 1
             task = asyncio.create_task(self._work(), name=f"groups:{self.route.path}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return await future
 
     async def _work(self) -> None:
-        while group := self._next():
-            await self._settle(group)
+        """Counts itself out in the step that finds nobody waiting: whoever comes after that begins another one."""
+        try:
+            while group := self._next():
+                await self._settle(group)
+        finally:
+            self._working -= 1
 
     def _next(self) -> list[_Member]:
         """The oldest that fit together. Who gave up waiting before it began is left out."""
@@ -99,13 +105,12 @@ class Groups:
         try:
             outcomes = await self._commit([member.asking for member in group])
         except ConcurrentUpdate as problem:
-            if tries > 1:
-                await self._settle(group, tries - 1)
-            elif len(group) == 1:
-                lost = DatabaseUnavailable(f"lost to other writers {_TRIES} times: {problem}")
-                _end(group, [lost])
-            else:
+            if len(group) > 1:
                 await self._each_alone(group)
+            elif tries > 1:
+                await self._settle(group, tries - 1)
+            else:
+                _end(group, [DatabaseUnavailable(f"lost to other writers {_TRIES} times: {problem}")])
         except DatabaseUnavailable as problem:
             # Whether it was committed is unknown: whoever asks again under the same key will hear.
             _end(group, [problem] * len(group))
@@ -118,8 +123,8 @@ class Groups:
             _end(group, outcomes)
 
     async def _each_alone(self, group: Sequence[_Member]) -> None:
-        for member in group:
-            await self._settle([member])
+        """At once, as far as the pool has connections: who waits for a lock holds up nobody."""
+        await asyncio.gather(*(self._settle([member]) for member in group))
 
     async def _commit(self, group: Sequence[Asking]) -> Sequence[Stored | Exception]:
         observe = self.services.metrics.database.transaction_seconds.observe

@@ -107,18 +107,13 @@ class Pipeline:
         self, groups: Groups, request: web.Request, route: Route, raw: bytes
     ) -> web.Response:
         """In a transaction that others may share."""
-        query = decode_query(request, route.query)
-        assert route.body is not None
-        body = decode_body(raw, route.body)
-        asking = Asking(
-            request_id=request[_ID],
-            authorization=request.headers.get("Authorization"),
-            key=_key(request),
-            fingerprint=idempotency.fingerprint(request.method, request.path, body),
-            path=request.match_info,
-            query=query,
-            body=body,
-        )
+        try:
+            asking = _asking(request, route, raw)
+        except Refused:
+            # Whoever may not call hears so, and nothing of what is wrong with the call.
+            async with connection(self.services.pool) as conn:
+                await self._allowed(request, route, conn, self.services.clock.now())
+            raise
         answer = await groups.answer(asking)
         return _response(answer.status, answer.body, _REPLAYED if answer.replayed else None)
 
@@ -197,6 +192,22 @@ class Pipeline:
     def _request_id(self, request: web.Request) -> str:
         given = request.headers.get(REQUEST_ID_HEADER, "")
         return given if _REQUEST_ID.fullmatch(given) else f"req_{self.services.random_bytes(8).hex()}"
+
+
+def _asking(request: web.Request, route: Route, raw: bytes) -> Asking:
+    """Raises Refused for what does not have the call's form."""
+    query = decode_query(request, route.query)
+    assert route.body is not None
+    body = decode_body(raw, route.body)
+    return Asking(
+        request_id=request[_ID],
+        authorization=request.headers.get("Authorization"),
+        key=_key(request),
+        fingerprint=idempotency.fingerprint(request.method, request.path, body),
+        path=request.match_info,
+        query=query,
+        body=body,
+    )
 
 
 def _key(request: web.Request) -> str:

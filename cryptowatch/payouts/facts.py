@@ -5,7 +5,7 @@ Called by `requests`, once for each group that is decided together; no account s
 ends: two requests at once, in whatever processes, cannot both use what there is once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -56,64 +56,70 @@ class Found:
 
 async def gather(conn: Connection, asked: Sequence[Asked], now: datetime) -> list[Found | None]:
     """In order; None where there is no such account."""
-    rows = await conn.fetch(SQL["lock_accounts"], [one.account_id for one in asked])
+    rows = await conn.fetch(
+        SQL["lock_accounts"],
+        [one.account_id for one in asked],
+        [one.chain for one in asked],
+        [one.destination for one in asked],
+    )
     accounts = {row["id"]: row for row in rows}
     known = [one for one in asked if one.account_id in accounts]
     if not known:
         return [None] * len(asked)
-    targets = await conn.fetch(
-        SQL["destinations"],
-        [one.chain for one in known],
-        [one.destination for one in known],
-        [one.account_id for one in known],
-    )
-    players, balances = await _balances(conn, known, targets)
+    # Those of the recipients are held too, as they may be credited: in one order, so that nobody waits in a ring.
+    pairs = {(one.account_id, one.asset) for one in known}
+    owners = [(accounts[one.account_id]["owner"], one.asset) for one in known]
+    pairs |= {(owner, asset) for owner, asset in owners if owner is not None}
+    players = await _lock_balances(conn, pairs)
     facts = [
-        _facts(one, accounts[one.account_id], target, balances[players[one.account_id, one.asset]])
-        for one, target in zip(known, targets, strict=True)
+        _facts(one, accounts[one.account_id], players[one.account_id, one.asset].balance) for one in known
     ]
     facts = await _with_wagers(conn, known, facts, players)
     facts = await _with_usage(conn, known, facts, now)
     found = {
-        one.account_id: Found(fact, target["owner"], players[one.account_id, one.asset])
-        for one, fact, target in zip(known, facts, targets, strict=True)
+        one.account_id: Found(
+            fact, accounts[one.account_id]["owner"], players[one.account_id, one.asset].account
+        )
+        for one, fact in zip(known, facts, strict=True)
     }
     return [found.get(one.account_id) for one in asked]
 
 
-async def _balances(
-    conn: Connection, known: Sequence[Asked], targets: Sequence[asyncpg.Record]
-) -> tuple[dict[tuple[UUID, str], CustomerAccount], dict[CustomerAccount, Balance]]:
-    """Those of the recipients are held too, as they may be credited: in one order, so that nobody waits in a ring."""
-    pairs = [(one.account_id, one.asset) for one in known]
-    receiving = [
-        (target["owner"], one.asset)
-        for one, target in zip(known, targets, strict=True)
-        if target["owner"] is not None
-    ]
-    players = await ensure_players(conn, [*pairs, *receiving])
+@dataclass(frozen=True, slots=True)
+class _Player:
+    account: CustomerAccount
+    balance: Balance
+
+
+_Players = Mapping[tuple[UUID, str], _Player]
+
+
+async def _lock_balances(conn: Connection, pairs: Collection[tuple[UUID, str]]) -> _Players:
+    """Two statements: one that joins them is planned badly while the tables are new."""
+    players = await ensure_players(conn, sorted(pairs))
     rows = await conn.fetch(SQL["lock_balances"], list(players.values()))
-    return players, {CustomerAccount(id_): Balance(*parts) for id_, *parts in rows}
+    balances = {account: Balance(*parts) for account, *parts in rows}
+    return {pair: _Player(account, balances[account]) for pair, account in players.items()}
 
 
-def _facts(one: Asked, account: asyncpg.Record, target: asyncpg.Record, balance: Balance) -> Facts:
+def _facts(one: Asked, account: asyncpg.Record, balance: Balance) -> Facts:
     return Facts(
         status=account["status"],
         kyc_level=account["kyc_level"],
         balance=balance,
-        owner=_owner(target),
-        owner_status=target["owner_status"],
+        owner=_owner(account),
+        owner_status=account["owner_status"],
         denied=one.denied,
         allow_list=account["allow_list"],
-        usable_at=target["usable_at"],
+        usable_at=account["usable_at"],
         own_limits=own_limits(account["limits"], one.asset, one.policy.decimals),
     )
 
 
-def _owner(target: asyncpg.Record) -> Owner:
-    if target["branch"] is None:
+def _owner(found: asyncpg.Record) -> Owner:
+    if found["branch"] is None:
         return Owner.STRANGER
-    return Owner.WALLET if target["owner"] is None else Owner.PLAYER
+    return Owner.WALLET if found["owner"] is None else Owner.PLAYER
 
 
 def own_limits(text: str, asset: str, decimals: int) -> Sequence[Limit] | None:
@@ -131,12 +137,12 @@ async def _with_wagers(
     conn: Connection,
     known: Sequence[Asked],
     facts: Sequence[Facts],
-    players: Mapping[tuple[UUID, str], CustomerAccount],
+    players: _Players,
 ) -> list[Facts]:
     places = [place for place, one in enumerate(known) if one.policy.wager_thousandths]
     whole = list(facts)
     if places:
-        ids = [players[known[place].account_id, known[place].asset] for place in places]
+        ids = [players[known[place].account_id, known[place].asset].account for place in places]
         for place, row in zip(places, await conn.fetch(SQL["wagered"], ids), strict=True):
             whole[place] = replace(facts[place], deposited=row["deposited"], wagered=row["wagered"])
     return whole

@@ -1,17 +1,15 @@
 -- name: lock_accounts
--- Who asks; held until the request is decided, so that two requests of one account see each other.
-SELECT id, status, kyc_level, limits, allow_list FROM account WHERE id = ANY ($1::uuid[])
-ORDER BY id FOR NO KEY UPDATE
-
--- name: destinations
--- Whose each address is, and from when on the account that asks may pay it; in the order asked.
-SELECT a.branch, a.account_id AS owner, o.status AS owner_status, l.usable_at
-FROM unnest($1::text[], $2::bytea[], $3::uuid[]) WITH ORDINALITY AS asked (chain, destination, account_id, place)
+-- Who asks, whose each address is, and from when on it may be paid. The accounts are held until the requests are decided,
+-- so that two requests of one account see each other.
+SELECT c.id, c.status, c.kyc_level, c.limits, c.allow_list, a.branch, a.account_id AS owner, o.status AS owner_status,
+       l.usable_at
+FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS asked (account_id, chain, destination)
+JOIN account c ON c.id = asked.account_id
 LEFT JOIN address a ON a.destination = asked.destination AND a.chain = asked.chain
 LEFT JOIN account o ON o.id = a.account_id
 LEFT JOIN allowed_address l
     ON l.account_id = asked.account_id AND l.chain = asked.chain AND l.destination = asked.destination
-ORDER BY asked.place
+ORDER BY c.id FOR NO KEY UPDATE OF c
 
 -- name: lock_balances
 -- What they have; held in the ledger's order, so that nothing changes before the holds are posted.

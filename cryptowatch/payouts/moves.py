@@ -16,7 +16,7 @@ from cryptowatch.ledger.events import NewEvent, append_events
 from cryptowatch.money import format_amount
 from cryptowatch.payouts.bookkeeping import Payment, pay_inside, release
 from cryptowatch.payouts.machine import Effect, Event, State, advance
-from cryptowatch.payouts.view import ReceivedView, Row, withdrawal_view
+from cryptowatch.payouts.view import ReceivedView, Row, WithdrawalView, withdrawal_view
 
 SQL = load_queries(__package__, "moves.sql")
 
@@ -60,13 +60,19 @@ def payment_of(row: Row) -> Payment:
 
 def withdrawal_event(row: Row, decimals: int, now: datetime, kind: str | None = None) -> NewEvent:
     """Of the state that the row is in, unless the kind says more."""
+    return event_of(row, row["version"], withdrawal_view(row, decimals), now, kind)
+
+
+def event_of(
+    row: Row, version: int, view: WithdrawalView, now: datetime, kind: str | None = None
+) -> NewEvent:
     return NewEvent(
-        type=f"withdrawal.{kind or row['state']}",
+        type=f"withdrawal.{kind or view.state}",
         entity_kind="withdrawal",
-        entity_id=show_id(Kind.WITHDRAWAL, row["id"]),
-        entity_version=row["version"],
+        entity_id=view.id,
+        entity_version=version,
         account_id=row["account_id"],
-        data=msgspec.json.encode(withdrawal_view(row, decimals)).decode(),
+        data=msgspec.json.encode(view).decode(),
         created_at=now,
     )
 

@@ -8,24 +8,23 @@ Keeps P2 (a hold has the withdrawal's id in its key), P6 (a hold takes final mon
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import msgspec
 
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.ledger.events import append_events
-from cryptowatch.payouts.bookkeeping import Hold, hold_all, pay_inside
+from cryptowatch.ledger.events import NewEvent, append_events
+from cryptowatch.payouts.bookkeeping import Hold, Payment, hold_all, pay_inside
 from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.facts import Asked, Found, gather
 from cryptowatch.payouts.machine import Event, State, advance
-from cryptowatch.payouts.moves import payment_of, received_event, withdrawal_event
+from cryptowatch.payouts.moves import event_of, payment_of, received_event
 from cryptowatch.payouts.policy import (
     Decision,
     Facts,
-    Owner,
     Refusal,
     Used,
     Verdict,
@@ -55,23 +54,51 @@ class Request:
     policy: WithdrawalPolicy
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Accepted:
     request: Request
     decision: Decision
     found: Found
 
-    @property
-    def event(self) -> Event:
-        if self.decision.approvals:
-            return Event.REVIEW
-        return Event.PASS if self.found.recipient is None else Event.PAY_INSIDE
-
-    @property
+    @cached_property
     def state(self) -> State:
-        step = advance(State.REQUESTED, self.event)
+        """The second of its life."""
+        event = Event.PASS if self.found.recipient is None else Event.PAY_INSIDE
+        step = advance(State.REQUESTED, Event.REVIEW if self.decision.approvals else event)
         assert step is not None
         return step[0]
+
+    @cached_property
+    def findings(self) -> str:
+        return msgspec.json.encode(self.decision.findings).decode()
+
+    def row(self, now: datetime) -> Mapping[str, Any]:
+        """As `insert_withdrawals` writes it."""
+        request, decision = self.request, self.decision
+        return {
+            "id": request.withdrawal_id,
+            "account_id": request.account_id,
+            "asset": request.asset,
+            "chain": request.chain,
+            "amount": request.amount,
+            "fee": decision.fee,
+            "address": request.address,
+            "priority": request.priority,
+            "memo": request.memo,
+            "state": self.state,
+            "reason": self.reason,
+            "decision": self.findings,
+            "approvals_needed": decision.approvals,
+            "approved_by": (),
+            "recipient": self.found.recipient,
+            "lineage_id": None,
+            "tx_hash": None,
+            "position": None,
+            "requested_by": request.requested_by,
+            "created_at": now,
+            "queued_at": now if self.state is State.QUEUED else None,
+            "updated_at": now,
+        }
 
     @property
     def reason(self) -> str | None:
@@ -137,50 +164,42 @@ async def _write(
         for one in accepted
     ]
     await hold_all(conn, holds, now)
-    inserted = await conn.fetch(SQL["insert_withdrawals"], *_columns(accepted), now)
-    rows = {row["id"]: row for row in inserted}
-    await pay_inside(conn, [payment_of(row) for row in inserted if row["state"] == State.FINALIZED], now)
-    events = []
+    columns = zip(*map(_columns, accepted), strict=True)
+    await conn.execute(SQL["insert_withdrawals"], *map(list, columns), now)
+    views, events = dict[UUID, WithdrawalView](), list[NewEvent]()
+    payments = list[Payment]()
     for one in accepted:
-        row, decimals = rows[one.request.withdrawal_id], one.request.policy.decimals
-        events.append(withdrawal_event(_as_requested(row), decimals, now))
-        events.append(withdrawal_event(row, decimals, now))
-        if row["state"] == State.FINALIZED:
+        row, decimals = one.row(now), one.request.policy.decimals
+        view = withdrawal_view(row, decimals)
+        views[one.request.withdrawal_id] = view
+        # The first state of its life, which no statement wrote.
+        first = msgspec.structs.replace(view, state=State.REQUESTED, queued_at=None, reason=None)
+        events += [event_of(row, 1, first, now), event_of(row, 2, view, now)]
+        if one.state is State.FINALIZED:
+            payments.append(payment_of(row))
             events.append(received_event(row, decimals, now))
+    await pay_inside(conn, payments, now)
     await append_events(conn, events)
-    return {
-        one.request.withdrawal_id: withdrawal_view(
-            rows[one.request.withdrawal_id], one.request.policy.decimals
-        )
-        for one in accepted
-    }
+    return views
 
 
-def _as_requested(row: asyncpg.Record) -> Mapping[str, Any]:
-    """The row in the first state of its life, which no statement wrote."""
-    return {**row, "state": State.REQUESTED, "version": 1, "queued_at": None, "reason": None}
-
-
-def _columns(accepted: Sequence[_Accepted]) -> tuple[list[Any], ...]:
-    rows = [
-        (
-            one.request.withdrawal_id,
-            one.request.account_id,
-            one.request.chain,
-            one.request.asset,
-            one.request.amount,
-            one.decision.fee,
-            one.request.address,
-            one.request.destination,
-            one.request.priority,
-            one.request.memo,
-            one.state,
-            one.reason,
-            one.request.requested_by,
-            msgspec.json.encode(one.decision.findings).decode(),
-            one.decision.approvals,
-            one.found.recipient if one.found.facts.owner is Owner.PLAYER else None,
-        )
-        for one in accepted
-    ]
-    return tuple(list(column) for column in zip(*rows, strict=True))
+def _columns(one: _Accepted) -> tuple[Any, ...]:
+    request, decision = one.request, one.decision
+    return (
+        request.withdrawal_id,
+        request.account_id,
+        request.chain,
+        request.asset,
+        request.amount,
+        decision.fee,
+        request.address,
+        request.destination,
+        request.priority,
+        request.memo,
+        one.state,
+        one.reason,
+        request.requested_by,
+        one.findings,
+        decision.approvals,
+        one.found.recipient,
+    )

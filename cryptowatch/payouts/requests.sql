@@ -9,4 +9,3 @@ FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::numeric[], $6::n
             $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::json[], $15::smallint[], $16::uuid[])
      AS decided (id, account_id, chain, asset, amount, fee, address, destination, priority, memo, state, reason,
                  requested_by, decision, approvals_needed, recipient)
-RETURNING *

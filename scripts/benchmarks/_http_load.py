@@ -10,11 +10,11 @@ import msgspec
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 
 
-def http_request(port: int, path: str, headers: Mapping[str, str], body: object) -> bytes:
+def http_request(path: str, headers: Mapping[str, str], body: object) -> bytes:
     """The bytes of one POST."""
     payload = msgspec.json.encode(body)
     named = {
-        "Host": f"127.0.0.1:{port}",
+        "Host": "127.0.0.1",
         "Content-Type": "application/json",
         "Content-Length": str(len(payload)),
         **headers,

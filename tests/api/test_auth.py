@@ -1,5 +1,6 @@
 """Who may call: keys, scopes, expiry, revocation."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -47,11 +48,7 @@ async def test_every_call_asks_for_its_own_scope(world: World, route: Route) -> 
     """With all other scopes the answer is 403; with just this one it is anything but 401 and 403."""
     others = await world.caller([scope for scope in Scope if scope != route.scope])
     just = await world.caller([route.scope])
-    path = route.path.format(
-        **dict.fromkeys(
-            ("account_id", "deposit_id", "withdrawal_id", "endpoint_id", "delivery_id", "rebalance_id"), "x"
-        )
-    )
+    path = route.path.format(**dict.fromkeys(re.findall(r"{(\w+)}", route.path), "x"))
     options: dict[str, Any] = {"json": {}} if route.method in ("POST", "PATCH") else {}
     refused = await others.call(route.method, path, **options)
     assert (refused.status, refused.code) == (403, "forbidden")

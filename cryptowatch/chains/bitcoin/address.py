@@ -12,7 +12,7 @@ from operator import xor
 from typing import Literal, NamedTuple
 
 from coincurve import PublicKeyXOnly
-from embit import base58, bech32
+from embit import base58
 
 from cryptowatch.chains.port import InvalidAddress
 
@@ -20,7 +20,9 @@ Network = Literal["main", "testnet", "signet", "regtest"]
 
 #: BIP173 allows 90 characters; the longest of the addresses that we pay to has 64.
 _TEXT_MAX = 90
-_TO_TEXT = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l".ljust(256)
+_LETTERS = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+_TO_TEXT = _LETTERS.ljust(256)
+_FROM_TEXT = {letter: symbol for symbol, letter in enumerate(_LETTERS.decode())}
 #: What the checksum comes to for witness version 0 (BIP173) and 1 (BIP350).
 _CHECKSUMS = (1, 0x2BC830A3)
 _GENERATORS = tuple(
@@ -84,12 +86,20 @@ def address_of(script: bytes, network: Network) -> str | None:
 def _script_of_bech32(text: str, prefix: str, network: Network) -> bytes | InvalidAddress:
     if text not in (text.lower(), text.upper()):
         return InvalidAddress("letters of both cases are mixed")
-    encoding, _, data = bech32.bech32_decode(text)
-    if encoding is None:
+    symbols = [_FROM_TEXT.get(letter, -1) for letter in text[len(prefix) + 1 :].lower()]
+    if -1 in symbols or len(symbols) < 6:
         return InvalidAddress("the checksum is wrong: there is a typing error in it")
-    version, program = bech32.decode(prefix, text)
-    if version is None or program is None:
-        return InvalidAddress(_why_not_segwit(data, encoding))
+    checksum = _polymod(_polymod(1, _expanded(prefix)), symbols)
+    if checksum not in _CHECKSUMS:
+        return InvalidAddress("the checksum is wrong: there is a typing error in it")
+    data = symbols[:-6]
+    if not data or data[0] > 16:
+        return InvalidAddress("not a segwit address: it has no witness version")
+    version, program = data[0], _program(data[1:])
+    if checksum != _CHECKSUMS[min(version, 1)]:
+        return InvalidAddress(f"witness version {version} needs the other checksum (BIP350)")
+    if program is None or not 2 <= len(program) <= 40 or (version == 0 and len(program) not in (20, 32)):
+        return InvalidAddress("not a segwit address: its length or padding is wrong")
     if prefix != _PREFIXES[network].bech32:
         return _wrong_network(_bech32_networks(prefix), network)
     if version > 1:
@@ -98,9 +108,9 @@ def _script_of_bech32(text: str, prefix: str, network: Network) -> bytes | Inval
         )
     if version == 1 and len(program) != 32:
         return InvalidAddress("not a taproot address: it has another length")
-    if version == 1 and not _is_key(bytes(program)):
+    if version == 1 and not _is_key(program):
         return InvalidAddress("no key belongs to this taproot address: money sent to it could never be spent")
-    return bytes([0x51 if version else 0x00, len(program)]) + bytes(program)
+    return bytes([0x51 if version else 0x00, len(program)]) + program
 
 
 def _script_of_base58(text: str, network: Network) -> bytes | InvalidAddress:
@@ -119,12 +129,13 @@ def _script_of_base58(text: str, network: Network) -> bytes | InvalidAddress:
     return _wrong_network(others, network) if others else InvalidAddress("not a Bitcoin address")
 
 
-def _why_not_segwit(data: list[int], encoding: int) -> str:
-    if not data or data[0] > 16:
-        return "not a segwit address: it has no witness version"
-    if (encoding == bech32.Encoding.BECH32) != (data[0] == 0):
-        return f"witness version {data[0]} needs the other checksum (BIP350)"
-    return "not a segwit address: its length or padding is wrong"
+def _program(symbols: list[int]) -> bytes | None:
+    """Five bits each, to bytes; None when what is left over is a whole symbol, or not zero (BIP173)."""
+    number = reduce(lambda above, symbol: above << 5 | symbol, symbols, 0)
+    padding = len(symbols) * 5 % 8
+    if padding >= 5 or number & (1 << padding) - 1:
+        return None
+    return (number >> padding).to_bytes(len(symbols) * 5 // 8, "big")
 
 
 def _bech32_networks(prefix: str) -> list[Network]:
