@@ -58,6 +58,7 @@ from cryptowatch.treasury.audit import BalanceAudit
 from cryptowatch.treasury.keeping import rebalance_rules
 from cryptowatch.treasury.rebalancer import Rebalancer
 from cryptowatch.treasury.reconcile import Reconciler
+from cryptowatch.treasury.refills import ColdDesk, proposer_for
 from cryptowatch.treasury.upkeep import Upkeep, upkeep_rules
 from cryptowatch.webhooks.worker import run_webhooks
 
@@ -271,6 +272,7 @@ def _treasury(
                 plant.clock,
                 chain.fees,
                 reserver_for(chain, nodes[name], plant.pool),
+                proposer_for(chain, nodes[name], plant.pool),
                 rebalance_rules(settings, name),
                 _entropy,
                 partial(show_marks, plant.metrics),
@@ -329,6 +331,11 @@ async def _api(
                 schemes={name: chain.scheme for name, chain in chains.items()},
                 node_statuses={name: node_pool.statuses for name, node_pool in nodes.items()},
                 random_bytes=os.urandom,
+                cold_desks={
+                    name: ColdDesk(chain.planner, chain.cold, coins=chain.vault is None)
+                    for name, chain in chains.items()
+                    if chain.cold is not None
+                },
             )
         ),
         access_log=None,

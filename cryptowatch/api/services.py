@@ -1,7 +1,7 @@
 """What the API needs of the rest of the system, as one value that the composition root makes. No globals."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from cryptowatch.payouts.policy import WithdrawalPolicy, withdrawal_policy
 from cryptowatch.settings import Settings
 from cryptowatch.telemetry.metrics import Metrics
 from cryptowatch.treasury.keeping import RebalanceRules, rebalance_rules
+from cryptowatch.treasury.refills import ColdDesk
 
 ReadAddress = Callable[[str], bytes | InvalidAddress]
 NodeStatuses = Callable[[], Sequence[NodeStatus]]
@@ -36,6 +37,8 @@ class Services:
     schemes: Mapping[str, int]
     node_statuses: Mapping[str, NodeStatuses]
     random_bytes: Callable[[int], bytes]
+    #: Of chains with a cold wallet.
+    cold_desks: Mapping[str, ColdDesk] = field(default_factory=dict)
 
     @cached_property
     def decimals(self) -> Mapping[str, int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 
-from cryptowatch.chains.plans import AccountPlanner, CoinPlanner, FeePolicy
+from cryptowatch.chains.plans import AccountPlanner, CoinPlanner, ColdFormat, FeePolicy
 from cryptowatch.chains.port import InvalidAddress, Node
 from cryptowatch.settings.chains import Chain
 
@@ -40,6 +40,7 @@ class ColdWallet:
 
     scheme: int
     key: WatchedKey
+    format: ColdFormat
     account: bytes | None = None
 
 

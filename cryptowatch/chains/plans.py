@@ -100,6 +100,22 @@ class Plan(Protocol):
     def to_json(self) -> bytes: ...
 
 
+class WrongSignature(ValueError):
+    """What came back from the cold wallet is not what it was to sign; says why."""
+
+
+class ColdFormat(Protocol):
+    """How a cold wallet, on a machine without network, is told what to sign, and how its answer is read. Pure."""
+
+    def write(self, plan: Plan, parents: Mapping[bytes, bytes]) -> str:
+        """What is to be signed. `parents`: the transactions whose coins it spends; none where money is balances."""
+        ...
+
+    def read_signed(self, plan: Plan, text: str) -> tuple[bytes, bytes]:
+        """(hash, bytes to send) of the plan's very transaction, its signatures verified. Raises WrongSignature."""
+        ...
+
+
 class Planner(Protocol):
     """What both kinds of planners can do. Pure; CPU-bound, so it is called in a thread."""
 

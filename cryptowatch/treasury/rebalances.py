@@ -1,6 +1,6 @@
 """Movements between hot and cold as rows: begun, bound to a transaction, followed to an end; one event per change (P8).
 
-Called by `rebalancer`, `refills` and the API, inside their transactions. Every change is a compare-and-set, and the
+Called by `rebalancer`, `refills` and the API inside their transactions. Every change is a compare-and-set, and the
 ledger's postings go with it (`transit`):
 
     requested -> proposed -> signed -> broadcast -> finalized
@@ -123,6 +123,21 @@ async def bind(
     assert row is not None, "its row is locked"
     source, _ = way(Direction(row["direction"]))
     await _move(conn, row, "out", (source, IN_TRANSIT), now)
+    return await _tell(conn, row, decimals, now)
+
+
+async def propose(
+    conn: Connection,
+    rebalance: asyncpg.Record,
+    plan: str,
+    artefact: str,
+    address: str,
+    decimals: int,
+    now: datetime,
+) -> RebalanceView:
+    """What the cold wallet is to sign is ready. `rebalance` is locked by the caller."""
+    row = await conn.fetchrow(SQL["propose"], rebalance["id"], plan, artefact, address, now)
+    assert row is not None, "its row is locked"
     return await _tell(conn, row, decimals, now)
 
 

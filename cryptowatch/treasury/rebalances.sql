@@ -23,6 +23,11 @@ SELECT * FROM rebalance WHERE chain = $1 AND state = 'requested' ORDER BY id
 UPDATE rebalance SET state = $2, lineage_id = $3, address = coalesce($4, address), version = version + 1, updated_at = $5
 WHERE id = $1 AND state = $6 RETURNING *
 
+-- name: propose
+-- Compare-and-set: what cold is to sign.
+UPDATE rebalance SET state = 'proposed', plan = $2, artefact = $3, address = $4, version = version + 1, updated_at = $5
+WHERE id = $1 AND state = 'requested' RETURNING *
+
 -- name: end
 -- Compare-and-set from one of these states into an end without a transaction.
 UPDATE rebalance SET state = $2, reason = $3, version = version + 1, updated_at = $4

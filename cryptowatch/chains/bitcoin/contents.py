@@ -24,6 +24,7 @@ from cryptowatch.chains.bitcoin.parse import (
     resources_of,
     shown,
 )
+from cryptowatch.chains.bitcoin.psbt import raw_transaction
 from cryptowatch.chains.port import BlockContents, BlockRef, Interest, PendingTransaction, Spend, Transfer
 from cryptowatch.money import BaseUnits
 
@@ -46,6 +47,10 @@ class BitcoinBlock:
         """Raises MalformedData unless the bytes are the block with this hash (as shown)."""
         header, transactions = parse_block(raw, block_hash)
         return cls(BlockRef(height, header.hash, header.prev_hash, header.time), asset, transactions)
+
+    def raw_transaction(self, tx_hash: bytes) -> bytes | None:
+        """The bytes of the transaction with this hash, if it is in the block."""
+        return raw_transaction(self.transactions.raw, tx_hash)
 
     def contents(self, interest: Interest) -> BlockContents:
         """What in it is ours."""
