@@ -56,7 +56,8 @@ class Rebalancer:
     observe: Callable[[str, str, Marks], None]
     #: asset -> (when it was made, the net outflow that it says)
     _forecasts: dict[str, tuple[float, int]] = field(default_factory=dict)
-    _said: str | None = None
+    #: Why each asset's waits, as last logged.
+    _said: dict[str, str] = field(default_factory=dict)
 
     async def step(self) -> int:
         """Follow, begin, prepare; how many movements changed. Safe to repeat after any error."""
@@ -99,7 +100,7 @@ class Rebalancer:
             if movement is None:
                 return
             if movement.direction is Direction.REFILL and wallets.cold <= movement.amount:
-                self._wait(f"cold does not cover a refill of {movement.amount} base units of {asset}")
+                self._wait(asset, f"cold does not cover a refill of {movement.amount} base units")
                 return
             wanted = Wanted(self.chain, asset, movement, None, now + self.rules.expires)
             begun = await begin(conn, wanted, self.entropy(now)[0], kept.decimals, now)
@@ -123,14 +124,14 @@ class Rebalancer:
         """Out of `requested`, or it waits."""
         market = await self.nodes.fee_market()
         if self.fees.beyond_cap(market):
-            return self._wait("market beyond the fee cap")
+            return self._wait(row["asset"], "market beyond the fee cap")
         try:
             done = await prepare(row, self.fees.bid(market, "normal"))
         except (Halted, NotReady) as wait:
-            return self._wait(str(wait))
+            return self._wait(row["asset"], str(wait))
         except ConcurrentUpdate:
             return 0  # another one was first; the next round sees what is left
-        self._said = None
+        self._said.pop(row["asset"], None)
         return done
 
     async def _send(self, row: asyncpg.Record, bid: Bid) -> int:
@@ -185,9 +186,9 @@ class Rebalancer:
         index = None if self.cold.account is not None else found["key_index"]
         return Recipient(found["destination"], amount, index), found["address"]
 
-    def _wait(self, reason: str) -> int:
+    def _wait(self, asset: str, reason: str) -> int:
         """Said once, not in every round."""
-        if reason != self._said:
-            log.warning("rebalance waits", chain=self.chain, reason=reason)
-            self._said = reason
+        if reason != self._said.get(asset):
+            log.warning("rebalance waits", chain=self.chain, asset=asset, reason=reason)
+            self._said[asset] = reason
         return 0

@@ -10,12 +10,15 @@ from subprocess import CompletedProcess
 from typing import Any
 
 from cryptowatch.api.keys import Scope
+from cryptowatch.chains.bip32 import ExtendedPublicKey
+from cryptowatch.chains.bitcoin.derive import Scheme, parse_extended_key
 from cryptowatch.chains.ethereum.address import address_of
 from cryptowatch.db.pool import connection
 from cryptowatch.devnet.nodes import write_private
 from cryptowatch.signing.keys import AccountKeys, accounts_from_mnemonic, new_mnemonic
 from cryptowatch.signing.keystore import KeystoreSecrets, write_keystore
 from cryptowatch.signing.messages import KeyPath
+from cryptowatch.signing.offline import read_file, read_refill
 from cryptowatch.treasury.reconcile import read_positions
 from tests.api.world import Caller
 from tests.support.books import house_balance
@@ -35,6 +38,10 @@ class Cold:
     @property
     def xpub(self) -> str:
         return self.keys.xpubs("regtest")["bip84"]
+
+    @property
+    def key(self) -> ExtendedPublicKey:
+        return parse_extended_key(self.xpub, "regtest", Scheme.BIP84)
 
     @property
     def account(self) -> str:
@@ -97,6 +104,13 @@ def sign_offline(cold: Cold, folder: Path, unsigned: dict[str, Any], *options: s
         env={**os.environ, "PYTHONPATH": root},
         timeout=60,
     )
+
+
+def signed_by(cold: Cold, unsigned: dict[str, Any]) -> str:
+    """What the command would write, without a process."""
+    refill = read_refill(read_file(json.dumps(unsigned).encode()), cold.keys)
+    assert refill.pays == unsigned["address"]
+    return refill.sign()
 
 
 async def treasurer(site: Site) -> Caller:
