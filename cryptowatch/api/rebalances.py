@@ -11,13 +11,12 @@ from cryptowatch.api.calls import Amount, Call, NoQuery, Page, PageQuery, Reply,
 from cryptowatch.api.paging import page, page_size, uuid_cursor
 from cryptowatch.api.problems import Problem, refuse
 from cryptowatch.api.transfers import read_amount
-from cryptowatch.chains.plans import WrongSignature
+from cryptowatch.chains.plans import ColdFormatName, WrongSignature
 from cryptowatch.db.pool import Connection
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.money import BaseUnits, format_amount
 from cryptowatch.sending.reserve import Halted
-from cryptowatch.settings.chains import BitcoinSettings
 from cryptowatch.treasury.bands import Direction, Marks, Movement, marks_of
 from cryptowatch.treasury.keeping import KeptAsset
 from cryptowatch.treasury.rebalances import (
@@ -30,7 +29,7 @@ from cryptowatch.treasury.rebalances import (
     read_rebalance,
     rebalance_view,
 )
-from cryptowatch.treasury.refills import import_signed
+from cryptowatch.treasury.refills import ColdDesk, import_signed
 from cryptowatch.treasury.wallets import Wallets, read_wallets
 
 RebalancePage = Page[RebalanceView]
@@ -78,7 +77,7 @@ class UnsignedView(msgspec.Struct, frozen=True):
     asset: str
     amount: str
     address: str
-    format: Literal["psbt", "eip1559"]
+    format: ColdFormatName
     unsigned: str
     expires_at: datetime
 
@@ -199,7 +198,8 @@ async def get_unsigned(call: Call[NoQuery, None], conn: Connection) -> Reply | P
     row = await _rebalance(call, conn)
     if row["artefact"] is None or row["state"] != "proposed":
         return Problem("wrong_state", f"it is {row['state']}, and nothing is to be signed")
-    settings, decimals = call.services.settings.chains[row["chain"]], call.services.decimals[row["asset"]]
+    settings, desk = call.services.settings.chains[row["chain"]], _desk(call, row)
+    decimals = call.services.decimals[row["asset"]]
     return Reply(
         UnsignedView(
             id=show_id(Kind.REBALANCE, row["id"]),
@@ -208,7 +208,7 @@ async def get_unsigned(call: Call[NoQuery, None], conn: Connection) -> Reply | P
             asset=row["asset"],
             amount=format_amount(row["amount"], decimals),
             address=row["address"],
-            format="psbt" if isinstance(settings, BitcoinSettings) else "eip1559",
+            format=desk.cold.format.name,
             unsigned=row["artefact"],
             expires_at=row["expires_at"],
         )
@@ -218,13 +218,10 @@ async def get_unsigned(call: Call[NoQuery, None], conn: Connection) -> Reply | P
 async def take_signed(call: Call[NoQuery, SignedRefill], conn: Connection) -> Reply | Problem:
     """What is wrong changes nothing: the refill waits for the right one."""
     row, services = await _rebalance(call, conn), call.services
-    desk = services.cold_desks.get(row["chain"])
-    if desk is None:
-        raise refuse("no_cold_wallet", "the settings name no cold wallet for the chain any more")
     try:
         taken = await import_signed(
             conn,
-            desk,
+            _desk(call, row),
             row["id"],
             call.body.signed,
             services.new_id(),
@@ -240,6 +237,13 @@ async def take_signed(call: Call[NoQuery, SignedRefill], conn: Connection) -> Re
     if taken is None:
         return Problem("wrong_state", f"it is {row['state']}, and waits for no signature")
     return Reply(taken)
+
+
+def _desk(call: Call[NoQuery, object], row: asyncpg.Record) -> ColdDesk:
+    desk = call.services.cold_desks.get(row["chain"])
+    if desk is None:
+        raise refuse("no_cold_wallet", "the settings name no cold wallet for the chain any more")
+    return desk
 
 
 async def _rebalance(call: Call[NoQuery, object], conn: Connection) -> asyncpg.Record:

@@ -242,7 +242,7 @@ _TREASURY = (
         "Get what the cold wallet is to sign for a refill",
         rebalances.get_unsigned,
         rebalances.UnsignedView,
-        codes=("wrong_state",),
+        codes=("wrong_state", "no_cold_wallet"),
     ),
     Route(
         "POST",

@@ -6,7 +6,6 @@ transactions that created the coins, whose hashes the inputs name; change is wha
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 from embit import psbt as embit_psbt
@@ -19,6 +18,7 @@ from cryptowatch.chains.ethereum.cold import read_unsigned
 from cryptowatch.chains.ethereum.our_calls import TransferToken, read_call
 from cryptowatch.chains.ethereum.transaction import InvalidTransaction
 from cryptowatch.chains.ethereum.transaction import UnsignedTransaction as AccountTransaction
+from cryptowatch.chains.plans import ColdFormatName
 from cryptowatch.errors import OperatorError
 from cryptowatch.money import BaseUnits, format_amount
 from cryptowatch.signing import bitcoin, ethereum
@@ -40,7 +40,7 @@ class RefillFile(msgspec.Struct, frozen=True):
     id: str
     chain: str
     network: str
-    format: Literal["psbt", "eip1559"]
+    format: ColdFormatName
     unsigned: str
 
 

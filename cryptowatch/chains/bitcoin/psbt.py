@@ -29,7 +29,7 @@ from cryptowatch.chains.bitcoin.transaction import (
     serialise,
 )
 from cryptowatch.chains.connect import COLD_BRANCH
-from cryptowatch.chains.plans import Plan, WrongSignature
+from cryptowatch.chains.plans import ColdFormatName, Plan, WrongSignature
 
 _HARDENED = 1 << 31
 _SIGHASH_ALL = 1
@@ -47,6 +47,10 @@ class ColdPsbt:
     key: ExtendedPublicKey
     fingerprint: bytes
     coin_type: int
+
+    @property
+    def name(self) -> ColdFormatName:
+        return "psbt"
 
     def write(self, plan: Plan, parents: Mapping[bytes, bytes]) -> str:
         """Base64. `parents`: hash -> bytes of each transaction whose coins are spent: they prove the amounts."""

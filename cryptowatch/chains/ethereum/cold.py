@@ -16,7 +16,7 @@ from cryptowatch.chains.ethereum.transaction import (
     to_json,
     unsigned_bytes,
 )
-from cryptowatch.chains.plans import Plan, WrongSignature
+from cryptowatch.chains.plans import ColdFormatName, Plan, WrongSignature
 
 
 class UnsignedDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,6 +29,10 @@ class UnsignedDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ColdTransaction:
     """The format, without anything to configure."""
+
+    @property
+    def name(self) -> ColdFormatName:
+        return "eip1559"
 
     def write(self, plan: Plan, parents: object) -> str:
         assert isinstance(plan, EthereumPlan)
