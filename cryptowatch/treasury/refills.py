@@ -102,7 +102,7 @@ class CoinProposer:
         if block_hash is None:
             raise NotReady(f"the nodes do not agree on block {height}")
         block = cast(CoinBlock, await self.nodes.block(block_hash, height))
-        raw = await asyncio.to_thread(block.raw_transaction, tx_hash)
+        raw = block.raw_transaction(tx_hash)
         if raw is None:
             raise NotReady(f"a coin of the cold wallet is not in block {height}")
         return raw

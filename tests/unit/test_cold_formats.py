@@ -9,12 +9,11 @@ from embit.psbt import PSBT
 from eth_account import Account
 
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan, BitcoinPlanner
-from cryptowatch.chains.bitcoin.psbt import ColdPsbt, raw_transaction
+from cryptowatch.chains.bitcoin.psbt import ColdPsbt
 from cryptowatch.chains.bitcoin.transaction import (
     TxInput,
     TxOutput,
     UnsignedTransaction,
-    compact_size,
     read_transaction,
     serialise,
 )
@@ -247,13 +246,6 @@ def test_another_wallet_can_sign_none_of_it() -> None:
 def test_a_file_of_something_else_is_told_as_such(text: bytes) -> None:
     with pytest.raises(NotSigned, match="unsigned"):
         read_file(text)
-
-
-def test_a_transaction_is_found_in_its_block() -> None:
-    raws = list(PARENTS.values())
-    block = bytes(80) + compact_size(len(raws)) + b"".join(raws)
-    assert [raw_transaction(block, tx_hash) for tx_hash in PARENTS] == raws
-    assert raw_transaction(block, bytes(32)) is None
 
 
 # --- accounts -----------------------------------------------------------------------------------------------

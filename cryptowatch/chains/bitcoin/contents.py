@@ -24,7 +24,6 @@ from cryptowatch.chains.bitcoin.parse import (
     resources_of,
     shown,
 )
-from cryptowatch.chains.bitcoin.psbt import raw_transaction
 from cryptowatch.chains.port import BlockContents, BlockRef, Interest, PendingTransaction, Spend, Transfer
 from cryptowatch.money import BaseUnits
 
@@ -50,7 +49,8 @@ class BitcoinBlock:
 
     def raw_transaction(self, tx_hash: bytes) -> bytes | None:
         """The bytes of the transaction with this hash, if it is in the block."""
-        return raw_transaction(self.transactions.raw, tx_hash)
+        columns, wire = self.transactions, shown(tx_hash)
+        return columns.bytes_of(columns.ids.index(wire)) if wire in columns.ids else None
 
     def contents(self, interest: Interest) -> BlockContents:
         """What in it is ours."""
