@@ -333,3 +333,19 @@ def test_an_account_that_is_not_the_keystores_signs_nothing() -> None:
             RefillFile("rb_1", "ethereum", "eip155:1", "eip1559", ColdTransaction().write(refill("ETH"), {})),
             Cold().keys,
         )
+
+
+def test_an_overflow_names_its_address_by_index_through_disk_and_bumps() -> None:
+    """The signer derives it anew from that: so the index must stay with its output, wherever that goes."""
+    planner = BitcoinPlanner(10_000)
+    hot = [Coin(bytes([n]) * 32 + bytes(4), BaseUnits(10**8), HOT, (84, 1, n)) for n in range(1, 4)]
+    change = Coin(b"", BaseUnits(0), HOT, (84, 1, 9))
+    for seed in range(8):
+        payee = Recipient(script(0, 7), BaseUnits(15 * 10**7), 7)
+        plan = planner.plan(hot, [payee], change, Bid(1_000), seed)
+        assert isinstance(plan, BitcoinPlan)
+        bumped = planner.bump(plan, Bid(9_000))
+        assert isinstance(bumped, BitcoinPlan)
+        for one in (plan, planner.read(plan.to_json()), bumped, planner.read(bumped.to_json())):
+            [(place, index)] = one.cold_indexes.items()
+            assert (index, one.transaction.outputs[place].script) == (7, script(0, 7))
