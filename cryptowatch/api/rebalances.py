@@ -69,7 +69,8 @@ class NewRebalance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class UnsignedView(msgspec.Struct, frozen=True):
     """What the cold wallet is to sign, for `cryptowatch wallet sign-offline` or any other program. `unsigned`: a PSBT
-    (BIP174, base64), or JSON with a transaction of type 2 (EIP-1559). `address`: whom it pays."""
+    (BIP174, base64), JSON with a transaction of type 2 (EIP-1559), or JSON with the call that a contract such as a Safe
+    is to make; the latter is not handed in, but seen in its block. `address`: whom it pays."""
 
     id: str
     chain: str
@@ -208,7 +209,7 @@ async def get_unsigned(call: Call[NoQuery, None], conn: Connection) -> Reply | P
             asset=row["asset"],
             amount=format_amount(row["amount"], decimals),
             address=row["address"],
-            format=desk.cold.format.name,
+            format="call" if row["plan"] is None else desk.cold.format.name,
             unsigned=row["artefact"],
             expires_at=row["expires_at"],
         )

@@ -105,7 +105,7 @@ class WrongSignature(ValueError):
 
 
 #: As the API and the cold side's command name them.
-ColdFormatName = Literal["psbt", "eip1559"]
+ColdFormatName = Literal["psbt", "eip1559", "call"]
 
 
 class ColdFormat(Protocol):

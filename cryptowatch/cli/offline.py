@@ -21,7 +21,7 @@ from cryptowatch.signing.offline import NotSigned, Refill, RefillFile, read_file
 
 _FILE_BYTES_MAX = 8_388_608
 #: By format: decimals of the coin in which the fee is paid.
-_DECIMALS = {"psbt": 8, "eip1559": 18}
+_DECIMALS = {"psbt": 8, "eip1559": 18, "call": 18}
 
 
 def sign_offline(

@@ -68,6 +68,8 @@ def read_file(text: bytes) -> RefillFile:
 
 def read_refill(file: RefillFile, accounts: AccountKeys) -> Refill:
     """Raises NotSigned for what this keystore cannot or must not sign."""
+    if file.format == "call":
+        raise NotSigned("the money is in a contract: its owners sign in their own program")
     if file.format == "psbt":
         return _read_psbt(file, accounts)
     return _read_transaction(file, accounts)

@@ -28,7 +28,7 @@ from cryptowatch.sending.worker import is_caught_up
 from cryptowatch.settings.cold import Band
 from cryptowatch.treasury.bands import Direction, Marks, decide, marks_of
 from cryptowatch.treasury.keeping import KeptAsset, RebalanceRules
-from cryptowatch.treasury.rebalances import Wanted, begin, bind, cold_recipient, end, follow
+from cryptowatch.treasury.rebalances import Wanted, begin, bind, cold_recipient, end, follow, follow_contracts
 from cryptowatch.treasury.refills import Proposer, store_proposal
 from cryptowatch.treasury.wallets import read_wallets
 
@@ -83,6 +83,7 @@ class Rebalancer:
         now, decimals = self.clock.now(), {name: kept.decimals for name, kept in self.rules.assets.items()}
         async with transaction(self.pool) as conn:
             moved = await follow(conn, self.chain, decimals, now)
+            moved += await follow_contracts(conn, self.chain, self.rules.finality, decimals, now)
             for row in await conn.fetch(SQL["expired"], self.chain, now):
                 ended = await end(conn, row["id"], "expired", "not in time", decimals[row["asset"]], now)
                 moved += ended is not None

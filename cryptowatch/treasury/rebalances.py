@@ -5,6 +5,7 @@ ledger's postings go with it (`transit`):
 
     requested -> proposed -> signed -> broadcast -> finalized
         an overflow is proposed with its transaction, a refill with what cold has to sign
+    proposed -> finalized: a refill out of a contract, of whose transaction we learn from its block
     requested, proposed (a refill) -> canceled | expired;  with a transaction, until it is final -> failed
 """
 
@@ -129,7 +130,7 @@ async def bind(
 async def propose(
     conn: Connection,
     rebalance: asyncpg.Record,
-    plan: str,
+    plan: str | None,
     artefact: str,
     address: str,
     decimals: int,
@@ -169,6 +170,17 @@ async def follow(conn: Connection, chain: str, decimals: Mapping[str, int], now:
             await _tell(conn, row, decimals[row["asset"]], now)
             steps += 1
     return steps
+
+
+async def follow_contracts(
+    conn: Connection, chain: str, finality: int, decimals: Mapping[str, int], now: datetime
+) -> int:
+    """Refills out of contracts, whose owners make the transaction: ended by a block that holds it for good."""
+    rows = await conn.fetch(SQL["seen_for_good"], chain, finality, now)
+    for row in rows:
+        await _move(conn, row, "in", (COLD, HOT), now)
+        await _tell(conn, row, decimals[row["asset"]], now)
+    return len(rows)
 
 
 async def _move(

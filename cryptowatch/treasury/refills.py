@@ -49,7 +49,8 @@ SQL = load_queries(__package__, "refills.sql")
 class Proposal:
     """What the cold wallet is to sign, and whom it pays."""
 
-    plan: Plan
+    #: None: a contract pays, and its owners make the transaction.
+    plan: Plan | None
     artefact: str
     address: str
     #: Destinations of ours that are used by it: taken with it.
@@ -126,15 +127,19 @@ class AccountProposer:
         assert at is not None, "the chain was started"
         point = BlockPoint(at["height"], at["hash"])
         [state] = await self.nodes.accounts([self.cold.account], point)
-        if await self.nodes.code(self.cold.account, point):
-            raise NotReady("the cold account is a contract, which signs nothing: ask its owners")
         sender = Sender(self.cold.account, (self.cold.scheme, COLD_BRANCH, 0), state.nonce)
         amount = BaseUnits(rebalance["amount"])
         plan = self.planner.transfer(sender, rebalance["asset"], self.vault[0], amount, bid)
-        for (account, asset), needed in self.planner.needs(plan).items():
+        is_contract = bool(await self.nodes.code(self.cold.account, point))
+        # Whoever has a contract act pays for the gas.
+        needs = {(self.cold.account, rebalance["asset"]): amount} if is_contract else self.planner.needs(plan)
+        for (account, asset), needed in needs.items():
             has = state.balances.get(asset, 0) if account == self.cold.account else 0
             if has < needed:
                 raise NotReady(f"{needed - has} base units of {asset} are missing in the cold account")
+        if is_contract:
+            assert self.cold.call_of is not None, "where there are accounts there are contracts"
+            return Proposal(None, self.cold.call_of(plan), self.vault[1])
         return Proposal(plan, self.cold.format.write(plan, {}), self.vault[1])
 
 
@@ -156,7 +161,7 @@ async def store_proposal(
     taken = await conn.execute(SQL["take_addresses"], rebalance["chain"], list(proposal.fresh), now)
     if taken != f"UPDATE {len(proposal.fresh)}":
         raise ConcurrentUpdate("another transaction took this address first")
-    document = proposal.plan.to_json().decode()
+    document = None if proposal.plan is None else proposal.plan.to_json().decode()
     return await propose(conn, rebalance, document, proposal.artefact, proposal.address, decimals, now)
 
 
@@ -183,7 +188,7 @@ async def import_signed(
     Raises WrongSignature (nothing has changed), Halted, and ConcurrentUpdate: then the caller rolls back.
     """
     row = await conn.fetchrow(SQL["lock_proposed"], rebalance_id, now)
-    if row is None:
+    if row is None or row["plan"] is None:
         return None
     plan = desk.planner.read(row["plan"].encode())
     signed = desk.cold.format.read_signed(plan, text)

@@ -1,11 +1,23 @@
 """Hot to cold and back on real Ethereum nodes, of coins and of a token, through restarts and reorgs."""
 
+import json
 from typing import Any
 
+from cryptowatch.devnet.ethereum.artifacts import contract
 from tests.promises.conftest import MakeSite
 from tests.support.books import house_balance
 from tests.support.cold import Cold, assert_solvent, booked, reaches, rebalances, signed_by, treasurer
-from tests.support.ethereum import ETH, USDT, House, deposited, lineages, paid_to, settled, stranger
+from tests.support.ethereum import (
+    ETH,
+    USDT,
+    House,
+    deposited,
+    faucet,
+    lineages,
+    paid_to,
+    settled,
+    stranger,
+)
 from tests.support.running import Currency, Site
 
 CHAIN = "ethereum"
@@ -112,4 +124,50 @@ async def test_coins_and_tokens_go_to_cold_and_come_back(make_ethereum_site: Mak
     assert -await house_balance(site, "network_fees:ethereum", "ETH") == sum(
         [row["fee_paid"] for row in await lineages(site)]
     )
+    await assert_solvent(site, surplus)
+
+
+async def test_what_a_contract_holds_comes_back_when_its_owners_have_made_it_pay(
+    make_ethereum_site: MakeSite,
+) -> None:
+    """As a Safe: it is told what to do, signs nothing itself, and is believed when a final block shows it."""
+    cold = Cold()
+    site = await make_ethereum_site(**cold.ethereum({}, ETH="1000", USDT="100000"))
+    safe = await site.net.deploy(CHAIN, "Owners")
+    site.reconfigure(
+        chains={CHAIN: {"cold": {"accounts": [safe]}}},
+        signer={"policy": {CHAIN: {"cold": {"accounts": [safe]}}}},
+    )
+    await site.start()
+    house = House(site)
+    await house.opens()
+    surplus = {one.asset: amount for one, amount in house.brought.items()}
+    desk = await treasurer(site)
+    for currency in BOTH:
+        body = {"chain": CHAIN, "asset": currency.asset, "direction": "overflow", "amount": "20"}
+        assert (await desk.post("/v1/rebalances", body)).status == 202
+        await reaches(site, "broadcast", currency.asset)
+    await mined_until(site, "finalized")
+    vault = {currency: await paid_to(site, currency, house.vault) for currency in BOTH}
+    for currency in BOTH:
+        body = {"chain": CHAIN, "asset": currency.asset, "direction": "refill", "amount": "2"}
+        assert (await desk.post("/v1/rebalances", body)).status == 202
+        proposed = await reaches(site, "proposed", currency.asset)
+        unsigned = (await desk.get(f"/v1/rebalances/{proposed['id']}/unsigned")).body
+        assert unsigned["format"] == "call"
+        refused = await desk.post(f"/v1/rebalances/{proposed['id']}/signed", {"signed": "00"})
+        assert refused.code == "wrong_state"
+        call = json.loads(unsigned["unsigned"])
+        data = bytes.fromhex(call["data"][2:])
+        act = contract("Owners").call("act", call["to"], int(call["value"]), data)
+        await faucet(site).execute(safe, act)
+        await site.mine(1, CHAIN)
+        await assert_solvent(site, surplus)
+        assert (await rebalances(site, currency.asset))[-1]["state"] == "proposed"
+    await mined_until(site, "finalized")
+    for currency in BOTH:
+        assert await paid_to(site, currency, house.vault) == vault[currency] + currency.units("2")
+        assert await booked(site, "cold", CHAIN, currency.asset) == currency.units("18")
+        done = (await rebalances(site, currency.asset))[-1]
+        assert await site.story(done["id"]) == ["requested", "proposed", "finalized"]
     await assert_solvent(site, surplus)

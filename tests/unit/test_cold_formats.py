@@ -1,5 +1,6 @@
 """What cold signs and what is taken as its answer, without a node: every tampering that could pay for itself."""
 
+import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ from cryptowatch.chains.bitcoin.transaction import (
 )
 from cryptowatch.chains.connect import COLD_BRANCH, COLD_CHANGE_BRANCH
 from cryptowatch.chains.ethereum.address import address_of
-from cryptowatch.chains.ethereum.cold import ColdTransaction, read_unsigned
+from cryptowatch.chains.ethereum.cold import ColdTransaction, call_of, read_unsigned
 from cryptowatch.chains.ethereum.payments import EthereumPlan, EthereumPlanner
 from cryptowatch.chains.plans import Bid, Coin, Recipient, Sender, WrongSignature
 from cryptowatch.money import BaseUnits
@@ -325,6 +326,17 @@ def test_the_form_for_people_and_the_form_for_programs_are_the_same_transaction(
         assert changed != text
         with pytest.raises(NotSigned):
             offline(changed)
+
+
+@pytest.mark.parametrize("asset", ["ETH", "USDT"])
+def test_owners_of_a_contract_are_told_a_call_and_a_keystore_signs_none(asset: str) -> None:
+    plan = refill(asset)
+    told = json.loads(call_of(plan))
+    assert told["account"] == COLD.account
+    assert bytes.fromhex(told["to"][2:]) == (VAULT if asset == "ETH" else USDT)
+    assert (told["value"], told["data"]) == (str(plan.transaction.value), "0x" + plan.transaction.data.hex())
+    with pytest.raises(NotSigned, match="owners"):
+        read_refill(RefillFile("rb_1", "ethereum", "eip155:1", "call", call_of(plan)), COLD.keys)
 
 
 def test_an_account_that_is_not_the_keystores_signs_nothing() -> None:

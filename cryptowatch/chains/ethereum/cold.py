@@ -52,6 +52,24 @@ class ColdTransaction:
         return keccak(raw), raw
 
 
+class CallDocument(msgspec.Struct, frozen=True):
+    """What the owners of a contract, such as a Safe, are to make it do. `value` in wei."""
+
+    account: str
+    to: str
+    value: str
+    data: str
+    operation: int = 0
+
+
+def call_of(plan: Plan) -> str:
+    """The plan as a call of the contract that holds the money, instead of as a transaction of its account."""
+    assert isinstance(plan, EthereumPlan)
+    t = plan.transaction
+    document = CallDocument(address_of(plan.account), address_of(t.to), str(t.value), "0x" + t.data.hex())
+    return msgspec.json.encode(document).decode()
+
+
 def read_unsigned(text: str) -> tuple[str, UnsignedTransaction]:
     """(the account that is to sign, what) of what `ColdTransaction.write` wrote. Raises InvalidTransaction."""
     try:
