@@ -64,6 +64,7 @@ from cryptowatch.treasury.consolidate import Consolidator, consolidation_rules
 from cryptowatch.treasury.keeping import rebalance_rules
 from cryptowatch.treasury.rebalancer import Rebalancer
 from cryptowatch.treasury.reconcile import Reconciler, reconcile_rules
+from cryptowatch.treasury.refills import ColdDesk, proposer_for
 from cryptowatch.treasury.upkeep import Upkeep, upkeep_rules
 from cryptowatch.webhooks.worker import run_webhooks
 
@@ -317,6 +318,7 @@ def _treasury(
                 plant.clock,
                 chain.fees,
                 reserver_for(chain, nodes[name], plant.pool),
+                proposer_for(chain, nodes[name], plant.pool),
                 rebalance_rules(settings, name),
                 _entropy,
                 partial(show_marks, plant.metrics),
@@ -377,6 +379,11 @@ async def _api(
                 node_statuses={name: node_pool.statuses for name, node_pool in nodes.items()},
                 random_bytes=os.urandom,
                 denied=denied,
+                cold_desks={
+                    name: ColdDesk(chain.planner, chain.cold, coins=chain.vault is None)
+                    for name, chain in chains.items()
+                    if chain.cold is not None
+                },
             )
         ),
         access_log=None,

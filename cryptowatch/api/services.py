@@ -1,7 +1,7 @@
 """What the API needs of the rest of the system, as one value that the composition root makes. No globals."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from cryptowatch.settings import Settings
 from cryptowatch.settings.withdrawals import AssetPolicy
 from cryptowatch.telemetry.metrics import Metrics
 from cryptowatch.treasury.keeping import RebalanceRules, rebalance_rules
+from cryptowatch.treasury.refills import ColdDesk
 
 NodeStatuses = Callable[[], Sequence[NodeStatus]]
 
@@ -40,6 +41,8 @@ class Services:
     random_bytes: Callable[[int], bytes]
     #: The deny list as it is now.
     denied: Callable[[], Denied] = Denied
+    #: Of chains with a cold wallet.
+    cold_desks: Mapping[str, ColdDesk] = field(default_factory=dict)
 
     @cached_property
     def decimals(self) -> Mapping[str, int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 
-from cryptowatch.chains.plans import AccountPlanner, CoinPlanner, FeePolicy
+from cryptowatch.chains.plans import AccountPlanner, CoinPlanner, ColdFormat, FeePolicy, Plan
 from cryptowatch.chains.port import InvalidAddress, Node
 from cryptowatch.settings.chains import Chain
 
@@ -40,7 +40,10 @@ class ColdWallet:
 
     scheme: int
     key: WatchedKey
+    format: ColdFormat
     account: bytes | None = None
+    #: How a contract that holds the money is told what to do.
+    call_of: Callable[[Plan], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ of chains: those whose money is coins, and those whose money is accounts' balanc
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from cryptowatch.chains.port import FeeMarket
 from cryptowatch.money import BaseUnits
@@ -123,6 +123,29 @@ class Plan(Protocol):
         ...
 
     def to_json(self) -> bytes: ...
+
+
+class WrongSignature(ValueError):
+    """What came back from the cold wallet is not what it was to sign; says why."""
+
+
+#: As the API and the cold side's command name them.
+ColdFormatName = Literal["psbt", "eip1559", "call"]
+
+
+class ColdFormat(Protocol):
+    """How a cold wallet, on a machine without network, is told what to sign, and how its answer is read. Pure."""
+
+    @property
+    def name(self) -> ColdFormatName: ...
+
+    def write(self, plan: Plan, parents: Mapping[bytes, bytes]) -> str:
+        """What is to be signed. `parents`: the transactions whose coins it spends; none where money is balances."""
+        ...
+
+    def read_signed(self, plan: Plan, text: str) -> tuple[bytes, bytes]:
+        """(hash, bytes to send) of the plan's very transaction, its signatures verified. Raises WrongSignature."""
+        ...
 
 
 class Planner(Protocol):

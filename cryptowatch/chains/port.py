@@ -275,6 +275,14 @@ class AccountState:
     exists: bool
 
 
+class CoinBlock(RawBlock, Protocol):
+    """A block of a chain of coins."""
+
+    def raw_transaction(self, tx_hash: bytes) -> bytes | None:
+        """The bytes of the transaction with this hash, if it is in the block."""
+        ...
+
+
 class AccountNode(Node, Protocol):
     """A node of a chain of accounts."""
 

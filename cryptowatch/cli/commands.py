@@ -5,7 +5,18 @@ from importlib.util import find_spec
 import typer
 
 from cryptowatch import __version__
-from cryptowatch.cli import chains, contracts, daemon, events, keys, ledger, liabilities, reconcile, signer
+from cryptowatch.cli import (
+    chains,
+    contracts,
+    daemon,
+    events,
+    keys,
+    ledger,
+    liabilities,
+    offline,
+    reconcile,
+    signer,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +32,7 @@ app.command("contracts")(contracts.contracts)
 app.command("reconcile")(reconcile.reconcile)
 app.command("verify-ledger")(ledger.verify_ledger)
 app.command("signer")(signer.run_signer)
+signer.wallet.command("sign-offline")(offline.sign_offline)
 app.add_typer(signer.wallet, name="wallet")
 app.add_typer(liabilities.app, name="liabilities")
 app.add_typer(keys.app, name="keys")

@@ -99,7 +99,7 @@ def create_keystore(
     with exit_codes():
         harden_process()
         secrets = _read_secrets(source, network)
-        write_keystore(keystore, secrets, _passphrase(passphrase_file, confirm=True))
+        write_keystore(keystore, secrets, ask_passphrase(passphrase_file, confirm=True))
         if show_mnemonic and source is Source.GENERATE:
             typer.echo(secrets.mnemonic, err=as_json)
         _print_xpubs(secrets, network, as_json)
@@ -115,7 +115,7 @@ def print_xpubs(
     """Print a keystore's account xpubs."""
     with exit_codes():
         harden_process()
-        _print_xpubs(read_keystore(keystore, _passphrase(passphrase_file)), network, as_json)
+        _print_xpubs(read_keystore(keystore, ask_passphrase(passphrase_file)), network, as_json)
 
 
 @wallet.command("kms-accounts")
@@ -181,7 +181,7 @@ def _read_secrets(source: Source, network: Network) -> KeystoreSecrets:
     return secrets
 
 
-def _passphrase(file: Path | None, confirm: bool = False) -> bytes:
+def ask_passphrase(file: Path | None, confirm: bool = False) -> bytes:
     """From the file, else from the terminal without echo. Raises KeystoreError."""
     if file is not None:
         return read_passphrase(file)

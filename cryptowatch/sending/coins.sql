@@ -14,6 +14,14 @@ WHERE c.chain = $1 AND c.height <= $2 AND c.mature_height <= $4 AND c.reserved_b
   AND a.branch < 2 AND c.amount >= $5
 ORDER BY c.amount, c.resource LIMIT $3
 
+-- name: cold_coins
+-- The cold wallet's, final as any stranger's.
+SELECT c.resource, c.amount, c.destination, a.scheme, a.branch, a.key_index, c.height
+FROM coin c JOIN address a USING (chain, destination)
+WHERE c.chain = $1 AND c.mature_height <= $3 AND c.height IS NOT NULL AND c.reserved_by IS NULL AND c.spent_by IS NULL
+  AND a.branch >= 2
+ORDER BY c.amount DESC LIMIT $2
+
 -- name: reserve
 -- Compare-and-set: every coin of the list, or the caller rolls back.
 UPDATE coin SET reserved_by = $3

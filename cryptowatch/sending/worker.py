@@ -92,7 +92,9 @@ class Sender:
         stuck = [
             row
             for row in open_signed
-            if state["height"] - row["planned_height"] >= self.fees.patience_blocks(row["priority"])
+            # Another version of what the cold wallet signed is not ours to make.
+            if row["kind"] != "cold_refill"
+            and state["height"] - row["planned_height"] >= self.fees.patience_blocks(row["priority"])
         ]
         if stuck and away is None:
             done += await self._bump_all(stuck, state["height"])

@@ -18,6 +18,8 @@ class ColdCoins(Section):
     xpub: str
     #: Addresses of each branch that are watched before they are needed.
     addresses_ahead: Annotated[int, Field(ge=20, le=10_000)] = 100
+    #: Of the master key, by which a device that signs knows its own; zeros where it does not ask.
+    master_fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")] = "00000000"
 
 
 class ColdAccounts(Section):

@@ -5,7 +5,7 @@ payout: reserved and committed before it is signed (P4), to an address that the 
 movement of an asset is open at a time, guarded by the database: dying anywhere, or running twice, moves nothing twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -15,7 +15,7 @@ import structlog
 
 from cryptowatch.chains.connect import ColdWallet
 from cryptowatch.chains.nodes import NodePool
-from cryptowatch.chains.plans import FeePolicy, Insufficient, Recipient
+from cryptowatch.chains.plans import Bid, FeePolicy, Insufficient, Recipient
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Connection, Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
@@ -28,7 +28,8 @@ from cryptowatch.sending.worker import is_caught_up
 from cryptowatch.settings.cold import Band
 from cryptowatch.treasury.bands import Direction, Marks, decide, marks_of
 from cryptowatch.treasury.keeping import KeptAsset, RebalanceRules
-from cryptowatch.treasury.rebalances import Wanted, begin, bind, cold_recipient, end, follow
+from cryptowatch.treasury.rebalances import Wanted, begin, bind, cold_recipient, end, follow, follow_contracts
+from cryptowatch.treasury.refills import Proposer, store_proposal
 from cryptowatch.treasury.wallets import read_wallets
 
 SQL = load_queries(__package__, "rebalances.sql")
@@ -49,12 +50,14 @@ class Rebalancer:
     clock: Clock
     fees: FeePolicy
     reserver: Reserver
+    proposer: Proposer
     rules: RebalanceRules
     entropy: Callable[[datetime], tuple[UUID, int]]
     observe: Callable[[str, str, Marks], None]
     #: asset -> (when it was made, the net outflow that it says)
     _forecasts: dict[str, tuple[float, int]] = field(default_factory=dict)
-    _said: str | None = None
+    #: Why each asset's waits, as last logged.
+    _said: dict[str, str] = field(default_factory=dict)
 
     async def step(self) -> int:
         """Follow, begin, prepare; how many movements changed. Safe to repeat after any error."""
@@ -72,13 +75,15 @@ class Rebalancer:
         async with connection(self.pool) as conn:
             requested = await conn.fetch(SQL["requested"], self.chain)
         for row in requested:
-            moved += await self._prepare(row)
+            prepare = self._send if row["direction"] == Direction.OVERFLOW else self._ask_cold
+            moved += await self._prepare(row, prepare)
         return moved
 
     async def _follow(self) -> int:
         now, decimals = self.clock.now(), {name: kept.decimals for name, kept in self.rules.assets.items()}
         async with transaction(self.pool) as conn:
             moved = await follow(conn, self.chain, decimals, now)
+            moved += await follow_contracts(conn, self.chain, self.rules.finality, decimals, now)
             for row in await conn.fetch(SQL["expired"], self.chain, now):
                 ended = await end(conn, row["id"], "expired", "not in time", decimals[row["asset"]], now)
                 moved += ended is not None
@@ -93,7 +98,10 @@ class Rebalancer:
             wallets = await read_wallets(conn, self.chain, asset, self.rules.finality)
             rests = await conn.fetchval(SQL["rests"], self.chain, asset, now - self.rules.retry)
             movement = decide(wallets.hot, marks, kept.overflow, is_open=rests)
-            if movement is None or movement.direction is not Direction.OVERFLOW:
+            if movement is None:
+                return
+            if movement.direction is Direction.REFILL and wallets.cold <= movement.amount:
+                self._wait(asset, f"cold does not cover a refill of {movement.amount} base units")
                 return
             wanted = Wanted(self.chain, asset, movement, None, now + self.rules.expires)
             begun = await begin(conn, wanted, self.entropy(now)[0], kept.decimals, now)
@@ -111,40 +119,58 @@ class Rebalancer:
             self._forecasts[asset] = (self.clock.monotonic_s(), int(outflow))
         return marks_of(band, kept.decimals, int(outflow))
 
-    async def _prepare(self, row: asyncpg.Record) -> int:
-        """Into a transaction of ours."""
-        await self.reserver.prepare()
+    async def _prepare(
+        self, row: asyncpg.Record, prepare: Callable[[asyncpg.Record, Bid], Awaitable[int]]
+    ) -> int:
+        """Out of `requested`, or it waits."""
         market = await self.nodes.fee_market()
         if self.fees.beyond_cap(market):
-            return self._wait("market beyond the fee cap")
-        bid = self.fees.bid(market, "normal")
+            return self._wait(row["asset"], "market beyond the fee cap")
+        try:
+            done = await prepare(row, self.fees.bid(market, "normal"))
+        except (Halted, NotReady) as wait:
+            return self._wait(row["asset"], str(wait))
+        except ConcurrentUpdate:
+            return 0  # another one was first; the next round sees what is left
+        self._said.pop(row["asset"], None)
+        return done
+
+    async def _send(self, row: asyncpg.Record, bid: Bid) -> int:
+        """To cold: into a transaction of ours."""
+        await self.reserver.prepare()
         now = self.clock.now()
         lineage_id, seed = self.entropy(now)
-        try:
-            async with transaction(self.pool) as conn:
-                rebalance = await conn.fetchrow(SQL["lock_requested"], row["id"])
-                if rebalance is None:
-                    return 0
-                recipient, address = await self._recipient(conn, rebalance, now)
-                order = Order(
-                    asset=rebalance["asset"],
-                    recipients=[recipient],
-                    priority="normal",
-                    bid=bid,
-                    lineage_id=lineage_id,
-                    seed=seed,
-                    kind="overflow",
-                )
-                planned = await self.reserver.reserve(conn, order, now)
-                if isinstance(planned, Insufficient):
-                    raise NotReady(f"{planned.missing} base units are missing")
-                decimals = self.rules.assets[rebalance["asset"]].decimals
-                await bind(conn, rebalance, lineage_id, address, ("requested", "proposed"), decimals, now)
-        except (Halted, NotReady) as wait:
-            return self._wait(str(wait))
-        except ConcurrentUpdate:
-            return 0  # another sender was first; the next round sees what is left
-        self._said = None
+        async with transaction(self.pool) as conn:
+            rebalance = await conn.fetchrow(SQL["lock_requested"], row["id"])
+            if rebalance is None:
+                return 0
+            recipient, address = await self._recipient(conn, rebalance, now)
+            order = Order(
+                asset=rebalance["asset"],
+                recipients=[recipient],
+                priority="normal",
+                bid=bid,
+                lineage_id=lineage_id,
+                seed=seed,
+                kind="overflow",
+            )
+            planned = await self.reserver.reserve(conn, order, now)
+            if isinstance(planned, Insufficient):
+                raise NotReady(f"{planned.missing} base units are missing")
+            decimals = self.rules.assets[rebalance["asset"]].decimals
+            await bind(conn, rebalance, lineage_id, address, ("requested", "proposed"), decimals, now)
+        return 1
+
+    async def _ask_cold(self, row: asyncpg.Record, bid: Bid) -> int:
+        """From cold: something for its owner to sign."""
+        now = self.clock.now()
+        proposal = await self.proposer.propose(row, bid, self.entropy(now)[1])
+        async with transaction(self.pool) as conn:
+            rebalance = await conn.fetchrow(SQL["lock_requested"], row["id"])
+            if rebalance is None:
+                return 0
+            await store_proposal(conn, rebalance, proposal, self.rules.assets[row["asset"]].decimals, now)
+        log.info("refill asked from cold", chain=self.chain, asset=row["asset"])
         return 1
 
     async def _recipient(
@@ -161,9 +187,9 @@ class Rebalancer:
         index = None if self.cold.account is not None else found["key_index"]
         return Recipient(found["destination"], amount, index), found["address"]
 
-    def _wait(self, reason: str) -> int:
+    def _wait(self, asset: str, reason: str) -> int:
         """Said once, not in every round."""
-        if reason != self._said:
-            log.warning("rebalance waits", chain=self.chain, reason=reason)
-            self._said = reason
+        if reason != self._said.get(asset):
+            log.warning("rebalance waits", chain=self.chain, asset=asset, reason=reason)
+            self._said[asset] = reason
         return 0

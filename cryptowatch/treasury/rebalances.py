@@ -1,10 +1,11 @@
 """Movements between hot and cold as rows: begun, bound to a transaction, followed to an end; one event per change (P8).
 
-Called by `rebalancer`, `refills` and the API, inside their transactions. Every change is a compare-and-set, and the
+Called by `rebalancer`, `refills` and the API inside their transactions. Every change is a compare-and-set, and the
 ledger's postings go with it (`transit`):
 
     requested -> proposed -> signed -> broadcast -> finalized
         an overflow is proposed with its transaction, a refill with what cold has to sign
+    proposed -> finalized: a refill out of a contract, of whose transaction we learn from its block
     requested, proposed (a refill) -> canceled | expired;  with a transaction, until it is final -> failed
 """
 
@@ -126,6 +127,21 @@ async def bind(
     return await _tell(conn, row, decimals, now)
 
 
+async def propose(
+    conn: Connection,
+    rebalance: asyncpg.Record,
+    plan: str | None,
+    artefact: str,
+    address: str,
+    decimals: int,
+    now: datetime,
+) -> RebalanceView:
+    """What the cold wallet is to sign is ready. `rebalance` is locked by the caller."""
+    row = await conn.fetchrow(SQL["propose"], rebalance["id"], plan, artefact, address, now)
+    assert row is not None, "its row is locked"
+    return await _tell(conn, row, decimals, now)
+
+
 async def end(
     conn: Connection,
     rebalance_id: UUID,
@@ -154,6 +170,17 @@ async def follow(conn: Connection, chain: str, decimals: Mapping[str, int], now:
             await _tell(conn, row, decimals[row["asset"]], now)
             steps += 1
     return steps
+
+
+async def follow_contracts(
+    conn: Connection, chain: str, finality: int, decimals: Mapping[str, int], now: datetime
+) -> int:
+    """Refills out of contracts, whose owners make the transaction: ended by a block that holds it for good."""
+    rows = await conn.fetch(SQL["seen_for_good"], chain, finality, now)
+    for row in rows:
+        await _move(conn, row, "in", (COLD, HOT), now)
+        await _tell(conn, row, decimals[row["asset"]], now)
+    return len(rows)
 
 
 async def _move(

@@ -23,6 +23,12 @@ SELECT * FROM rebalance WHERE chain = $1 AND state = 'requested' ORDER BY id
 UPDATE rebalance SET state = $2, lineage_id = $3, address = coalesce($4, address), version = version + 1, updated_at = $5
 WHERE id = $1 AND state = $6 RETURNING *
 
+-- name: propose
+-- Compare-and-set: what cold is to sign.
+UPDATE rebalance r SET state = 'proposed', plan = $2, artefact = $3, address = $4, version = r.version + 1,
+    updated_at = $5, proposed_height = c.height
+FROM chain c WHERE c.chain = r.chain AND r.id = $1 AND r.state = 'requested' RETURNING r.*
+
 -- name: end
 -- Compare-and-set from one of these states into an end without a transaction.
 UPDATE rebalance SET state = $2, reason = $3, version = version + 1, updated_at = $4
@@ -47,6 +53,23 @@ WHERE l.id = r.lineage_id AND r.chain = $1 AND r.state = $2 AND CASE $3
     WHEN 'finalized' THEN l.state = 'finalized' AND array_position(l.outcomes, NULL) IS NULL
     WHEN 'failed' THEN l.state = 'dead' OR (l.state = 'finalized' AND array_position(l.outcomes, NULL) IS NOT NULL)
     ELSE false END
+RETURNING r.*
+
+-- name: seen_for_good
+-- Refills out of contracts whose very amount went from a cold account to the vault, in a block that is final.
+UPDATE rebalance r SET state = 'finalized', seen_tx_hash = s.tx_hash, version = r.version + 1, updated_at = $3
+FROM (
+    SELECT DISTINCT ON (p.id) p.id, o.tx_hash
+    FROM rebalance p JOIN chain c ON c.chain = p.chain
+    JOIN movement o ON o.chain = p.chain AND o.asset = p.asset AND o.delta = -p.amount AND o.height > p.proposed_height
+        AND o.height <= least(c.height - $2::bigint + 1, c.final_height)
+    JOIN address cold ON cold.chain = o.chain AND cold.destination = o.account AND cold.branch = 2
+    JOIN movement i ON i.chain = o.chain AND i.tx_hash = o.tx_hash AND i.asset = o.asset AND i.delta = p.amount
+    JOIN address vault ON vault.chain = i.chain AND vault.destination = i.account
+        AND vault.branch = 1 AND vault.key_index = 0
+    WHERE p.chain = $1 AND p.state = 'proposed' AND p.direction = 'refill' AND p.plan IS NULL
+    ORDER BY p.id, o.height) AS s
+WHERE r.id = s.id AND r.state = 'proposed'
 RETURNING r.*
 
 -- name: fee_of

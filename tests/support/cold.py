@@ -1,14 +1,24 @@
 """A site's cold side: a wallet whose keys are nowhere near the daemon, and what must be true of the money in it."""
 
+import json
 import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 from cryptowatch.api.keys import Scope
+from cryptowatch.chains.bip32 import ExtendedPublicKey
+from cryptowatch.chains.bitcoin.derive import Scheme, parse_extended_key
 from cryptowatch.chains.ethereum.address import address_of
 from cryptowatch.db.pool import connection
+from cryptowatch.devnet.nodes import write_private
 from cryptowatch.signing.keys import AccountKeys, accounts_from_mnemonic, new_mnemonic
+from cryptowatch.signing.keystore import KeystoreSecrets, write_keystore
 from cryptowatch.signing.messages import KeyPath
+from cryptowatch.signing.offline import read_file, read_refill
 from cryptowatch.treasury.reconcile import read_positions
 from tests.api.world import Caller
 from tests.support.books import house_balance
@@ -28,6 +38,10 @@ class Cold:
     @property
     def xpub(self) -> str:
         return self.keys.xpubs("regtest")["bip84"]
+
+    @property
+    def key(self) -> ExtendedPublicKey:
+        return parse_extended_key(self.xpub, "regtest", Scheme.BIP84)
 
     @property
     def account(self) -> str:
@@ -59,11 +73,44 @@ class Cold:
             },
         }
 
+    def keystore(self, folder: Path) -> list[str]:
+        """Options that name a keystore of these keys, made in the folder."""
+        keystore, passphrase = folder / "cold.json", folder / "cold-passphrase"
+        if not keystore.exists():
+            write_private(passphrase, "cold and dark\n")
+            write_keystore(keystore, KeystoreSecrets(mnemonic=self.mnemonic), b"cold and dark", 2**14)
+        return ["--keystore", str(keystore), "--passphrase-file", str(passphrase)]
+
     async def coins(self, site: Site) -> int:
         """What the wallet's coins are worth by a node's word."""
         descriptors = [{"desc": f"wpkh({self.xpub}/{branch}/*)", "range": 150} for branch in (0, 1)]
         found = await site.net.bitcoin[0].rpc("scantxoutset", "start", descriptors)
         return node_sat(found["total_amount"])
+
+
+def sign_offline(cold: Cold, folder: Path, unsigned: dict[str, Any], *options: str) -> CompletedProcess[str]:
+    """The command, as a process of its own; what it writes is `folder/signed.json`."""
+    (folder / "unsigned.json").write_text(json.dumps(unsigned))
+    (folder / "signed.json").unlink(missing_ok=True)
+    command = [sys.executable, "-m", "cryptowatch", "wallet", "sign-offline", str(folder / "unsigned.json")]
+    out = ["--out", str(folder / "signed.json")]
+    root = str(Path(__file__).resolve().parents[2])
+    return subprocess.run(
+        [*command, *cold.keystore(folder), *out, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": root},
+        timeout=60,
+    )
+
+
+def signed_by(cold: Cold, unsigned: dict[str, Any]) -> str:
+    """What the command would write, without a process."""
+    refill = read_refill(read_file(json.dumps(unsigned).encode()), cold.keys)
+    assert refill.pays == unsigned["address"]
+    return refill.sign()
 
 
 async def treasurer(site: Site) -> Caller:

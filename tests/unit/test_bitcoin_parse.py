@@ -131,6 +131,8 @@ def test_every_number_of_transactions_is_read(count: int) -> None:
     )
     _, read = parse_block(raw, blocks.block_hash(raw))
     assert len(read.ids) == count
+    # Each can be taken out of it as it stands.
+    assert [parse_transaction(read.bytes_of(n)).ids for n in range(count)] == [[id_] for id_ in read.ids]
     assert merkle_root(read.ids) == blocks.merkle(read.ids)
 
 

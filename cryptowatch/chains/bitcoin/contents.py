@@ -47,6 +47,11 @@ class BitcoinBlock:
         header, transactions = parse_block(raw, block_hash)
         return cls(BlockRef(height, header.hash, header.prev_hash, header.time), asset, transactions)
 
+    def raw_transaction(self, tx_hash: bytes) -> bytes | None:
+        """The bytes of the transaction with this hash, if it is in the block."""
+        columns, wire = self.transactions, shown(tx_hash)
+        return columns.bytes_of(columns.ids.index(wire)) if wire in columns.ids else None
+
     def contents(self, interest: Interest) -> BlockContents:
         """What in it is ours."""
         columns = self.transactions

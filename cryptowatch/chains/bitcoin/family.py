@@ -13,6 +13,7 @@ from cryptowatch.chains.bitcoin.derive import (
 from cryptowatch.chains.bitcoin.fees import BitcoinFees
 from cryptowatch.chains.bitcoin.node import BitcoinNode, Network
 from cryptowatch.chains.bitcoin.payments import BitcoinPlanner
+from cryptowatch.chains.bitcoin.psbt import ColdPsbt
 from cryptowatch.chains.bitcoin.rpc import RpcClient
 from cryptowatch.chains.connect import (
     COLD_BRANCH,
@@ -88,7 +89,9 @@ def _cold(chain: str, settings: BitcoinSettings) -> ColdWallet | None:
 
     ahead = settings.cold.addresses_ahead
     return ColdWallet(
-        Scheme.BIP84, WatchedKey(setting, text, derive, {COLD_BRANCH: ahead, COLD_CHANGE_BRANCH: ahead})
+        Scheme.BIP84,
+        WatchedKey(setting, text, derive, {COLD_BRANCH: ahead, COLD_CHANGE_BRANCH: ahead}),
+        ColdPsbt(key, bytes.fromhex(settings.cold.master_fingerprint), 0 if network == "main" else 1),
     )
 
 

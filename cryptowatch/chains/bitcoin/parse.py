@@ -65,6 +65,13 @@ class Transactions:
     #: Where in `raw` each transaction's first output stands: few amounts are ever read.
     output_starts: Sequence[int]
     output_ends: Sequence[int]
+    #: Where in `raw` each transaction begins; it ends where the next one does.
+    starts: Sequence[int]
+
+    def bytes_of(self, number: int) -> bytes:
+        """The transaction with this number, as on the wire."""
+        is_last = number + 1 == len(self.starts)
+        return self.raw[self.starts[number] : len(self.raw) if is_last else self.starts[number + 1]]
 
     def first_output(self, number: int) -> int:
         """Where in `scripts` the outputs of the transaction with this number begin."""
@@ -168,9 +175,11 @@ def _parse_all(raw: bytes, position: int, count: int) -> Transactions:
     scripts: list[bytes] = []
     output_starts: list[int] = []
     output_ends: list[int] = []
+    starts: list[int] = []
     try:
         for _ in range(count):
             start = position
+            starts.append(start)
             has_witness = raw[start + 4] == 0
             if has_witness and raw[start + 5] != 1:
                 raise MalformedData("a transaction without inputs, or with an unknown flag")
@@ -216,7 +225,7 @@ def _parse_all(raw: bytes, position: int, count: int) -> Transactions:
         raise MalformedData("cut short") from None
     if position != len(raw):
         raise MalformedData("cut short" if position > len(raw) else "bytes after the end")
-    return Transactions(raw, ids, outpoints, input_ends, scripts, output_starts, output_ends)
+    return Transactions(raw, ids, outpoints, input_ends, scripts, output_starts, output_ends, starts)
 
 
 def _after_witness(raw: bytes, position: int, inputs: int) -> int:

@@ -14,6 +14,7 @@ from cryptowatch.chains.connect import (
     WatchedKey,
 )
 from cryptowatch.chains.ethereum.address import address_of, is_mistyped, read_address
+from cryptowatch.chains.ethereum.cold import ColdTransaction, call_of
 from cryptowatch.chains.ethereum.contracts import WalletContracts
 from cryptowatch.chains.ethereum.derive import derive_accounts, parse_extended_key
 from cryptowatch.chains.ethereum.facts import ChainFacts, chain_facts
@@ -118,7 +119,7 @@ def _cold(chain: str, settings: EthereumSettings, senders: Sequence[bytes]) -> C
         return [(index, account, address_of(account)) for index, account in listed]
 
     key = WatchedKey(setting, address_of(accounts[0]), derive, {COLD_BRANCH: len(accounts)})
-    return ColdWallet(SCHEME, key, accounts[-1])
+    return ColdWallet(SCHEME, key, ColdTransaction(), accounts[-1], call_of)
 
 
 def _check_addresses(chain: str, settings: EthereumSettings) -> None:

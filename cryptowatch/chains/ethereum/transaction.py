@@ -71,7 +71,12 @@ def authorization_hash(chain_id: int, authorization: Authorization) -> bytes:
 
 def signing_hash(transaction: UnsignedTransaction, authorized: Sequence[Signature]) -> bytes:
     """What the sender signs; `authorized` are the signatures of its authorizations, in order."""
-    return keccak(_typed(transaction, _fields(transaction, authorized)))
+    return keccak(unsigned_bytes(transaction, authorized))
+
+
+def unsigned_bytes(transaction: UnsignedTransaction, authorized: Sequence[Signature] = ()) -> bytes:
+    """What is hashed for the sender's signature: the transaction without it."""
+    return _typed(transaction, _fields(transaction, authorized))
 
 
 def serialise(

@@ -30,16 +30,23 @@ CREATE TABLE rebalance (
     lineage_id  uuid REFERENCES lineage,
     -- What a refill's signer needs: a PSBT, or an unsigned transaction; and its plan, as `chains.plans` writes it.
     artefact    text,
+    -- Null where a contract pays, whose owners make the transaction: it is known once a block holds it for good.
     plan        json,
+    seen_tx_hash bytea,
+    -- The chain's height when it was proposed: what came before is not it.
+    proposed_height bigint,
     version     integer NOT NULL,
     created_at  timestamptz NOT NULL,
     updated_at  timestamptz NOT NULL,
     expires_at  timestamptz NOT NULL,
-    CHECK (state IN ('requested', 'proposed', 'canceled', 'expired', 'failed') OR lineage_id IS NOT NULL)
+    CHECK (state IN ('requested', 'proposed', 'canceled', 'expired', 'failed')
+           OR lineage_id IS NOT NULL OR seen_tx_hash IS NOT NULL)
 );
 -- Never two at once, whoever asks and how many daemons run.
 CREATE UNIQUE INDEX rebalance_open ON rebalance (chain, asset)
     WHERE state IN ('requested', 'proposed', 'signed', 'broadcast');
+-- One transaction of a contract is one refill of an asset.
+CREATE UNIQUE INDEX rebalance_seen ON rebalance (seen_tx_hash, chain, asset) WHERE seen_tx_hash IS NOT NULL;
 CREATE INDEX rebalance_by_lineage ON rebalance (lineage_id) WHERE lineage_id IS NOT NULL;
 
 -- What of the hot wallet could pay right now: without what is cold.
