@@ -246,7 +246,7 @@ def _send(plant: _Plant, settings: Settings, chain: ConnectedChain, nodes: NodeP
         market,
         reserver,
         sign,
-        SendRules(),
+        SendRules(fee_growth_max=own.market.fee_growth_max),
         instruments,
     )
     plant.loop(f"market:{name}", market.step, own.market.survey_interval_s)

@@ -28,7 +28,8 @@ DELETE FROM attempt WHERE lineage_id = $1 AND raw IS NULL
 -- The newest signed attempt of each lineage that no block holds.
 SELECT s.* FROM (
     SELECT DISTINCT ON (a.lineage_id) a.lineage_id, a.number, a.tx_hash, a.raw, a.plan, a.fee, a.size,
-        a.planned_height, a.broadcast_at, l.attempts, l.priority, l.created_at
+        a.planned_height, a.broadcast_at, l.attempts, l.priority, l.created_at,
+        (SELECT f.fee FROM attempt f WHERE f.lineage_id = a.lineage_id AND f.number = 1) AS first_fee
     FROM attempt a JOIN lineage l ON l.id = a.lineage_id
     WHERE l.chain = $1 AND l.state = 'open' AND a.raw IS NOT NULL
     ORDER BY a.lineage_id, a.number DESC) AS s
