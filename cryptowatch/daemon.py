@@ -277,7 +277,7 @@ def _send(
         market,
         reserver,
         sign,
-        SendRules(),
+        SendRules(fee_growth_max=own.market.fee_growth_max),
         instruments,
     )
     plant.loop(f"market:{name}", market.step, own.market.survey_interval_s)

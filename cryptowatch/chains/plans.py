@@ -44,6 +44,11 @@ class FeePolicy(Protocol):
     @property
     def unit(self) -> RateUnit: ...
 
+    @property
+    def bump_after_blocks(self) -> int:
+        """Before that no attempt is stuck."""
+        ...
+
     def aim(self, priority: Priority) -> Aim: ...
 
     def payment_fee(self, bid: Bid) -> int:
@@ -65,7 +70,11 @@ class FeePolicy(Protocol):
         ...
 
     def patience_blocks(self, priority: Priority) -> int:
-        """After so many blocks an attempt counts as stuck: not before the target that its bid was made for."""
+        """So many blocks an attempt is given: not less than the target that its bid was made for."""
+        ...
+
+    def is_stuck(self, market: FeeMarket, plan: "Plan", priority: Priority, waited_blocks: int) -> bool:
+        """Whether an attempt that so many blocks did not take should be raised, as far as the market can tell."""
         ...
 
 

@@ -63,6 +63,8 @@ class Market:
     rules: MarketRules
     forecaster: Forecaster
     observer: MarketObserver
+    #: As the last survey found it; empty before.
+    surveyed: FeeMarket = field(default_factory=FeeMarket)
     _projection: tuple[int, ...] = ()
     _forecast: Mapping[Priority, int] = field(default_factory=dict)
     #: When the nodes last told what waits at them; None where they cannot.
@@ -75,6 +77,7 @@ class Market:
         await self._look()
         market, now = await self.now(), self.clock.now()
         told = bool(market.floor or market.estimates)
+        self.surveyed = market
         self._level = self.fees.market_rate(market, LEVEL_PRIORITY)
         async with transaction(self.pool) as conn:
             chain, since = self.rules.terms.chain, now - timedelta(seconds=self.rules.recent_s)

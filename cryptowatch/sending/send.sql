@@ -31,7 +31,8 @@ DELETE FROM attempt WHERE lineage_id = $1 AND raw IS NULL
 -- The newest signed attempt of each lineage that no block holds; of a stopped asset, where a node has one already.
 SELECT s.* FROM (
     SELECT DISTINCT ON (a.lineage_id) a.lineage_id, a.number, a.tx_hash, a.raw, a.plan, a.fee, a.size,
-        a.planned_height, a.broadcast_at, l.attempts, l.priority, l.created_at, l.asset, l.kind
+        a.planned_height, a.broadcast_at, l.attempts, l.priority, l.created_at, l.asset, l.kind,
+        (SELECT f.fee FROM attempt f WHERE f.lineage_id = a.lineage_id AND f.number = 1) AS first_fee
     FROM attempt a JOIN lineage l ON l.id = a.lineage_id JOIN chain c ON c.chain = l.chain
     WHERE l.chain = $1 AND l.state = 'open' AND a.raw IS NOT NULL
       AND (l.asset IS NULL OR l.asset <> ALL(c.stopped_assets)

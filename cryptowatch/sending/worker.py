@@ -36,6 +36,8 @@ SQL = load_queries(__package__, "send.sql")
 log = structlog.get_logger(__name__)
 
 _SIGNED_A_STEP_MAX = 50
+#: Another version of what the cold wallet signed is not ours to make, and merging coins is in no hurry.
+_NEVER_RAISED = frozenset({"cold_refill", "consolidation"})
 
 
 class SendObserver(Protocol):
@@ -51,6 +53,8 @@ class SendRules:
     #: How long until the same bytes are sent again: when a quorum of nodes took them, and when fewer did.
     rebroadcast_s: float = 30
     retry_s: float = 2
+    #: A lineage's budget, in its first attempt's fees.
+    fee_growth_max: int = 50
 
 
 @dataclass(slots=True)
@@ -89,13 +93,7 @@ class Sender:
         self._forget({row["tx_hash"] for row in open_signed})
         for row in open_signed:
             done += await self._send(row)
-        stuck = [
-            row
-            for row in open_signed
-            # Another version of what the cold wallet signed is not ours to make.
-            if row["kind"] != "cold_refill"
-            and state["height"] - row["planned_height"] >= self.fees.patience_blocks(row["priority"])
-        ]
+        stuck = [row for row in open_signed if self._is_stuck(row, state["height"])]
         if stuck and away is None:
             done += await self._bump_all(stuck, state["height"])
         if away is not None:
@@ -194,6 +192,14 @@ class Sender:
                 version = await conn.fetchval(SQL["next_version"], row["lineage_id"], now)
                 await self._tell(conn, kind, row["lineage_id"], version, row["tx_hash"])
 
+    def _is_stuck(self, row: asyncpg.Record, height: int) -> bool:
+        """By the last survey, so that what merely waits for its block costs no requests."""
+        waited_blocks = height - row["planned_height"]
+        if row["kind"] in _NEVER_RAISED or waited_blocks < self.fees.bump_after_blocks:
+            return False
+        plan = self.planner.read(row["plan"].encode())
+        return self.fees.is_stuck(self.market.surveyed, plan, row["priority"], waited_blocks)
+
     async def _bump_all(self, stuck: Sequence[asyncpg.Record], height: int) -> int:
         if not await is_caught_up(self.nodes, height):
             return 0  # what looks stuck may be in a block that is yet to be applied
@@ -207,6 +213,8 @@ class Sender:
             if row["number"] != row["attempts"]:
                 continue  # a newer attempt is there and not signed yet
             plan = self.planner.read(row["plan"].encode())
+            if not self.fees.is_stuck(market, plan, row["priority"], height - row["planned_height"]):
+                continue  # what the last survey found has passed
             bid = self.fees.raised(market, plan, row["priority"])
             if bid is None:
                 self._warn(row["tx_hash"], "stuck at the fee cap")
@@ -225,6 +233,8 @@ class Sender:
             new = await asyncio.to_thread(self.planner.bump, old, bid)
             if isinstance(new, Insufficient):
                 return self._warn(row["tx_hash"], "nothing left to raise the fee with")
+            if new.fee > row["first_fee"] * self.rules.fee_growth_max:
+                return self._warn(row["tx_hash"], "the payment's fee budget is used up")
             assert set(old.resources) == set(new.resources), "a replacement uses what it replaces used"
             async with transaction(self.pool) as conn:
                 height = await sending_height(conn, self.chain, row["asset"])

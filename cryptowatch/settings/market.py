@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cryptowatch.settings.sections import Seconds, Section
+from cryptowatch.settings.sections import Count, Seconds, Section
 
 Percent = Annotated[int, Field(ge=1, le=99)]
 
@@ -22,3 +22,5 @@ class MarketSettings(Section):
     cheap_percent: Percent = 25
     #: So much beyond it is not worth waiting for.
     tolerance_percent: Percent = 20
+    #: A payment's budget: so many times its first fee is the most that a replacement costs.
+    fee_growth_max: Count = 50

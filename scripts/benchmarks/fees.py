@@ -258,27 +258,22 @@ def _compare(
     own: tuple[float, float],
     report: Report,
 ) -> None:
-    """The side of the trade-off on which we are further ahead."""
-    cheaper = [(score, name) for name, score in mine.items() if score[0] <= theirs[0]]
-    safer = [(score, name) for name, score in mine.items() if score[1] <= theirs[1]]
-    if cheaper and (best := min(cheaper, key=lambda one: one[0][1]))[0][1] < theirs[1]:
-        name, ours, against, what = best[1], best[0][1], theirs[1], f"overpaid, missing <= {theirs[0]:.1%}"
-    elif safer and (best := min(safer, key=lambda one: one[0][0]))[0][0] < theirs[0]:
-        name, ours, against, what = best[1], best[0][0], theirs[0], f"missed, overpaid <= {theirs[1]:.1%}"
-    else:
-        name = OURS
-        ours, against, what = (
-            mine[name][1],
-            theirs[1],
-            f"overpaid; missed {mine[name][0]:.1%} : {theirs[0]:.1%}",
-        )
+    """The side of the trade-off on which we are further ahead; where we are on neither, our own default's figures."""
+    sides = [
+        (score[one], theirs[one], f"{figure}, {other_figure} <= {100 * theirs[other]:.1f} % ({name})")
+        for one, figure, other, other_figure in ((1, "overpaid", 0, "missed"), (0, "missed", 1, "overpaid"))
+        for name, score in mine.items()
+        if score[other] <= theirs[other] and score[one] < theirs[one]
+    ]
+    behind = (own[1], theirs[1], f"overpaid, missed {100 * own[0]:.1f} : {100 * theirs[0]:.1f} %")
+    ours, against, what = min(sides, key=lambda side: side[0] / side[1], default=behind)
     report(
-        f"  {blocks}: {what} ({name.removeprefix('ours ')})",
+        f"  {blocks}: {what}",
         100 * ours,
         "%",
         peer,
         100 * against,
         against / ours if ours else None,
         "ahead",
-        name != "default",
+        bool(sides),
     )

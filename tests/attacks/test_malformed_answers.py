@@ -154,3 +154,43 @@ async def test_a_pool_with_one_node_that_answers_malformed_goes_on(
     await pool.pending(frozenset())
     await pool.spenders([RESOURCE])
     assert (await pool.fee_market()).floor == 1_000
+
+
+_ENTRY = {"weight": 561, "fees": {"base": 0.0001}, "depends": []}
+
+
+@pytest.mark.parametrize(
+    "mempool",
+    [
+        [],
+        None,
+        {"aa": {}},
+        {"aa": {**_ENTRY, "weight": 0}},
+        {"aa": {**_ENTRY, "weight": 4_000_001}},
+        {"aa": {**_ENTRY, "weight": 10**400}},
+        {"aa": {**_ENTRY, "fees": {"base": -1}}},
+        {"aa": {**_ENTRY, "fees": {"base": 21_000_000}}},
+        {"aa": {**_ENTRY, "fees": {"base": "NaN"}}},
+        {"aa": {**_ENTRY, "fees": {"base": "Infinity"}}},
+        {"aa": {**_ENTRY, "depends": [7]}},
+    ],
+)
+async def test_a_mempool_that_cannot_be_is_the_nodes_fault_by_name(
+    running: list[tuple[Server, BitcoinNode]], mempool: object
+) -> None:
+    server, node = running[0]
+    server.results["getrawmempool"] = {"aa": _ENTRY, "bb": {**_ENTRY, "depends": ["aa", "cc"]}}
+    assert (await node.backlog()).above[0] == 1_122
+    server.results["getrawmempool"] = mempool
+    with pytest.raises(NodeUnavailable):
+        await node.backlog()
+
+
+async def test_parents_in_a_circle_end(running: list[tuple[Server, BitcoinNode]]) -> None:
+    """No chain has such, a liar may say so."""
+    server, node = running[0]
+    server.results["getrawmempool"] = {
+        "aa": {**_ENTRY, "depends": ["bb"]},
+        "bb": {**_ENTRY, "depends": ["aa", "bb"]},
+    }
+    assert (await node.backlog()).above[0] == 1_122

@@ -7,6 +7,7 @@ import pytest_asyncio
 
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan
 from cryptowatch.chains.port import FeeMarket
+from cryptowatch.sending.worker import SendRules
 from tests.attacks.world import CLOSED, FINALITY, PATIENCE, Attempt, World
 
 
@@ -176,3 +177,41 @@ async def test_grandchildren_of_a_lost_transaction_die_with_it_and_their_payouts
         5_000_000,
     ]
     assert [payout.state for payout in (await world.withdrawals())[1:]] == ["sending", "sending"]
+
+
+async def _pending_economy_payout(world: World) -> None:
+    """Sent at 5 sat/vB for a target of 24 blocks, and not taken by the first three."""
+    account, destination = await world.rich()
+    await world.coin(50_000_000, destination)
+    await world.mine(3)
+    await world.withdraw(account, 10_000_000, "economy")
+    await world.pay()
+    await world.mine(PATIENCE)
+
+
+async def test_a_payout_that_the_market_leaves_behind_is_raised_before_its_target(world: World) -> None:
+    await _pending_economy_payout(world)
+    await world.sender.step()
+    assert len(await world.attempts()) == 1, "the market asks no more than it pays"
+    before, world.nodes.market = world.nodes.market, FeeMarket({24: 20_000}, 1_000)
+    await world.market.step()
+    world.nodes.market = before
+    await world.sender.step()
+    assert len(await world.attempts()) == 1, "what the survey found has passed"
+    world.nodes.market = FeeMarket({24: 20_000}, 1_000)
+    await world.sender.step()
+    (_, first), (_, second) = await world.attempts()
+    assert first.resources == second.resources
+    assert second.fee * 1_000 // second.size >= 20_000
+
+
+async def test_a_payout_is_raised_no_further_than_its_budget(world: World) -> None:
+    await _pending_economy_payout(world)
+    world.nodes.market = FeeMarket({24: 20_000}, 1_000)
+    await world.market.step()
+    world.sender.rules = SendRules(rebroadcast_s=0, fee_growth_max=3)
+    await world.sender.step()
+    assert len(await world.attempts()) == 1
+    world.sender.rules = SendRules(rebroadcast_s=0, fee_growth_max=5)
+    await world.sender.step()
+    assert len(await world.attempts()) == 2

@@ -69,6 +69,71 @@ def test_a_bump_stops_at_the_cap(previous: int, bumped: int | None) -> None:
 
 
 rates = st.integers(0, 10**7)
+
+
+@pytest.mark.parametrize(
+    ("paid", "waited", "stuck"),
+    [
+        # The market asks 20 sat/vB of a normal payment, whose target is 6 blocks.
+        (20_000, 5, False),
+        (20_000, 6, True),
+        # Left behind by what a raise adds at least: not before the setting says, but before the target.
+        (16_000, 2, False),
+        (16_000, 3, True),
+        (16_001, 3, False),
+        (16_001, 6, True),
+    ],
+)
+def test_an_attempt_is_stuck_at_its_targets_end_or_when_the_market_left_it_behind(
+    paid: int, waited: int, stuck: bool
+) -> None:
+    assert FEES.is_stuck(MARKET, cast(Plan, Paid(paid)), "normal", waited) is stuck
+
+
+@pytest.mark.parametrize(
+    ("paid", "waited", "stuck"),
+    [(19_999, 6, True), (20_000, 6, False), (20_000, 11, False), (20_000, 12, True)],
+)
+def test_one_that_pays_what_our_own_estimate_asks_for_is_given_its_patience_twice(
+    paid: int, waited: int, stuck: bool
+) -> None:
+    market = FeeMarket({6: 90_000}, 1_000, forecast={"normal": 20_000})
+    assert FEES.is_stuck(market, cast(Plan, Paid(paid)), "normal", waited) is stuck
+
+
+def test_nobody_follows_the_market_beyond_the_cap_early() -> None:
+    market = FeeMarket({6: 900_000}, 1_000)
+    assert not FEES.is_stuck(market, cast(Plan, Paid(90_000)), "normal", 3)
+    assert FEES.is_stuck(market, cast(Plan, Paid(80_000)), "normal", 3)
+
+
+def test_our_own_estimate_goes_before_what_nodes_say() -> None:
+    market = FeeMarket({6: 90_000}, 1_000, (50_000,), {"normal": 20_000})
+    assert FEES.bid(market, "normal").rate == 20_000
+    assert FEES.bid(market, "urgent").rate == 50_000, "of a priority that it says nothing of, nodes are asked"
+
+
+@pytest.mark.parametrize(
+    ("estimates", "projection", "bid"),
+    [
+        # Within two blocks: what gets into the second one, if nodes' estimates ask for no more.
+        ({2: 9_000}, (30_000, 12_000, 1_000), 12_000),
+        ({2: 19_000}, (30_000, 12_000, 1_000), 19_000),
+        ({}, (30_000, 3_000), 7_000),
+        ({}, (30_000,), 30_000),
+    ],
+)
+def test_without_our_own_estimate_a_bid_is_no_less_than_what_gets_in_now(
+    estimates: dict[int, int], projection: tuple[int, ...], bid: int
+) -> None:
+    assert FEES.bid(FeeMarket(estimates, 1_000, projection), "urgent").rate == bid
+
+
+def test_a_payments_fee_is_rounded_up_to_whole_satoshi() -> None:
+    assert FEES.payment_fee(Bid(1_000)) == 141
+    assert FEES.payment_fee(Bid(1_001)) == 142
+
+
 markets = st.builds(FeeMarket, st.dictionaries(st.integers(1, 200), rates, max_size=8), rates)
 
 

@@ -101,6 +101,23 @@ def test_an_attempt_is_stuck_after_its_target_and_not_before_the_settings_say() 
     assert [FEES.patience_blocks(priority) for priority in ("economy", "normal", "urgent")] == [10, 3, 3]
 
 
+@pytest.mark.parametrize(
+    ("rate", "waited", "stuck"),
+    [
+        # Enough for the base fee and the lowest tip: until its target's end.
+        (NOW + GWEI // 20, 9, False),
+        (NOW + GWEI // 20, 10, True),
+        # Less: no block can take it, whatever its target.
+        (NOW + GWEI // 20 - 1, 2, False),
+        (NOW + GWEI // 20 - 1, 3, True),
+    ],
+)
+def test_an_attempt_that_the_base_fee_left_behind_is_stuck_before_its_target(
+    rate: int, waited: int, stuck: bool
+) -> None:
+    assert FEES.is_stuck(MARKET, planned(rate, GWEI // 100), "economy", waited) is stuck
+
+
 def test_a_bump_follows_the_market_up() -> None:
     assert FEES.raised(MARKET, planned(40 * GWEI, GWEI), "urgent") == Bid(LATER + 4 * GWEI, 4 * GWEI)
 

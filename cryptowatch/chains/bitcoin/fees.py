@@ -38,8 +38,7 @@ class BitcoinFees:
 
         The nodes' own floor never wins over the cap: a market beyond the cap is waited out, see `beyond_cap`.
         """
-        wanted = max(self.market_rate(market, priority), market.floor, self.settings.floor_sat_vb * SAT_KVB)
-        return Bid(min(wanted, self._cap))
+        return Bid(min(self.market_rate(market, priority), self._cap))
 
     def raised(self, market: FeeMarket, plan: Plan, priority: Priority) -> Bid | None:
         """What the market asks now, but at least a quarter and one relay increment more. None at the cap.
@@ -47,23 +46,22 @@ class BitcoinFees:
         A node relays a replacement that pays the old fee plus its increment (1 sat/vB at most by default) for each of
         its own virtual bytes (BIP125 rule 4).
         """
-        previous = plan.fee * SAT_KVB // plan.size
-        least = previous + max(previous // 4, RELAY_INCREMENT_SAT_KVB)
-        raised = max(self.bid(market, priority).rate, least)
+        raised = max(self.bid(market, priority).rate, _least_raise(_paid(plan)))
         return Bid(raised) if raised <= self._cap else None
 
     def market_rate(self, market: FeeMarket, priority: Priority) -> int:
         """Our own estimate where there is one; it knows what waits and what joins, nodes look back at blocks.
 
         Until it has watched long enough: the nodes' estimate for the target, or the setting's fallback where they know
-        none (young chains), but no less than gets in if nothing joined what waits now.
+        none (young chains), but no less than gets in if nothing joined what waits now. Never below the floors.
         """
+        floor = max(market.floor, self.settings.floor_sat_vb * SAT_KVB)
         if priority in market.forecast:
-            return market.forecast[priority]
+            return max(market.forecast[priority], floor)
         target = self.settings.target_blocks[priority]
         known = [rate for blocks, rate in sorted(market.estimates.items()) if blocks <= target]
         told = known[-1] if known else self.settings.fallback_sat_vb * SAT_KVB
-        return max([told, *market.projection[:target][-1:]])
+        return max([told, floor, *market.projection[:target][-1:]])
 
     def beyond_cap(self, market: FeeMarket) -> bool:
         """Whether not even the cap is relayed by every node now."""
@@ -72,6 +70,26 @@ class BitcoinFees:
     def patience_blocks(self, priority: Priority) -> int:
         return max(self.bump_after_blocks, self.settings.target_blocks[priority])
 
+    def is_stuck(self, market: FeeMarket, plan: Plan, priority: Priority, waited_blocks: int) -> bool:
+        """By age and market: before its patience ends, when the market asks so much more that a raise is worth it.
+
+        After that always, but for one that pays what our own estimate asks for: it is given its patience once more, and
+        then the blocks that did not take it know better.
+        """
+        patience = self.patience_blocks(priority)
+        paid, asked = _paid(plan), min(self.market_rate(market, priority), self._cap)
+        if waited_blocks < patience:
+            return waited_blocks >= self.bump_after_blocks and asked >= _least_raise(paid)
+        return waited_blocks >= 2 * patience or priority not in market.forecast or paid < asked
+
     @property
     def _cap(self) -> int:
         return self.settings.cap_sat_vb * SAT_KVB
+
+
+def _paid(plan: Plan) -> int:
+    return plan.fee * SAT_KVB // plan.size
+
+
+def _least_raise(rate: int) -> int:
+    return rate + max(rate // 4, RELAY_INCREMENT_SAT_KVB)

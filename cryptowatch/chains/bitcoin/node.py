@@ -252,7 +252,8 @@ class BitcoinNode:
         return int(rate.to_integral_value(ROUND_CEILING))
 
     def _satoshi(self, bitcoin: Decimal) -> int:
-        if not 0 <= bitcoin < _BITCOIN_MAX:
+        # Of texts, "NaN" is read as a number too.
+        if not bitcoin.is_finite() or not 0 <= bitcoin < _BITCOIN_MAX:
             raise NodeUnavailable(self.name, "a fee beyond reason")
         return int(bitcoin * _SATOSHI_PER_BITCOIN)
 

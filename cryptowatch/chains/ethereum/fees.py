@@ -68,6 +68,14 @@ class EthereumFees:
     def patience_blocks(self, priority: Priority) -> int:
         return max(self.bump_after_blocks, self.settings.target_blocks[priority])
 
+    def is_stuck(self, market: FeeMarket, plan: Plan, priority: Priority, waited_blocks: int) -> bool:
+        """At its patience's end, or before when the next block's base fee leaves nothing of the bid for a tip."""
+        assert isinstance(plan, EthereumPlan)
+        if waited_blocks >= self.patience_blocks(priority):
+            return True
+        least = market.floor + _wei(self.settings.tip_floor_gwei)
+        return waited_blocks >= self.bump_after_blocks and plan.transaction.max_fee < least
+
     def _tip(self, market: FeeMarket, priority: Priority) -> int:
         target = self.settings.target_blocks[priority]
         known = [tip for blocks, tip in sorted(market.estimates.items()) if blocks <= target]
