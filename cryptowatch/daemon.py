@@ -5,16 +5,12 @@
 """
 
 import asyncio
-import gc
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import cast
-from uuid import UUID
 
 import structlog
 from aiohttp import web
@@ -27,17 +23,13 @@ from cryptowatch.chains.forecast import Forecaster
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import AccountPlanner
 from cryptowatch.clock import Clock, SystemClock
-from cryptowatch.db import embedded
-from cryptowatch.db.migrate import migrate
-from cryptowatch.db.pool import Pool, connection, open_pool
+from cryptowatch.db.pool import connection
 from cryptowatch.deposits.addresses import derive_ahead
 from cryptowatch.deposits.apply import chain_rules
 from cryptowatch.deposits.pending import PendingObserver
 from cryptowatch.deposits.watcher import Watcher
 from cryptowatch.deposits.watchlist import ChainWatchList
-from cryptowatch.ids import derived_id
 from cryptowatch.instruments import (
-    ChainInstruments,
     DatabaseInstruments,
     chain_instruments,
     show_deny_list,
@@ -46,10 +38,10 @@ from cryptowatch.instruments import (
 )
 from cryptowatch.ledger.balances import roll_up
 from cryptowatch.ledger.events import sequence_events
-from cryptowatch.loops import run_forever
 from cryptowatch.money import parse_amount
 from cryptowatch.payouts.denied import Denied, DenyListFile
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
+from cryptowatch.plant import Plant, entropy, node_pool, open_database, tune_garbage_collection
 from cryptowatch.sending.coins import CoinReserver
 from cryptowatch.sending.market import Market, market_rules
 from cryptowatch.sending.reservers import account_reserver, reserver_for
@@ -58,7 +50,7 @@ from cryptowatch.settings import Settings
 from cryptowatch.settings.chains import BitcoinSettings, EthereumSettings
 from cryptowatch.signing.client import SignerClient
 from cryptowatch.signing.families import signing_for
-from cryptowatch.telemetry.metrics import Metrics, create_metrics
+from cryptowatch.telemetry.metrics import create_metrics
 from cryptowatch.treasury.audit import BalanceAudit
 from cryptowatch.treasury.consolidate import Consolidator, consolidation_rules
 from cryptowatch.treasury.keeping import rebalance_rules
@@ -72,7 +64,6 @@ log = structlog.get_logger(__name__)
 
 ROLES = ("watch", "send", "treasury", "webhooks", "api")
 
-_EMBEDDED = "embedded:"
 _SENDING_INTERVAL_S = 0.5
 _SEQUENCER_INTERVAL_S = 0.05
 _ROLL_UP_INTERVAL_S = 1
@@ -95,7 +86,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
         for opened in nodes.values():
             stack.push_async_callback(opened.close)
         async with asyncio.TaskGroup() as tasks:
-            plant = _Plant(tasks, pool, clock, metrics)
+            plant = Plant(tasks, pool, clock, metrics)
             denied = _deny_list(plant, settings, chains)
             for name, chain in chains.items():
                 if "watch" in roles:
@@ -125,62 +116,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
             log.info("started", roles=list(roles), chains=list(chains))
 
 
-def tune_garbage_collection() -> None:
-    """A block makes hundreds of thousands of objects and no cycles: the default looks for cycles 200 times in it.
-
-    What is loaded by now stays; the rest is looked through a hundred times less often (measured: 40 % less time).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
-
-
-@asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Pool]:
-    """The pool, with an embedded server around it where the settings ask for one, migrated where they allow it."""
-    async with AsyncExitStack() as stack:
-        dsn = settings.database.dsn
-        if dsn.startswith(_EMBEDDED):
-            dsn = await stack.enter_async_context(embedded.running(Path(dsn.removeprefix(_EMBEDDED))))
-        if settings.database.migrate:
-            for name in await asyncio.to_thread(migrate, dsn):
-                log.info("migrated", migration=name)
-        yield await stack.enter_async_context(
-            open_pool(
-                dsn,
-                application_name="cryptowatch",
-                size_max=settings.database.pool_size,
-                statement_timeout_s=settings.database.statement_timeout_s,
-                lock_timeout_s=settings.database.lock_timeout_s,
-            )
-        )
-
-
-class _Plant:
-    """What every loop is plugged into."""
-
-    def __init__(self, tasks: asyncio.TaskGroup, pool: Pool, clock: Clock, metrics: Metrics) -> None:
-        self.tasks, self.pool, self.clock, self.metrics = tasks, pool, clock, metrics
-
-    def loop(self, name: str, step: Callable[[], Awaitable[int]], interval_s: float) -> None:
-        self.tasks.create_task(run_forever(name, step, interval_s=interval_s, clock=self.clock), name=name)
-
-
-def node_pool(chain: ConnectedChain, clock: Clock, instruments: ChainInstruments | None) -> NodePool:
-    settings = chain.settings
-    return NodePool(
-        chain.chain,
-        chain.nodes,
-        quorum=settings.quorum,
-        clock=clock,
-        lag_blocks_max=settings.lag_blocks_max,
-        quarantine_s=settings.quarantine_s,
-        observer=instruments,
-        fork_search_depth_max=settings.reorg_depth_max,
-    )
-
-
-async def _watch(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> None:
+async def _watch(plant: Plant, chain: ConnectedChain, nodes: NodePool) -> None:
     """Addresses ahead (there are some before anybody can ask), blocks, mempools."""
     name, settings = chain.chain, chain.settings
     instruments = chain_instruments(name, plant.metrics, plant.clock)
@@ -220,7 +156,7 @@ async def _watch(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> None:
 
 
 def _deny_list(
-    plant: _Plant, settings: Settings, chains: Mapping[str, ConnectedChain]
+    plant: Plant, settings: Settings, chains: Mapping[str, ConnectedChain]
 ) -> Callable[[], Denied]:
     """The list as it is at any moment. Nothing begins before there is a good one."""
     path, interval_s = settings.withdrawals.deny_list, settings.withdrawals.deny_list_interval_s
@@ -233,7 +169,7 @@ def _deny_list(
 
 
 def _send(
-    plant: _Plant,
+    plant: Plant,
     settings: Settings,
     chain: ConnectedChain,
     nodes: NodePool,
@@ -262,7 +198,7 @@ def _send(
         market,
         reserver,
         _payout_rules(settings, name),
-        _entropy,
+        entropy,
         instruments,
         denied,
     )
@@ -289,13 +225,13 @@ def _send(
     if isinstance(own, BitcoinSettings) and isinstance(reserver, CoinReserver):
         merging = consolidation_rules(own)
         consolidator = Consolidator(
-            name, plant.pool, plant.clock, chain.fees, market, reserver, merging, _entropy
+            name, plant.pool, plant.clock, chain.fees, market, reserver, merging, entropy
         )
         plant.loop(f"consolidation:{name}", consolidator.step, merging.interval_s)
 
 
 def _treasury(
-    plant: _Plant,
+    plant: Plant,
     settings: Settings,
     chains: Mapping[str, ConnectedChain],
     nodes: Mapping[str, NodePool],
@@ -320,7 +256,7 @@ def _treasury(
                 reserver_for(chain, nodes[name], plant.pool),
                 proposer_for(chain, nodes[name], plant.pool),
                 rebalance_rules(settings, name),
-                _entropy,
+                entropy,
                 partial(show_marks, plant.metrics),
             )
             plant.loop(f"rebalancer:{name}", rebalancer.step, own.rebalance_interval_s)
@@ -341,7 +277,7 @@ def _payout_rules(settings: Settings, chain: str) -> PayoutRules:
     return PayoutRules(own.batching.model_copy(update={"count_max": count_max}), decimals, amounts_max)
 
 
-def _upkeep(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> Upkeep:
+def _upkeep(plant: Plant, chain: ConnectedChain, nodes: NodePool) -> Upkeep:
     """Sweeps and gas: a wallet of accounts needs them, one of coins does not."""
     assert isinstance(chain.settings, EthereumSettings)
     return Upkeep(
@@ -354,13 +290,13 @@ def _upkeep(plant: _Plant, chain: ConnectedChain, nodes: NodePool) -> Upkeep:
         chain.fees,
         account_reserver(chain, nodes, plant.pool),
         upkeep_rules(chain.settings),
-        _entropy,
+        entropy,
     )
 
 
 @asynccontextmanager
 async def _api(
-    plant: _Plant,
+    plant: Plant,
     settings: Settings,
     chains: Mapping[str, ConnectedChain],
     nodes: Mapping[str, NodePool],
@@ -399,7 +335,7 @@ async def _api(
         await runner.cleanup()
 
 
-def _ledger(plant: _Plant) -> None:
+def _ledger(plant: Plant) -> None:
     """What every process may do, whatever its roles: order events, fold house balances, show gauges."""
     gauges = DatabaseInstruments(plant.pool, plant.metrics, plant.clock)
 
@@ -415,8 +351,3 @@ def _ledger(plant: _Plant) -> None:
     plant.loop("sequencer", sequence, _SEQUENCER_INTERVAL_S)
     plant.loop("roll-up", fold, _ROLL_UP_INTERVAL_S)
     plant.loop("gauges", gauges.step, _GAUGES_INTERVAL_S)
-
-
-def _entropy(now: datetime) -> tuple[UUID, int]:
-    """A new lineage's id and the seed of its coin selection, from the system's randomness."""
-    return derived_id(now, os.urandom(16)), int.from_bytes(os.urandom(8), "big")

@@ -14,12 +14,12 @@ from cryptowatch.chains.connect import connect
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.cli.exits import exit_codes
 from cryptowatch.clock import SystemClock
-from cryptowatch.daemon import node_pool, open_database
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.deposits import cursor as chain_cursor
 from cryptowatch.deposits import rescan as deposit_rescan
 from cryptowatch.deposits.apply import chain_rules
 from cryptowatch.errors import OperatorError, SettingsError
+from cryptowatch.plant import node_pool, open_database
 from cryptowatch.sending.halts import resume as resume_chain
 from cryptowatch.settings import Settings, load_settings
 from cryptowatch.settings.chains import Chain

@@ -10,9 +10,10 @@ import typer
 import uvloop
 
 from cryptowatch.cli.exits import exit_codes
-from cryptowatch.daemon import ROLES, open_database
+from cryptowatch.daemon import ROLES
 from cryptowatch.daemon import run as run_daemon
 from cryptowatch.errors import SettingsError
+from cryptowatch.plant import open_database
 from cryptowatch.settings import Settings, load_settings
 from cryptowatch.telemetry.logs import configure_logs
 

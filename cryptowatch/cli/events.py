@@ -9,9 +9,9 @@ import typer
 
 from cryptowatch.cli.exits import exit_codes
 from cryptowatch.clock import SystemClock
-from cryptowatch.daemon import open_database
 from cryptowatch.db.pool import connection
 from cryptowatch.ledger.events import Event, feed_head, read_events
+from cryptowatch.plant import open_database
 from cryptowatch.settings import Settings, load_settings
 
 app = typer.Typer(no_args_is_help=True, help="The event log.")

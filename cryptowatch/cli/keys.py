@@ -15,10 +15,10 @@ from cryptowatch.api import keys
 from cryptowatch.api.keys import KeyView, Scope
 from cryptowatch.cli.exits import exit_codes
 from cryptowatch.clock import SystemClock
-from cryptowatch.daemon import open_database
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.errors import OperatorError
 from cryptowatch.ids import Kind, derived_id, read_id
+from cryptowatch.plant import open_database
 from cryptowatch.settings import Settings, load_settings
 
 app = typer.Typer(no_args_is_help=True, help="The API's keys.")

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from cryptowatch.cli.exits import exit_codes
 from cryptowatch.clock import SystemClock
-from cryptowatch.daemon import open_database
 from cryptowatch.db.pool import connection
 from cryptowatch.money import format_amount
+from cryptowatch.plant import open_database
 from cryptowatch.settings import Settings, load_settings
 from cryptowatch.treasury import statements
 from cryptowatch.treasury.liabilities import Leaf

@@ -12,10 +12,10 @@ from rich.table import Table
 
 from cryptowatch.cli.exits import exit_codes
 from cryptowatch.clock import SystemClock
-from cryptowatch.daemon import open_database
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.errors import OperatorError, SettingsError
 from cryptowatch.money import InvalidAmount, format_amount, parse_amount
+from cryptowatch.plant import open_database
 from cryptowatch.settings import Settings, load_settings
 from cryptowatch.treasury.reconcile import read_positions, write_off
 from cryptowatch.treasury.solvency import Position

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cryptowatch.money import BaseUnits, parse_amount
-from cryptowatch.settings.chains import AssetSettings
+from cryptowatch.settings.assets import AssetSettings
 
 
 @dataclass(frozen=True, slots=True)

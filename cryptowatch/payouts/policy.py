@@ -14,7 +14,7 @@ import msgspec
 
 from cryptowatch.ledger.rules import Balance
 from cryptowatch.money import BaseUnits, format_amount, parse_amount
-from cryptowatch.settings.chains import AssetSettings
+from cryptowatch.settings.assets import AssetSettings
 from cryptowatch.settings.withdrawals import WAGER_DECIMALS, AssetPolicy
 from cryptowatch.settings.withdrawals import Limit as LimitSettings
 

@@ -17,13 +17,13 @@ from cryptowatch import devnet
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.connect import connect
 from cryptowatch.clock import SystemClock
-from cryptowatch.daemon import node_pool, open_database, tune_garbage_collection
 from cryptowatch.db.pool import Pool, connection, transaction
 from cryptowatch.deposits import cursor as chain_cursor
 from cryptowatch.deposits.apply import apply_block, chain_rules
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.devnet import Net
 from cryptowatch.ledger.accounts import ensure_players
+from cryptowatch.plant import node_pool, open_database, tune_garbage_collection
 from cryptowatch.settings import load_settings
 
 WATCHED = 1_000_000

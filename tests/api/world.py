@@ -25,7 +25,8 @@ from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, customer_pos
 from cryptowatch.ledger.rules import Kind as PostingKind
 from cryptowatch.money import BaseUnits
 from cryptowatch.settings import Api, Database, Settings, Webhooks
-from cryptowatch.settings.chains import AssetSettings, BitcoinSettings, CoinWallet, NodeSettings, Tier
+from cryptowatch.settings.assets import AssetSettings, Tier
+from cryptowatch.settings.chains import BitcoinSettings, CoinWallet, NodeSettings
 from cryptowatch.settings.cold import ColdCoins
 from cryptowatch.settings.signer import Signer
 from cryptowatch.telemetry.metrics import create_metrics
