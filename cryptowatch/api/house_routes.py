@@ -16,7 +16,6 @@ from cryptowatch.treasury.rebalances import RebalanceView
 from cryptowatch.webhooks.deliveries import DeliveryView
 from cryptowatch.webhooks.endpoints import EndpointSecretView, EndpointView
 
-_ACCOUNT = "/v1/accounts/{account_id}"
 _REBALANCE = "/v1/rebalances/{rebalance_id}"
 _ENDPOINT = "/v1/webhook-endpoints/{endpoint_id}"
 
