@@ -110,13 +110,13 @@ class Groups:
             elif tries > 1:
                 await self._settle(group, tries - 1)
             else:
-                _end(group, [DatabaseUnavailable(f"lost to other writers {_TRIES} times: {problem}")])
+                _fail(group, DatabaseUnavailable(f"lost to other writers {_TRIES} times: {problem}"))
         except DatabaseUnavailable as problem:
             # Whether it was committed is unknown: whoever asks again under the same key will hear.
-            _end(group, [problem] * len(group))
+            _fail(group, problem)
         except Exception as problem:
             if len(group) == 1:
-                _end(group, [problem])
+                _fail(group, problem)
             else:
                 await self._each_alone(group)
         else:
@@ -178,6 +178,10 @@ class Groups:
     def _call(self, asking: Asking, caller: Caller | None, now: datetime) -> Call[Any, Any]:
         assert caller is not None
         return Call(self.services, caller, asking.path, asking.query, asking.body, now, "")
+
+
+def _fail(group: Sequence[_Member], problem: Exception) -> None:
+    _end(group, [problem] * len(group))
 
 
 def _end(group: Sequence[_Member], outcomes: Sequence[Stored | Exception]) -> None:
