@@ -62,7 +62,7 @@ async def test_twenty_thousand_coins_are_merged_within_limits_while_players_are_
     await site.stop_daemon()  # so that nobody asks for each of these before it is in a block
     await rains_coins(site, [COIN] * 20_000 + [DUST] * 50)
     await site.net.mine(FINAL)
-    await site.start_daemon()
+    await site.start_daemon(timeout_s=120)
     total = 20_000 * COIN + 50 * DUST
     assert (await player.balance()).withdrawable == total
 

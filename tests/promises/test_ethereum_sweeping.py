@@ -176,6 +176,8 @@ async def test_a_sweep_that_a_reorg_takes_back_is_made_again_with_what_is_there_
     await site.mine(1, CHAIN)
 
     async def in_a_block() -> bool:
+        # In between, so that few blocks are needed: nodes go back by few only.
+        await site.polled(2)
         await site.mine(1, CHAIN)
         return [row["state"] for row in await lineages(site, "sweep")][:1] == ["confirmed"]
 

@@ -377,8 +377,13 @@ class Site:
         await self.start_signer()
         await self.start_daemon(roles)
 
-    async def start_daemon(self, roles: Collection[str] = daemon.ROLES) -> None:
-        """As tasks of this event loop; ready for requests, and on the chain, when this returns."""
+    async def start_daemon(
+        self, roles: Collection[str] = daemon.ROLES, *, timeout_s: float = DEADLINE_S
+    ) -> None:
+        """As tasks of this event loop; ready for requests, and on the chain, when this returns.
+
+        `timeout_s`: how long it may take to catch up.
+        """
         assert self._daemon is None
         self._daemon = asyncio.create_task(daemon.run(self.settings, roles))
         if "api" in roles:
@@ -386,7 +391,7 @@ class Site:
         for chain in self.chains:
             await self.until(partial(self.cursor, chain))
             if "watch" in roles:
-                await self.caught_up(chain)
+                await self.caught_up(chain, timeout_s=timeout_s)
 
     async def stop_daemon(self) -> None:
         task, self._daemon = self._daemon, None
@@ -473,14 +478,14 @@ class Site:
         row = await self.pool.fetchrow("SELECT height, hash FROM chain WHERE chain = $1", chain)
         return None if row is None else (row["height"], row["hash"].hex())
 
-    async def caught_up(self, chain: str = CHAIN) -> int:
+    async def caught_up(self, chain: str = CHAIN, *, timeout_s: float = DEADLINE_S) -> int:
         """Wait until the daemon has applied the nodes' best block; its height."""
         height, best = await self._best(chain)
 
         async def there() -> bool:
             return await self.cursor(chain) == (height, best)
 
-        await self.until(there)
+        await self.until(there, timeout_s=timeout_s)
         return height
 
     async def _best(self, chain: str) -> tuple[int, str]:

@@ -27,6 +27,9 @@ _OPTIONS = [
     "--no-mining",
     "--order=fifo",
     "--slots-in-an-epoch=1",
+    # In memory alone: what it puts away on the disk after 500 blocks comes back without contracts' code and storage, so
+    # that a reorg of ten blocks would lose the tokens.
+    "--prune-history=1000",
     "--hardfork=prague",
     "--enable-tx-gas-limit",
     "--no-request-size-limit",
