@@ -210,6 +210,7 @@ _MONEY = (
             "approver_is_requester",
             "already_approved",
             "account_frozen",
+            "account_in_debt",
             "address_denied",
         ),
         idempotent=True,

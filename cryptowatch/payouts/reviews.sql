@@ -1,7 +1,10 @@
 -- name: lock_withdrawal
--- One withdrawal, held, and how its account stands now.
-SELECT w.*, a.status AS account_status FROM withdrawal w JOIN account a ON a.id = w.account_id
-WHERE w.id = $1 FOR NO KEY UPDATE OF w
+-- One withdrawal and its account's balance, held, and how the account stands now.
+SELECT w.*, a.status AS account_status, b.total < b.held AS in_debt
+FROM withdrawal w JOIN account a ON a.id = w.account_id
+JOIN ledger_account l ON l.owner_id = a.id AND l.owner_kind = 'player' AND l.asset = w.asset
+JOIN customer_balance b ON b.account_id = l.id
+WHERE w.id = $1 FOR NO KEY UPDATE OF w, b
 
 -- name: approve
 -- One key's approval in one review; the same key twice violates the primary key.

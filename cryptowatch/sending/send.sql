@@ -42,6 +42,19 @@ SELECT s.* FROM (
 LEFT JOIN nonce n ON n.reserved_by = s.lineage_id
 ORDER BY n.account, n.nonce, s.lineage_id
 
+-- name: held_up
+-- What stands behind a nonce of its account that no node has: given up, not signed, or of a stopped asset.
+WITH missing AS (
+    SELECT account, nonce FROM nonce WHERE chain = $1 AND reserved_by IS NULL AND spent_by IS NULL
+    UNION ALL
+    SELECT n.account, n.nonce FROM lineage l JOIN nonce n ON n.reserved_by = l.id
+    WHERE l.chain = $1 AND l.state = 'open' AND n.spent_by IS NULL AND NOT EXISTS (
+        SELECT FROM attempt a WHERE a.lineage_id = l.id AND a.broadcast_at IS NOT NULL))
+SELECT n.reserved_by AS lineage_id FROM lineage l JOIN nonce n ON n.reserved_by = l.id
+JOIN (SELECT account, min(nonce) AS nonce FROM missing GROUP BY account) AS m
+    ON m.account = n.account AND m.nonce < n.nonce
+WHERE l.chain = $1 AND l.state = 'open'
+
 -- name: mark_broadcast
 -- The first time that a node took it.
 UPDATE attempt SET broadcast_at = $3 WHERE lineage_id = $1 AND number = $2 AND broadcast_at IS NULL

@@ -209,9 +209,13 @@ class Sender:
                 self._warn(row["tx_hash"], "market beyond the fee cap")
             return 0
         done = 0
+        async with connection(self.pool) as conn:
+            held_up = {row["lineage_id"] for row in await conn.fetch(SQL["held_up"], self.chain)}
         for row in stuck:
             if row["number"] != row["attempts"]:
                 continue  # a newer attempt is there and not signed yet
+            if row["lineage_id"] in held_up:
+                continue  # no fee brings it into a block
             plan = self.planner.read(row["plan"].encode())
             if not self.fees.is_stuck(market, plan, row["priority"], height - row["planned_height"]):
                 continue  # what the last survey found has passed

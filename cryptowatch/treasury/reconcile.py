@@ -76,6 +76,7 @@ async def read_positions(conn: Connection) -> list[Position]:
             liabilities=owed.get(row["asset"], 0),
             in_flight=row["in_flight"],
             bookings=row["bookings"],
+            version=row["version"],
         )
         for row in rows
     ]
@@ -124,8 +125,8 @@ async def record_finding(conn: Connection, position: Position, rules: ReconcileR
     """Tell of a finding that is new, stop or let go the asset's payouts, book what became the house's. Idempotent."""
     chain, asset = position.chain, position.asset
     known = await _lock(conn, chain, asset)
-    if known["bookings"] != position.bookings:
-        return  # looked at before the last booking: the next look sees it
+    if known["version"] != position.version:
+        return  # looked at before what somebody else found or booked: the next look sees it
     is_short = position.difference < -rules.tolerances.get(asset, 0)
     before = None if known["surplus"] is None else Surplus(known["surplus"], known["surplus_height"])
     watched, own = watch_surplus(before, position, rules.finality)

@@ -1,6 +1,7 @@
 -- name: positions
 -- Every term of every chain's position, in one snapshot.
 SELECT p.chain, p.asset, c.height, c.final_height, coalesce(r.bookings, 0) AS bookings,
+    coalesce(r.version, 0) AS version,
     (SELECT coalesce(sum(amount), 0) FROM coin
      WHERE chain = p.chain AND p.asset = c.asset AND height IS NOT NULL AND spent_by IS NULL)
     + (SELECT coalesce(sum(amount), 0) FROM holding WHERE chain = p.chain AND asset = p.asset) AS on_chain,

@@ -37,6 +37,8 @@ class Position:
     in_flight: int = 0
     #: How often a finding was booked: whoever books the next one must have seen the same.
     bookings: int = 0
+    #: Of what was told last: whoever tells the next must have seen the same.
+    version: int = 0
 
     @property
     def expected(self) -> int:

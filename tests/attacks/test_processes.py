@@ -11,7 +11,13 @@ from cryptowatch.deposits.watcher import Watcher
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.money import BaseUnits
-from cryptowatch.treasury.reconcile import Reconciler, ReconcileRules, read_positions, write_off
+from cryptowatch.treasury.reconcile import (
+    Reconciler,
+    ReconcileRules,
+    read_positions,
+    record_finding,
+    write_off,
+)
 from cryptowatch.treasury.solvency import Position
 from tests.attacks.world import ASSET, CHAIN, RULES, START, World, made_up
 
@@ -108,3 +114,19 @@ async def test_payouts_stay_stopped_while_more_is_missing_than_a_person_wrote_of
         "booked",
         "balanced",
     ]
+
+
+async def test_a_look_from_before_a_loss_does_not_let_payouts_go_on(world: World) -> None:
+    """Two reconcilers: one is paused between its look and what it writes."""
+    _, destination = await world.rich()
+    await world.coin(50_000_000, destination)
+    rules = ReconcileRules(finality=6, tolerances={})
+    reconciler = Reconciler(world.pool, world.clock, {CHAIN: rules}, lambda position: None)
+    await reconciler.step()
+    async with connection(world.pool) as conn:
+        [before] = await read_positions(conn)
+    await world.pool.execute("UPDATE coin SET amount = amount - 1")
+    await reconciler.step()
+    async with transaction(world.pool) as conn:
+        await record_finding(conn, before, rules, world.now)
+    assert await world.pool.fetchval("SELECT stopped_assets FROM chain") == ["BTC"]

@@ -9,6 +9,7 @@ from cryptowatch.db.pool import transaction
 from cryptowatch.errors import SignerRefused
 from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.machine import Event
+from cryptowatch.payouts.policy import Refusal
 from cryptowatch.payouts.reviews import Person, decide
 from cryptowatch.payouts.view import WithdrawalView
 from cryptowatch.signing.families import SignedTransaction
@@ -42,6 +43,40 @@ async def test_a_queued_withdrawal_of_an_account_in_debt_waits_for_a_person(worl
     [payout] = await world.withdrawals()
     assert (payout.state, payout.reason) == ("in_review", "account_in_debt")
     assert world.nodes.sent == []
+
+
+async def test_a_debt_that_came_meanwhile_is_not_approved_to_another_player(world: World) -> None:
+    """In the ledger nothing comes after the approval that could look again."""
+    account, destination = await world.account()
+    _, of_a_friend = await world.account()
+    before = world.at.height
+    await world.coin(20_000_000, destination)
+    await world.mine(3)
+    withdrawal_id = await world.withdraw(account, 15_000_000, to=of_a_friend, approval_from=1)
+    await world.back_to(before, accepted=True)
+
+    async def approved() -> WithdrawalView | Refusal | None:
+        async with transaction(world.pool) as conn:
+            return await decide(
+                conn,
+                withdrawal_id,
+                Event.APPROVE,
+                by=Person("key_2", None),
+                denied=Denied(),
+                decimals=8,
+                now=world.now,
+            )
+
+    refused = await approved()
+    assert isinstance(refused, Refusal)
+    assert refused.code == "account_in_debt"
+    [payout] = await world.withdrawals()
+    assert payout.state == "in_review"
+    # Once it is paid off, the same approval holds.
+    await world.coin(20_000_000, destination)
+    await world.mine(3)
+    assert isinstance(await approved(), WithdrawalView)
+    assert [payout.state for payout in await world.withdrawals()] == ["finalized"]
 
 
 async def test_withdrawals_that_nothing_can_cover_do_not_starve_those_behind_them(world: World) -> None:

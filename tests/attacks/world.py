@@ -303,11 +303,22 @@ class World:
         await self.block([Transfer(tx_hash, 0, destination, ASSET, BaseUnits(amount))], (), inputs)
         return tx_hash + bytes(4)
 
-    async def withdraw(self, account_id: UUID, amount: int, priority: Priority = "normal") -> UUID:
+    async def withdraw(
+        self,
+        account_id: UUID,
+        amount: int,
+        priority: Priority = "normal",
+        *,
+        to: bytes | None = None,
+        approval_from: int | None = None,
+    ) -> UUID:
+        """`to`: a stranger's unless given."""
         number = self._next()
         now = self.now + timedelta(milliseconds=number)
-        destination = b"\x00\x14" + made_up("stranger", number)[:20]
-        policy = WithdrawalPolicy(8, BaseUnits(546), BaseUnits(10**12), BaseUnits(0))
+        destination = to or b"\x00\x14" + made_up("stranger", number)[:20]
+        policy = WithdrawalPolicy(
+            8, BaseUnits(546), BaseUnits(10**12), BaseUnits(0), approval_from=approval_from
+        )
         withdrawal_id = derived_id(now, os.urandom(8))
         request = Request(
             withdrawal_id,

@@ -149,3 +149,33 @@ async def test_a_fee_is_not_raised_beyond_what_the_account_has_left(make_ethereu
     await settled(site, [withdrawal])
     assert await paid_to(site, ETH, address) == vault_wei - ETH.units("0.0008")
     await house.assert_balanced()
+
+
+async def test_no_fee_is_raised_of_what_waits_behind_a_nonce_that_no_node_has(
+    make_ethereum_site: MakeSite,
+) -> None:
+    """Raised in every round, it would pay the most that its budget allows once what is before it is let go."""
+    house = await opened(make_ethereum_site)
+    site, address = house.site, stranger()
+    player = await house.serves(ETH, "30")
+    await site.stop_signer()
+    held = await player.withdraw(ETH.units("1"), stranger())
+    await site.reaches(held, "sending")
+    withdrawal = await player.withdraw(ETH.units("5"), address)
+    await site.reaches(withdrawal, "sending")
+    # An asset that no reconciler knows, so that none lets it go.
+    await site.pool.execute(
+        "UPDATE lineage SET asset = 'HELD' WHERE id = (SELECT lineage_id FROM withdrawal WHERE amount = $1)",
+        ETH.units("1"),
+    )
+    await site.pool.execute("UPDATE chain SET stopped_assets = '{HELD}' WHERE chain = $1", CHAIN)
+    await site.start_signer()
+    first = await sent(site, withdrawal)
+    for _ in range(3):
+        await dear_blocks(site, BUMP_AFTER, 1)
+        await site.polled(3)
+    assert [one.hash[2:] for one in await versions(site)] == [first]
+    await site.pool.execute("UPDATE chain SET stopped_assets = '{}' WHERE chain = $1", CHAIN)
+    await settled(site, [held, withdrawal])
+    assert await paid_to(site, ETH, address) == ETH.units("5")
+    await house.assert_balanced()
