@@ -9,7 +9,8 @@ from tests.support.books import assert_balanced, paid_to
 from tests.support.running import FINAL, Site, sat, strangers_address
 from tests.support.spending import script, signed, strangers_coin
 
-COIN, DUST = 30_000, 700
+#: Dust costs more than a quarter of itself to spend at two satoshi per virtual byte.
+COIN, DUST = 30_000, 500
 INPUTS, KEPT, IN_FLIGHT = 400, 100, 4
 
 
@@ -52,7 +53,7 @@ async def test_twenty_thousand_coins_are_merged_within_limits_while_players_are_
         chains={
             "bitcoin": {
                 "wallet": {"consolidation": wallet, "bump_after_blocks": 2},
-                "fees": {"target_blocks": {"economy": 2, "normal": 2, "urgent": 1}},
+                "fees": {"floor_sat_vb": 2, "target_blocks": {"economy": 2, "normal": 2, "urgent": 1}},
             }
         }
     )
@@ -78,19 +79,25 @@ async def test_twenty_thousand_coins_are_merged_within_limits_while_players_are_
     on_their_way = [one for one in await merging(site) if one["state"] == "open"]
     assert (len(on_their_way), {one["attempts"] for one in on_their_way}) == (IN_FLIGHT, {1})
 
-    for _ in range(40):
-        await site.mine()
-        await site.polled(3)
-        assert sum(one["state"] == "open" for one in await merging(site)) <= IN_FLIGHT
-        if len(await free_coins(site)) < KEPT + INPUTS and not any(
-            one["state"] == "open" for one in await merging(site)
-        ):
+    async def no_more_can_begin() -> bool:
+        on_their_way = sum(one["state"] == "open" for one in await merging(site))
+        assert on_their_way <= IN_FLIGHT
+        return on_their_way == IN_FLIGHT or len(await free_coins(site)) - 50 < KEPT + INPUTS
+
+    for _ in range(20):
+        await site.until(no_more_can_begin)
+        if all(one["state"] != "open" for one in await merging(site)):
             break
+        await site.mine()
     await site.mine(FINAL)
     left = await free_coins(site)
     assert len(left) - 50 < KEPT + INPUTS
-    # What costs more than it is worth stays.
-    assert left[:50] == [DUST] * 50
+    merged_dust = await site.pool.fetchval(
+        "SELECT count(*) FROM coin c JOIN lineage l ON l.tx_hash = c.spent_by "
+        "WHERE l.kind = 'consolidation' AND c.amount = $1",
+        DUST,
+    )
+    assert merged_dust == 0
     done = await merging(site)
     assert {(one["state"], one["inputs"]) for one in done} == {("finalized", INPUTS)}
     assert all(one["fee"] <= 10 * one["size"] for one in done)
