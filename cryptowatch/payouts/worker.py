@@ -183,13 +183,7 @@ class PayoutWorker:
             Queued(row["id"], row["priority"], row["queued_at"], row["amount"], row["asset"], row["alone"])
             for row in await self._not_waiting(rows)
         ]
-        batches = due_batches(
-            queue,
-            self.clock.now(),
-            count_max=batching.count_max,
-            wait_max_s=batching.wait_max_s,
-            amounts_max=self.rules.amounts_max,
-        )
+        batches = self._due(queue)
         if not batches or chain is None or chain["in_flight"] >= batching.in_flight_max:
             return 0
         if not await is_caught_up(self.nodes, chain["height"]):
@@ -199,11 +193,25 @@ class PayoutWorker:
         if self.fees.beyond_cap(market):
             return self._wait("market beyond the fee cap")
         amounts = {row["id"]: row["amount"] for row in rows}
-        for batch in batches:
-            # What one asset waits for holds up no other.
-            if bound := await self._send_part(batch, amounts, market):
-                return bound
+        while batches:
+            for batch in batches:
+                # What one asset waits for holds up no other.
+                if bound := await self._send_part(batch, amounts, market):
+                    return bound
+            # Nor does what the money does not cover, though its turn was first.
+            tried = {one for batch in batches for one in batch}
+            queue = [one for one in queue if one.id not in tried]
+            batches = self._due(queue)
         return 0
+
+    def _due(self, queue: Sequence[Queued]) -> Sequence[Sequence[UUID]]:
+        return due_batches(
+            queue,
+            self.clock.now(),
+            count_max=self.rules.batching.count_max,
+            wait_max_s=self.rules.batching.wait_max_s,
+            amounts_max=self.rules.amounts_max,
+        )
 
     async def _not_waiting(self, rows: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
         """Without those that can wait for cheaper fees, and should."""

@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 
 #: A forecast reads days of payouts and deposits: so seldom.
 _FORECAST_S = 3600
+#: The signer's window of what goes to cold.
+_HOUR = timedelta(hours=1)
 
 
 @dataclass(slots=True)
@@ -181,6 +183,11 @@ class Rebalancer:
         amount = BaseUnits(rebalance["amount"])
         if amount > wallets.hot.spare:
             raise NotReady("queued payouts need what should go to cold")
+        most = self.rules.assets[rebalance["asset"]].overflow.most
+        gone = await conn.fetchval(SQL["within_hour"], self.chain, rebalance["asset"], now - _HOUR)
+        if most is not None and gone + amount > most:
+            # Before it has coins or a nonce: what the signer puts off would hold up payouts behind it.
+            raise NotReady("the signer's hour of what goes to cold is full")
         found = await cold_recipient(conn, self.chain, self.cold.account, now)
         if found is None:
             raise NotReady("no cold address is derived ahead yet")

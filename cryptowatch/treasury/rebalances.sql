@@ -94,6 +94,12 @@ SELECT EXISTS (SELECT FROM rebalance WHERE chain = $1 AND asset = $2
     AND (state IN ('requested', 'proposed', 'signed', 'broadcast')
          OR (state IN ('failed', 'canceled', 'expired') AND updated_at > $3)))
 
+-- name: within_hour
+-- At least what the signer may still count as gone to cold since a time: it signed before each one's last step.
+SELECT coalesce(sum(amount), 0) FROM rebalance
+WHERE chain = $1 AND asset = $2 AND direction = 'overflow' AND lineage_id IS NOT NULL
+  AND (state NOT IN ('finalized', 'failed') OR updated_at > $3)
+
 -- name: cold_account
 -- The cold account that receives.
 SELECT destination, address, key_index FROM address WHERE chain = $1 AND branch = 2 AND destination = $2

@@ -94,6 +94,22 @@ async def test_withdrawals_that_nothing_can_cover_do_not_starve_those_behind_the
     assert states == ["queued"] * 3 + ["sending"] * 3
 
 
+async def test_what_leaves_alone_and_is_not_covered_with_its_fee_holds_up_nobody(world: World) -> None:
+    account, destination = await world.rich()
+    await world.coin(1_000_000, destination)
+    await world.mine(3)
+    alone = await world.withdraw(account, 1_000_000)
+    await world.withdraw(account, 100_000)
+    # As after a batch that the signer refused.
+    await world.pool.execute("UPDATE withdrawal SET alone = true WHERE id = $1", alone)
+    await world.payouts.step()
+    assert [payout.state for payout in await world.withdrawals()] == ["queued", "sending"]
+    await world.coin(2_000_000, destination)
+    await world.mine(3)
+    await world.payouts.step()
+    assert [payout.state for payout in await world.withdrawals()] == ["sending", "sending"]
+
+
 async def test_a_withdrawal_shows_its_place_in_a_replacement_that_lost_its_change(world: World) -> None:
     account, destination = await world.rich()
     await world.coin(4_000_006 + 2_200, destination)

@@ -171,3 +171,27 @@ async def test_what_a_contract_holds_comes_back_when_its_owners_have_made_it_pay
         done = (await rebalances(site, currency.asset))[-1]
         assert await site.story(done["id"]) == ["requested", "proposed", "finalized"]
     await assert_solvent(site, surplus)
+
+
+async def test_what_waits_for_the_hour_of_cold_takes_no_nonce_that_payouts_stand_behind(
+    make_ethereum_site: MakeSite,
+) -> None:
+    cold = Cold()
+    site = await make_ethereum_site(**cold.ethereum({}, ETH="30"))
+    await site.start()
+    await House(site).opens()
+    desk, player = await treasurer(site), await deposited(site, ETH, "10")
+
+    async def finalized() -> bool:
+        await site.mine(1, CHAIN)
+        return bool((await rebalances(site, "ETH"))[-1]["state"] == "finalized")
+
+    body = {"chain": CHAIN, "asset": "ETH", "direction": "overflow", "amount": "20"}
+    assert (await desk.post("/v1/rebalances", body)).status == 202
+    await site.until(finalized)
+    second = (await desk.post("/v1/rebalances", body)).body
+    await site.polled(5)
+    await settled(site, [await player.withdraw(ETH.units("1"), stranger())])
+    # Nobody needs to wait for the hour's end to be rid of it.
+    assert (await desk.post(f"/v1/rebalances/{second['id']}/cancel")).body["state"] == "canceled"
+    assert await in_cold(site, cold, ETH) == ETH.units("20")

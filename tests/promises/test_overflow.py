@@ -147,7 +147,7 @@ async def test_cold_waits_for_its_own_hour_and_payouts_do_not(make_site: MakeSit
     await site.start()
     player, desk = await site.rich_player("1", "1", "1"), await treasurer(site)
     body = {"chain": CHAIN, "asset": "BTC", "direction": "overflow", "amount": "0.4"}
-    for state in ("broadcast", "proposed"):
+    for state in ("broadcast", "requested"):
         assert (await desk.post("/v1/rebalances", body)).status == 202
         await reaches(site, state)
         if state == "broadcast":
@@ -155,6 +155,6 @@ async def test_cold_waits_for_its_own_hour_and_payouts_do_not(make_site: MakeSit
             await reaches(site, "finalized")
     withdrawal = await player.withdraw(sat("0.3"), strangers_address())
     await site.finished(withdrawal)
-    assert (await rebalances(site))[-1]["state"] == "proposed"
+    assert (await rebalances(site))[-1]["state"] == "requested"
     await assert_solvent(site)
     assert await cold.coins(site) == sat("0.4")
