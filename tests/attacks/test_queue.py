@@ -110,6 +110,22 @@ async def test_what_leaves_alone_and_is_not_covered_with_its_fee_holds_up_nobody
     assert [payout.state for payout in await world.withdrawals()] == ["sending", "sending"]
 
 
+async def test_payouts_leave_beside_transactions_whose_fee_is_never_raised(world: World) -> None:
+    """Those stay where a rising market leaves them, for as long as it does."""
+    account, destination = await world.rich()
+    await world.coin(1_000_000, destination)
+    await world.mine(3)
+    await world.withdraw(account, 100_000)
+    await world.pool.execute(
+        "INSERT INTO lineage (id, chain, kind, state, attempts, priority, created_at, updated_at) "
+        "SELECT gen_random_uuid(), $1, kind, 'open', 1, 'economy', now(), now() "
+        "FROM unnest('{consolidation, cold_refill}'::text[]) AS kind, generate_series(1, 20)",
+        CHAIN,
+    )
+    await world.payouts.step()
+    assert [payout.state for payout in await world.withdrawals()] == ["sending"]
+
+
 async def test_a_withdrawal_shows_its_place_in_a_replacement_that_lost_its_change(world: World) -> None:
     account, destination = await world.rich()
     await world.coin(4_000_006 + 2_200, destination)
