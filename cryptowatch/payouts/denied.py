@@ -6,7 +6,7 @@
 
 Asked by `requests`, by approvals, and by `worker` in the very transaction that would send. A file that cannot be read,
 or has a line that fits nowhere, changes nothing: the last good list stays, and log and metric say so until it is
-mended.
+mended. One that changes is read at the first look that finds it as the look before did.
 """
 
 import asyncio
@@ -81,11 +81,13 @@ class DenyListFile:
     observe: Observe = lambda good, lines: None
     current: Denied = field(default_factory=Denied)
     _stamp: _Stamp | None = None
+    #: At the last look: what changed since may be half written.
+    _seen: _Stamp | None = None
     _problem: str | None = None
 
     def load(self) -> None:
         """Raises SettingsError: nothing is paid before there is a good list."""
-        self._look()
+        self._look(settled=True)
         if self._problem is not None:
             raise SettingsError("withdrawals.deny_list", self._problem)
 
@@ -94,13 +96,18 @@ class DenyListFile:
         await asyncio.to_thread(self._look)
         return 0
 
-    def _look(self) -> None:
+    def _look(self, *, settled: bool = False) -> None:
+        """`settled`: it is read even where it is not as it was at the last look."""
         if self.path is None:
             self.observe(True, 0)
             return
         try:
             stat = self.path.stat()
             stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            settled, self._seen = settled or stamp == self._seen, stamp
+            if not settled:
+                self.observe(self._problem is None, self.current.lines)
+                return
             if stamp != self._stamp or self._problem is not None:
                 self.current = parse_denied(self.path.read_text(encoding="utf-8"), self.readers)
                 self._stamp = stamp

@@ -48,8 +48,11 @@ WHERE w.id = u.id AND w.state = 'queued'
 RETURNING w.*
 
 -- name: chain_state
--- How far the chain is applied, and how many transactions are in flight.
-SELECT height, (SELECT count(*) FROM lineage WHERE chain = $1 AND state = 'open') AS in_flight
+-- How far the chain is applied, and how many transactions are in flight, but for those whose fee is never raised: they
+-- may stay so for days.
+SELECT height, (
+    SELECT count(*) FROM lineage
+    WHERE chain = $1 AND state = 'open' AND kind NOT IN ('consolidation', 'cold_refill')) AS in_flight
 FROM chain WHERE chain = $1
 
 -- name: follow_lineages

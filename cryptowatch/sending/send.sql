@@ -1,6 +1,6 @@
 -- name: unsigned_attempts
 -- Attempts that wait for the signer.
-SELECT a.lineage_id, a.number, a.plan, a.tx_hash, l.kind
+SELECT a.lineage_id, a.number, a.plan, a.tx_hash, l.kind, l.asset
 FROM attempt a JOIN lineage l ON l.id = a.lineage_id JOIN chain c ON c.chain = l.chain
 WHERE l.chain = $1 AND l.state = 'open' AND a.raw IS NULL
   AND (l.asset IS NULL OR l.asset <> ALL(c.stopped_assets))

@@ -73,8 +73,8 @@ class Sender:
     rules: SendRules
     observer: SendObserver
     again_s: dict[bytes, float] = field(default_factory=dict)
-    #: Kinds of transactions whose hour is full. Said once, not in every round; of transactions, what is said of each.
-    signer_waits: set[str] = field(default_factory=set)
+    #: (kind, asset) of transactions whose hour is full. Said once, not in every round; of others, what is said of each.
+    signer_waits: set[tuple[str, str | None]] = field(default_factory=set)
     said: dict[bytes, str] = field(default_factory=dict)
 
     async def step(self) -> int:
@@ -104,18 +104,25 @@ class Sender:
         async with connection(self.pool) as conn:
             rows = await conn.fetch(SQL["unsigned_attempts"], self.chain, _SIGNED_A_STEP_MAX)
         signed = 0
-        # What goes to cold has an hour of its own: one that is full holds up nothing of the other kind.
-        full: set[str] = set()
+        # Each asset has an hour of its own, and what goes to cold another one: one that is full holds up no other.
+        full: set[tuple[str, str | None]] = set()
         for row in rows:
-            if row["kind"] in full:
+            hour = (row["kind"], row["asset"])
+            if hour in full:
                 continue
             plan = self.planner.read(row["plan"].encode())
             try:
                 new = await self._signed(plan, row["lineage_id"])
             except SignerWaits as wait:
-                if row["kind"] not in self.signer_waits:
-                    log.warning("signer waits", chain=self.chain, kind=row["kind"], reason=str(wait))
-                full.add(row["kind"])
+                if hour not in self.signer_waits:
+                    log.warning(
+                        "signer waits",
+                        chain=self.chain,
+                        kind=row["kind"],
+                        asset=row["asset"],
+                        reason=str(wait),
+                    )
+                full.add(hour)
                 continue
             except SignerRefused as refusal:
                 await self._give_up(row["lineage_id"], str(refusal))

@@ -3,9 +3,10 @@
 SELECT height FROM chain WHERE chain = $1
 
 -- name: gaps
--- Accounts with a nonce that nobody uses below one that is on its way: what comes after it waits.
+-- Accounts with a nonce that nobody uses below one that is on its way: what comes after it waits. Cold ones are not ours to
+-- send from.
 SELECT DISTINCT n.account FROM nonce n JOIN address a ON a.chain = n.chain AND a.destination = n.account
-WHERE n.chain = $1 AND n.reserved_by IS NULL AND n.spent_by IS NULL AND EXISTS (
+WHERE n.chain = $1 AND a.branch < 2 AND n.reserved_by IS NULL AND n.spent_by IS NULL AND EXISTS (
     SELECT FROM nonce later JOIN lineage l ON l.id = later.reserved_by
     WHERE later.chain = n.chain AND later.account = n.account AND later.nonce > n.nonce AND l.state = 'open')
 

@@ -6,7 +6,7 @@ from cryptowatch.chains.bitcoin.payments import BitcoinPlan
 from cryptowatch.chains.plans import Plan
 from cryptowatch.chains.port import FeeMarket
 from cryptowatch.db.pool import transaction
-from cryptowatch.errors import SignerRefused
+from cryptowatch.errors import SignerRefused, SignerWaits
 from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.machine import Event
 from cryptowatch.payouts.policy import Refusal
@@ -108,6 +108,44 @@ async def test_what_leaves_alone_and_is_not_covered_with_its_fee_holds_up_nobody
     await world.mine(3)
     await world.payouts.step()
     assert [payout.state for payout in await world.withdrawals()] == ["sending", "sending"]
+
+
+async def test_payouts_leave_beside_transactions_whose_fee_is_never_raised(world: World) -> None:
+    """Those stay where a rising market leaves them, for as long as it does."""
+    account, destination = await world.rich()
+    await world.coin(1_000_000, destination)
+    await world.mine(3)
+    await world.withdraw(account, 100_000)
+    await world.pool.execute(
+        "INSERT INTO lineage (id, chain, kind, state, attempts, priority, created_at, updated_at) "
+        "SELECT gen_random_uuid(), $1, kind, 'open', 1, 'economy', now(), now() "
+        "FROM unnest('{consolidation, cold_refill}'::text[]) AS kind, generate_series(1, 20)",
+        CHAIN,
+    )
+    await world.payouts.step()
+    assert [payout.state for payout in await world.withdrawals()] == ["sending"]
+
+
+async def test_one_assets_full_hour_at_the_signer_holds_up_no_other(world: World) -> None:
+    account, destination = await world.rich()
+    for _ in range(2):
+        await world.coin(1_000_000, destination)
+    await world.mine(3)
+    for amount in (100_000, 200_000):
+        await world.withdraw(account, amount)
+        await world.payouts.step()
+    (waits, first), (_, other) = await world.attempts()
+    # On a chain with several.
+    await world.pool.execute("UPDATE lineage SET asset = 'USDT' WHERE id = $1", waits)
+
+    async def sign(plan: Plan, lineage_id: str) -> SignedTransaction:
+        assert plan.tx_hash is not None
+        if plan.tx_hash == first.tx_hash:
+            raise SignerWaits("hourly_limit: says the test")
+        return SignedTransaction(plan.tx_hash, b"signed" + plan.tx_hash)
+
+    await world.sender_with(sign).step()
+    assert world.nodes.sent == [b"signed" + other.tx_hash]
 
 
 async def test_a_withdrawal_shows_its_place_in_a_replacement_that_lost_its_change(world: World) -> None:

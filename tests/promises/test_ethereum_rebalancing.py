@@ -184,7 +184,7 @@ async def test_what_waits_for_the_hour_of_cold_takes_no_nonce_that_payouts_stand
 
     async def finalized() -> bool:
         await site.mine(1, CHAIN)
-        return bool((await rebalances(site, "ETH"))[-1]["state"] == "finalized")
+        return str((await rebalances(site, "ETH"))[-1]["state"]) == "finalized"
 
     body = {"chain": CHAIN, "asset": "ETH", "direction": "overflow", "amount": "20"}
     assert (await desk.post("/v1/rebalances", body)).status == 202
