@@ -48,14 +48,16 @@ async def merging(site: Site) -> list[dict[str, Any]]:
 async def test_twenty_thousand_coins_are_merged_within_limits_while_players_are_paid(
     make_site: MakeSite,
 ) -> None:
-    wallet = {"coins_max": KEPT, "inputs": INPUTS, "in_flight_max": IN_FLIGHT, "interval_s": 0.05}
+    wallet = {"coins_max": KEPT, "inputs": INPUTS, "in_flight_max": IN_FLIGHT, "interval_s": 0.3}
     site = await make_site(
+        # Each look adds up twenty thousand coins.
+        treasury={"reconcile_interval_s": 2},
         chains={
             "bitcoin": {
                 "wallet": {"consolidation": wallet, "bump_after_blocks": 2},
                 "fees": {"floor_sat_vb": 2, "target_blocks": {"economy": 2, "normal": 2, "urgent": 1}},
             }
-        }
+        },
     )
     await site.start()
     player, address = await site.player(), strangers_address()
