@@ -29,7 +29,7 @@ _OPTIONS = [
     "--slots-in-an-epoch=1",
     # In memory alone: what it puts away on the disk after 500 blocks comes back without contracts' code and storage, so
     # that a reorg of ten blocks would lose the tokens.
-    "--prune-history=1000",
+    "--prune-history=400",
     "--hardfork=prague",
     "--enable-tx-gas-limit",
     "--no-request-size-limit",
