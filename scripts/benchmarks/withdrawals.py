@@ -35,7 +35,7 @@ from cryptowatch.ledger.postings import post_all
 from cryptowatch.ledger.rules import Kind, customer_posting
 from cryptowatch.money import BaseUnits
 
-WITHDRAWALS, ROUNDS, CONNECTIONS, ACCOUNTS = 10_000, 10, 64, 5_000
+WITHDRAWALS, ROUNDS, CONNECTIONS, ACCOUNTS = 10_000, 10, 40, 5_000
 UNLOADED, WARM_UP = 200, 300
 URGENT_EVERY = 10
 GOAL_RATE, GOAL_P99 = 0.4, 10
