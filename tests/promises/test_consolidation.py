@@ -92,7 +92,14 @@ async def test_twenty_thousand_coins_are_merged_within_limits_while_players_are_
         if all(one["state"] != "open" for one in await merging(site)):
             break
         await site.mine()
-    await site.mine(FINAL)
+    done = []
+    for _ in range(20):
+        # What becomes final may be enough for one more.
+        await site.mine(FINAL)
+        await site.polled(10)
+        done = await merging(site)
+        if {one["state"] for one in done} == {"finalized"}:
+            break
     left = await free_coins(site)
     assert len(left) - 50 < KEPT + INPUTS
     merged_dust = await site.pool.fetchval(
@@ -101,7 +108,6 @@ async def test_twenty_thousand_coins_are_merged_within_limits_while_players_are_
         DUST,
     )
     assert merged_dust == 0
-    done = await merging(site)
     assert {(one["state"], one["inputs"]) for one in done} == {("finalized", INPUTS)}
     assert all(one["fee"] <= 10 * one["size"] for one in done)
     assert await paid_to(site, address) == [sat("0.1")]
