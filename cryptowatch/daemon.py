@@ -223,7 +223,7 @@ def _send(
         upkeep = _upkeep(plant, chain, nodes)
         plant.loop(f"upkeep:{name}", upkeep.step, upkeep.rules.interval_s)
     if isinstance(own, BitcoinSettings) and isinstance(reserver, CoinReserver):
-        merging = consolidation_rules(own)
+        merging = consolidation_rules(own, settings.signer.policy.get(name))
         consolidator = Consolidator(
             name, plant.pool, plant.clock, chain.fees, market, reserver, merging, entropy
         )

@@ -225,6 +225,13 @@ class AccountWallet(Section):
     #: Sweeps wait while a unit of gas costs more than this.
     sweep_gas_max_gwei: Gwei = Decimal(50)
 
+    @field_validator("sending_accounts")
+    @classmethod
+    def _differ(cls, accounts: tuple[str, ...]) -> tuple[str, ...]:
+        if len({account.lower() for account in accounts}) < len(accounts):
+            raise ValueError("each account must be listed once")
+        return accounts
+
 
 class Contracts(Section):
     """Deployed once per chain; see docs/operations.md."""

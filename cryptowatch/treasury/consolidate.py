@@ -7,7 +7,7 @@ is left could not pay the queue. It is in no hurry: its fee is never raised.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -22,11 +22,14 @@ from cryptowatch.sending.market import Market
 from cryptowatch.sending.reserve import Halted, NotReady
 from cryptowatch.sending.worker import is_caught_up
 from cryptowatch.settings.chains import BitcoinSettings
+from cryptowatch.settings.signer import CoinPolicy, SignerPolicy
 
 SQL = load_queries(__package__, "consolidate.sql")
 log = structlog.get_logger(__name__)
 
 _SAT_KVB = 1000
+#: What the signer refused keeps its place so long: each try uses up a change address.
+_REFUSED = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,12 @@ class ConsolidationRules:
     interval_s: float
 
 
-def consolidation_rules(settings: BitcoinSettings) -> ConsolidationRules:
+def consolidation_rules(settings: BitcoinSettings, policy: SignerPolicy | None) -> ConsolidationRules:
+    """`policy`: the signer's for the chain, where this process knows it; it would refuse a larger transaction whole."""
     own = settings.wallet.consolidation
+    inputs = min(own.inputs, policy.inputs_max) if isinstance(policy, CoinPolicy) else own.inputs
     rate = settings.fees.long_term_sat_vb if own.rate_max_sat_vb is None else own.rate_max_sat_vb
-    return ConsolidationRules(own.coins_max, own.inputs, own.in_flight_max, rate * _SAT_KVB, own.interval_s)
+    return ConsolidationRules(own.coins_max, inputs, own.in_flight_max, rate * _SAT_KVB, own.interval_s)
 
 
 @dataclass(slots=True)
@@ -66,7 +71,13 @@ class Consolidator:
         bid = self.fees.bid(market, "economy")
         least = self.reserver.planner.worth_spending(bid)
         async with connection(self.pool) as conn:
-            room = await conn.fetchrow(SQL["room"], self.chain, self.reserver.rules.confirmations_min, least)
+            room = await conn.fetchrow(
+                SQL["room"],
+                self.chain,
+                self.reserver.rules.confirmations_min,
+                least,
+                self.clock.now() - _REFUSED,
+            )
         if room is None or room["in_flight"] >= self.rules.in_flight_max:
             return 0
         if room["coins"] < self.rules.coins_max + self.rules.inputs:

@@ -1,7 +1,9 @@
 -- name: room
--- The hot wallet's free coins that are worth spending, what they have beyond the queue, and consolidations on their way.
+-- The hot wallet's free coins that are worth spending, what they have beyond the queue, and consolidations on their way or
+-- refused lately.
 SELECT c.height, f.coins, f.amount - q.amount AS spare,
-    (SELECT count(*) FROM lineage WHERE chain = $1 AND kind = 'consolidation' AND state = 'open') AS in_flight
+    (SELECT count(*) FROM lineage WHERE chain = $1 AND kind = 'consolidation'
+       AND (state = 'open' OR (state = 'dead' AND updated_at > $4))) AS in_flight
 FROM chain c
 CROSS JOIN LATERAL (
     SELECT count(*) AS coins, coalesce(sum(o.amount), 0) AS amount

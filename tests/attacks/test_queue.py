@@ -13,6 +13,7 @@ from cryptowatch.payouts.policy import Refusal
 from cryptowatch.payouts.reviews import Person, decide
 from cryptowatch.payouts.view import WithdrawalView
 from cryptowatch.signing.families import SignedTransaction
+from cryptowatch.treasury.consolidate import ConsolidationRules
 from tests.attacks.world import CHAIN, MARKET_RULES, PATIENCE, World
 
 
@@ -303,6 +304,40 @@ async def test_an_address_that_is_denied_while_it_waits_goes_to_a_person_and_hol
     await world.pay()
     states = {row.amount: (row.state, row.reason) for row in await world.withdrawals()}
     assert states == {100_000: ("in_review", "address_denied"), 100_001: ("sending", None)}
+
+
+async def test_a_consolidation_that_the_signer_refuses_is_tried_seldom_and_frees_its_coins(
+    world: World,
+) -> None:
+    _, destination = await world.rich()
+    for _ in range(4):
+        await world.coin(1_000_000, destination)
+    await world.mine(3)
+    consolidator = world.consolidator(ConsolidationRules(1, 2, 1, 100_000, 60))
+
+    async def refuse(plan: Plan, lineage_id: str) -> SignedTransaction:
+        raise SignerRefused("too_large: says the test")
+
+    assert await consolidator.step() == 1
+    assert await world.pool.fetchval("SELECT count(*) FROM coin WHERE reserved_by IS NOT NULL") == 2
+    await world.sender_with(refuse).step()
+    assert await world.pool.fetchval("SELECT count(*) FROM coin WHERE reserved_by IS NOT NULL") == 0
+    assert await consolidator.step() == 0
+    await world.pool.execute("UPDATE lineage SET updated_at = updated_at - interval '1 hour'")
+    assert await consolidator.step() == 1
+
+
+async def test_a_consolidation_leaves_what_the_queue_needs_and_waits_for_low_fees(world: World) -> None:
+    account, destination = await world.rich()
+    for _ in range(4):
+        await world.coin(1_000_000, destination)
+    await world.mine(3)
+    assert await world.consolidator(ConsolidationRules(1, 2, 1, 4_999, 60)).step() == 0
+    consolidator = world.consolidator(ConsolidationRules(1, 2, 1, 5_000, 60))
+    await world.withdraw(account, 2_000_001)
+    assert await consolidator.step() == 0
+    await world.pool.execute("UPDATE withdrawal SET amount = 2000000")
+    assert await consolidator.step() == 1
 
 
 async def test_a_batch_that_the_signer_refuses_is_tried_one_by_one_and_only_the_culprit_waits(

@@ -48,6 +48,7 @@ from cryptowatch.sending.quotes import QuoteTerms
 from cryptowatch.sending.worker import Sender, SendRules
 from cryptowatch.settings.chains import Batching, BitcoinFeeSettings, Priority
 from cryptowatch.signing.families import Sign, SignedTransaction
+from cryptowatch.treasury.consolidate import ConsolidationRules, Consolidator
 
 CHAIN, ASSET = "bitcoin", "BTC"
 START = 100
@@ -224,6 +225,13 @@ class World:
         return Sender(
             CHAIN, nodes, self.pool, self.clock, planner, FEES, self.market, reserver, sign, rules, observer
         )
+
+    def consolidator(self, rules: ConsolidationRules) -> Consolidator:
+        def entropy(now: datetime) -> tuple[UUID, int]:
+            return derived_id(now, os.urandom(16)), 1
+
+        reserver = CoinReserver(CHAIN, BitcoinPlanner(10_000), COINS)
+        return Consolidator(CHAIN, self.pool, self.clock, FEES, self.market, reserver, rules, entropy)
 
     async def pay(self) -> None:
         """One round of both workers: what is due is planned, signed and sent."""

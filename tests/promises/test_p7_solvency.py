@@ -81,6 +81,9 @@ async def test_a_stolen_coin_stops_payouts_until_a_person_explains_it(site: Site
     await site.polled(5)
     assert await stopped(site) == ["BTC"]
     assert (await site.withdrawal(withdrawal))["state"] == "queued"
+    for wrong in ("0", "-0.3", "0.3000000001", "3e-1", "all", "9" * 90):
+        assert (await write_off(site, amount=wrong, reason="stolen")).returncode in (1, 2), wrong
+    assert (await write_off(site, amount="0.3")).returncode == 2
     guessed = await write_off(site, amount="0.2", reason="stolen")
     assert guessed.returncode == 1
     assert guessed.stderr == (

@@ -95,6 +95,15 @@ def test_the_example_is_a_chain_of_each_family(tmp_path: Path) -> None:
         ('sweep_min = "50"', "sweep_min = 50", "chains.ethereum.assets.USDT.sweep_min", "string"),
         ('sweep_min = "50"', 'sweep_min = "0.0000001"', "assets.USDT", "sweep_min"),
         ('withdrawal_min = "10"', 'withdrawal_min = "0"', "assets.USDT", "withdrawal_min"),
+        ('reconcile_tolerance = "0"', 'reconcile_tolerance = "-1"', "assets", "reconcile_tolerance"),
+        (
+            'reconcile_tolerance = "0"',
+            f'reconcile_tolerance = "0.{"0" * 40}1"',
+            "assets",
+            "reconcile_tolerance",
+        ),
+        ("sending_accounts = []", f'sending_accounts = ["0x{"ab" * 20}", "0x{"AB" * 20}"]', "wallet", "once"),
+        ("sending_accounts = []", 'sending_accounts = ["0x12"]', "wallet.sending_accounts", "pattern"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(tmp_path: Path, right: str, wrong: str, key: str, why: str) -> None:
