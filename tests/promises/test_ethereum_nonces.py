@@ -94,9 +94,9 @@ async def test_a_gap_before_payouts_on_their_way_is_filled_by_a_transaction_that
     await house.assert_balanced()
 
 
-async def test_a_payout_whose_nonce_is_gone_for_good_is_paid_by_a_new_transaction(house: House) -> None:
-    site, address = house.site, stranger()
-    player = await house.serves(ETH, "9")
+async def signed_and_not_sent(house: House, address: str) -> str:
+    """A withdrawal of 5 ETH whose signed transaction no node takes, for as long as the fault stands."""
+    site, player = house.site, await house.serves(ETH, "9")
     await site.net.fault(ALL_NODES, "error", chain="ethereum", methods=SEND)
     withdrawal = await player.withdraw(ETH.units("5"), address)
     await site.reaches(withdrawal, "sending")
@@ -105,6 +105,12 @@ async def test_a_payout_whose_nonce_is_gone_for_good_is_paid_by_a_new_transactio
         return any(one["raw"] is not None for one in await attempts(site))
 
     await site.until(signed)
+    return withdrawal
+
+
+async def test_a_payout_whose_nonce_is_gone_for_good_is_paid_by_a_new_transaction(house: House) -> None:
+    site, address = house.site, stranger()
+    withdrawal = await signed_and_not_sent(house, address)
     stolen = ETH.units("2")
     foreign = await thief(site).sign(stranger(), value_wei=stolen, gas=21_000)
     await site.net.broadcast(foreign.raw, chain="ethereum")
@@ -134,15 +140,7 @@ async def test_a_payout_whose_nonce_is_gone_for_good_is_paid_by_a_new_transactio
 
 async def test_a_foreign_use_that_a_reorg_takes_back_lets_the_payout_confirm_as_it_is(house: House) -> None:
     site, address = house.site, stranger()
-    player = await house.serves(ETH, "9")
-    await site.net.fault(ALL_NODES, "error", chain="ethereum", methods=SEND)
-    withdrawal = await player.withdraw(ETH.units("5"), address)
-    await site.reaches(withdrawal, "sending")
-
-    async def signed() -> bool:
-        return any(one["raw"] is not None for one in await attempts(site))
-
-    await site.until(signed)
+    withdrawal = await signed_and_not_sent(house, address)
     foreign = await thief(site).sign(stranger(), value_wei=1, gas=21_000)
     await site.net.broadcast(foreign.raw, chain="ethereum")
     await site.mine(3, "ethereum")
