@@ -113,11 +113,15 @@ async def read_events(
     limit: int,
     types: Sequence[str] | None = None,
     account_id: UUID | None = None,
+    until: int | None = None,
 ) -> list[Event]:
-    """The next `limit` events of the feed after a position (0: from the beginning), oldest first."""
+    """The next `limit` events of the feed after a position (0: from the beginning), oldest first.
+
+    `until`: none beyond that position.
+    """
     query = SQL["read"] if account_id is None else SQL["read_account"]
     wanted_types = None if types is None else list(types)
-    rows = await connection.fetch(query, after_position, limit, wanted_types, account_id)
+    rows = await connection.fetch(query, after_position, limit, wanted_types, account_id, until)
     return [Event(*row) for row in rows]
 
 
