@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, start_http_server
 
+from cryptowatch.accounts.traits import note_addresses
 from cryptowatch.api.app import create_app
 from cryptowatch.api.services import Services
 from cryptowatch.chains.connect import ConnectedChain, connect
@@ -23,7 +24,7 @@ from cryptowatch.chains.forecast import Forecaster
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import AccountPlanner
 from cryptowatch.clock import Clock, SystemClock
-from cryptowatch.db.pool import connection
+from cryptowatch.db.pool import connection, transaction
 from cryptowatch.deposits.addresses import derive_ahead
 from cryptowatch.deposits.apply import chain_rules
 from cryptowatch.deposits.pending import PendingObserver
@@ -67,6 +68,7 @@ ROLES = ("watch", "send", "treasury", "webhooks", "api")
 _SENDING_INTERVAL_S = 0.5
 _SEQUENCER_INTERVAL_S = 0.05
 _ROLL_UP_INTERVAL_S = 1
+_TRAITS_INTERVAL_S = 1
 _GAUGES_INTERVAL_S = 5
 _ADDRESSES_INTERVAL_S = 1
 
@@ -336,7 +338,7 @@ async def _api(
 
 
 def _ledger(plant: Plant) -> None:
-    """What every process may do, whatever its roles: order events, fold house balances, show gauges."""
+    """What every process may do, whatever its roles: order events, note what they say, fold balances, show gauges."""
     gauges = DatabaseInstruments(plant.pool, plant.metrics, plant.clock)
 
     async def sequence() -> int:
@@ -348,6 +350,11 @@ def _ledger(plant: Plant) -> None:
             await roll_up(conn)
         return 0
 
+    async def note() -> int:
+        async with transaction(plant.pool) as conn:
+            return await note_addresses(conn)
+
     plant.loop("sequencer", sequence, _SEQUENCER_INTERVAL_S)
+    plant.loop("traits", note, _TRAITS_INTERVAL_S)
     plant.loop("roll-up", fold, _ROLL_UP_INTERVAL_S)
     plant.loop("gauges", gauges.step, _GAUGES_INTERVAL_S)

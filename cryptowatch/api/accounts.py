@@ -1,16 +1,22 @@
-"""`/v1/accounts`: players, their addresses, balances and statements."""
+"""`/v1/accounts`: players, their addresses and balances."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from cryptowatch.accounts.limits import REFERENCE_DECIMALS, LimitKind, PlayLimit
 from cryptowatch.accounts.players import (
+    LimitRules,
     OwnLimits,
     Player,
+    PlayerPatch,
     PlayerView,
+    Profile,
     Status,
+    TermRuns,
     create_player,
     list_players,
     patch_player,
@@ -18,16 +24,20 @@ from cryptowatch.accounts.players import (
     read_player,
 )
 from cryptowatch.api.calls import TEXT, Call, Metadata, NoQuery, Page, PageQuery, Reply, Text, not_found
-from cryptowatch.api.paging import encode_cursor, page, page_size, position_cursor, uuid_cursor
+from cryptowatch.api.paging import page, page_size, uuid_cursor
 from cryptowatch.api.problems import Problem, refuse
 from cryptowatch.db.pool import Connection
 from cryptowatch.deposits.addresses import assign_address
+from cryptowatch.deposits.limits import deposit_limits, deposited, is_full
 from cryptowatch.ids import Kind
 from cryptowatch.ledger.balances import owner_balances
 from cryptowatch.ledger.rules import Balance
-from cryptowatch.ledger.rules import Kind as PostingKind
-from cryptowatch.ledger.statement import Line, statement
 from cryptowatch.money import BaseUnits, InvalidAmount, format_amount, parse_amount
+from cryptowatch.settings.assets import AssetSettings
+
+#: ISO 3166: a country, or a part of it (`DE`, `US-NJ`).
+Jurisdiction = Annotated[str, Meta(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
+Tags = Annotated[list[Annotated[str, Meta(pattern=r"^[a-z0-9_.:-]{1,40}$")]], Meta(max_length=50)]
 
 
 class NewAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,19 +45,25 @@ class NewAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     external_id: Annotated[str, Meta(pattern=TEXT, min_length=1, max_length=200)]
     metadata: Metadata = {}
+    jurisdiction: Jurisdiction | None = None
+    tags: Tags = []
 
 
 class AccountPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is left out, or null, stays as it is. `limits` and `metadata` are replaced as a whole.
 
     `limits`: withdrawal limits by asset, instead of the settings' for all accounts. `allow_list`: withdrawals go
-    only to the account's allowed addresses.
+    only to the account's allowed addresses. `play_limits`: what the player set itself on deposits, losses and bets;
+    what tightens them holds at once, what loosens them after `accounts.limit_raise_delay_s`.
     """
 
     status: Status | None = None
     kyc_level: Annotated[int, Meta(ge=0, le=10)] | None = None
     limits: OwnLimits | None = None
     allow_list: bool | None = None
+    play_limits: Annotated[list[PlayLimit], Meta(max_length=50)] | None = None
+    jurisdiction: Jurisdiction | None = None
+    tags: Tags | None = None
     metadata: Metadata | None = None
 
 
@@ -80,31 +96,16 @@ class BalanceView(msgspec.Struct, frozen=True):
     debt: str
 
 
-class StatementQuery(PageQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    asset: Text | None = None
-
-
-class StatementLine(msgspec.Struct, frozen=True):
-    """One posting: what it changed, signed, and the balance that it left. `source` names what caused it."""
-
-    id: str
-    created_at: datetime
-    kind: PostingKind
-    asset: str
-    total_change: str
-    held_change: str
-    unfinalized_change: str
-    balance: BalanceView
-    reference: str | None
-    source: str
-
-
 async def create_account(call: Call[NoQuery, NewAccount], conn: Connection) -> Reply | Problem:
     new = call.body
     player, created = await create_player(
-        conn, call.services.new_id(), new.external_id, new.metadata, call.now
+        conn,
+        call.services.new_id(),
+        new.external_id,
+        Profile(new.metadata, new.jurisdiction, sorted(set(new.tags))),
+        call.now,
     )
-    return Reply(player_view(player), 201 if created else 200)
+    return Reply(player_view(player, call.now), 201 if created else 200)
 
 
 async def list_accounts(call: Call[AccountsQuery, None], conn: Connection) -> Reply | Problem:
@@ -112,28 +113,48 @@ async def list_accounts(call: Call[AccountsQuery, None], conn: Connection) -> Re
     players = await list_players(
         conn, limit=limit + 1, before=uuid_cursor(call.query), status=call.query.status
     )
-    return Reply(page(players, limit, lambda player: player.id, player_view))
+    return Reply(page(players, limit, lambda player: player.id, lambda player: player_view(player, call.now)))
 
 
 async def get_account(call: Call[NoQuery, None], conn: Connection) -> Reply | Problem:
-    return Reply(player_view(await _player(call, conn)))
+    return Reply(player_view(await called_player(call, conn), call.now))
 
 
 async def update_account(call: Call[NoQuery, AccountPatch], conn: Connection) -> Reply | Problem:
-    patch = call.body
-    player = await patch_player(
-        conn,
-        call.path_id(Kind.ACCOUNT),
+    patch, services = call.body, call.services
+    rules = LimitRules(services.settings.accounts.limit_raise_delay_s, services.decimals)
+    wanted = PlayerPatch(
         status=patch.status,
         kyc_level=patch.kyc_level,
         limits=_checked(call, patch.limits),
         allow_list=patch.allow_list,
-        metadata=patch.metadata,
-        now=call.now,
+        play_limits=_checked_play(call, patch.play_limits),
+        profile=Profile(
+            patch.metadata, patch.jurisdiction, None if patch.tags is None else sorted(set(patch.tags))
+        ),
     )
+    player = await patch_player(conn, call.path_id(Kind.ACCOUNT), wanted, rules, call.now)
     if player is None:
         raise not_found()
-    return Reply(player_view(player))
+    if isinstance(player, TermRuns):
+        raise refuse("term_runs", f"the player excluded itself until {player.until.isoformat()}")
+    return Reply(player_view(player, call.now))
+
+
+def _checked_play(call: Call[object, object], limits: list[PlayLimit] | None) -> list[PlayLimit] | None:
+    """Raises Refused as `_checked` does, and for two of the same kind, period and asset."""
+    for limit in limits or ():
+        decimals = REFERENCE_DECIMALS
+        if limit.kind is LimitKind.DEPOSIT and limit.asset is None:
+            raise refuse("invalid_request", "a limit on deposits names its asset")
+        if limit.asset is not None:
+            if limit.asset not in call.services.decimals:
+                raise refuse("unknown_asset", "no such asset")
+            decimals = call.services.decimals[limit.asset]
+        parse_or_refuse(limit.amount, decimals)
+    if limits is not None and len({limit.of for limit in limits}) < len(limits):
+        raise refuse("invalid_request", "there are two limits of one kind, period and asset")
+    return limits
 
 
 def _checked(call: Call[object, object], limits: OwnLimits | None) -> OwnLimits | None:
@@ -160,7 +181,8 @@ async def create_address(call: Call[NoQuery, AddressRequest], conn: Connection) 
     chain = call.services.settings.chains.get(call.body.chain)
     if chain is None:
         raise refuse("unknown_chain", "no such chain")
-    player = await _player(call, conn)
+    player = await called_player(call, conn)
+    await _refuse_when_full(conn, player, chain.asset_settings, call.now)
     scheme = call.services.schemes[call.body.chain]
     address = await assign_address(
         conn,
@@ -176,28 +198,26 @@ async def create_address(call: Call[NoQuery, AddressRequest], conn: Connection) 
     return Reply(AddressView(address, call.body.chain, sorted(chain.asset_settings)))
 
 
+async def _refuse_when_full(
+    conn: Connection, player: Player, assets: Mapping[str, AssetSettings], now: datetime
+) -> None:
+    """Raises Refused when nothing that could arrive there is within what the player wants to deposit."""
+    limits = deposit_limits(player, now)
+    if limits:
+        history = (await deposited(conn, {player.id: limits}, now)).get(player.id, [])
+        if all(is_full(limits, asset, own.decimals, history, now) for asset, own in assets.items()):
+            raise refuse("deposit_limit_reached", "the player wanted to deposit no more for now")
+
+
 async def list_balances(call: Call[NoQuery, None], conn: Connection) -> Reply | Problem:
-    player = await _player(call, conn)
+    player = await called_player(call, conn)
     found = await owner_balances(conn, "player", player.id)
     decimals = call.services.decimals
     return Reply([balance_view(item.asset, item.balance, decimals[item.asset]) for item in found])
 
 
-async def list_statement(call: Call[StatementQuery, None], conn: Connection) -> Reply | Problem:
-    player, decimals = await _player(call, conn), call.services.decimals
-    found = await statement(
-        conn,
-        "player",
-        player.id,
-        limit=page_size(call.query, call.services.settings.api.page_size_max),
-        before=position_cursor(call.query),
-        asset=call.query.asset,
-    )
-    lines = [_line(line, decimals[line.asset]) for line in found.lines]
-    return Reply(Page(lines, None if found.next_before is None else encode_cursor(found.next_before)))
-
-
-async def _player(call: Call[object, object], conn: Connection) -> Player:
+async def called_player(call: Call[object, object], conn: Connection) -> Player:
+    """Whose id is in the path. Raises Refused (404)."""
     player = await read_player(conn, call.path_id(Kind.ACCOUNT))
     if player is None:
         raise not_found()
@@ -216,20 +236,4 @@ def balance_view(asset: str, balance: Balance, decimals: int) -> BalanceView:
     )
 
 
-def _line(line: Line, decimals: int) -> StatementLine:
-    return StatementLine(
-        id=f"ln_{line.id}",
-        created_at=line.created_at,
-        kind=line.kind,
-        asset=line.asset,
-        total_change=format_amount(line.change.total, decimals),
-        held_change=format_amount(line.change.held, decimals),
-        unfinalized_change=format_amount(line.change.unfinalized, decimals),
-        balance=balance_view(line.asset, line.after, decimals),
-        reference=line.reference,
-        source=line.key,
-    )
-
-
 AccountPage = Page[PlayerView]
-StatementPage = Page[StatementLine]

@@ -84,19 +84,29 @@ class Reply:
     status: int | None = None
 
 
-Handler = Callable[[Call[Any, Any], Connection], Awaitable[Reply | Problem]]
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A success that is a file. `next_cursor` is told in a header; None: this was all."""
+
+    content: bytes
+    name: str
+    next_cursor: str | None
+
+
+Handler = Callable[[Call[Any, Any], Connection], Awaitable[Reply | Problem | Download]]
 
 
 @dataclass(frozen=True, slots=True)
 class Together:
     """A handler of requests that share a transaction (`groups`). It answers in order; Refused leaves nothing behind.
 
-    `name` is that of one such call. `apart`: two requests whose bodies have the same are never in one group.
+    `name` is that of one such call. `apart`: two requests whose bodies have the same are never in one group; None: all
+    fit.
     """
 
     name: str
     handle: Callable[[Sequence[Call[Any, Any]], Connection], Awaitable[Sequence[Reply | Problem | Refused]]]
-    apart: Callable[[Any], str]
+    apart: Callable[[Any], str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +121,8 @@ class Route:
     answer: Any
     query: type = NoQuery
     body: type | None = None
+    #: Of the answer: JSON of the type `answer`, or text.
+    media: str = "application/json"
     status: int = 200
     other_statuses: tuple[int, ...] = ()
     codes: tuple[str, ...] = ()

@@ -66,9 +66,11 @@ class Groups:
     async def answer(self, asking: Asking) -> Stored:
         """Raises Refused, and what the pipeline knows of the database."""
         future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
-        # One key at a time, and one account: whoever comes second belongs into the next group.
-        apart = frozenset({f"{asking.authorization} {asking.key}", self.together.apart(asking.body)})
-        self._waiting.append(_Member(asking, apart, future))
+        # One key at a time, and what the call keeps apart: whoever comes second belongs into the next group.
+        apart = {f"{asking.authorization} {asking.key}"}
+        if self.together.apart is not None:
+            apart.add(self.together.apart(asking.body))
+        self._waiting.append(_Member(asking, frozenset(apart), future))
         if self._working < _GROUPS:
             self._working += 1
             task = asyncio.create_task(self._work(), name=f"groups:{self.route.path}")
@@ -86,7 +88,7 @@ class Groups:
 
     def _next(self) -> list[_Member]:
         """The oldest that fit together. Who gave up waiting before it began is left out."""
-        count_max = self.services.settings.withdrawals.group_max
+        count_max = self.services.settings.api.group_max
         group, passed, taken = list[_Member](), list[_Member](), set[str]()
         while self._waiting and len(group) < count_max:
             member = self._waiting.popleft()
@@ -177,7 +179,8 @@ class Groups:
 
     def _call(self, asking: Asking, caller: Caller | None, now: datetime) -> Call[Any, Any]:
         assert caller is not None
-        return Call(self.services, caller, asking.path, asking.query, asking.body, now, "")
+        effect = idempotency.effect_of(caller.id, asking.key)
+        return Call(self.services, caller, asking.path, asking.query, asking.body, now, effect)
 
 
 def _fail(group: Sequence[_Member], problem: Exception) -> None:

@@ -67,6 +67,11 @@ def fingerprint(method: str, path: str, body: object) -> bytes:
     return hashlib.sha256(b"\n".join((method.encode(), path.encode(), canonical))).digest()
 
 
+def effect_of(api_key_id: UUID, key: str) -> str:
+    """What names a request's effect in the ledger: the key that it came under, and whose key that is."""
+    return f"{api_key_id.hex}:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
 async def begin(conn: Connection, claim: Claim) -> Stored | Problem | None:
     """None: go on. In the transaction of the effect, before it."""
     [found] = await begin_all(conn, [claim])

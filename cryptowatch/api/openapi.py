@@ -143,7 +143,7 @@ def _responses(route: Route, schemas: Mapping[str, Json]) -> Json:
     for status in (route.status, *route.other_statuses):
         success: Json = {"description": "Done", "headers": headers}
         if route.answer is not None:
-            success["content"] = {"application/json": {"schema": schemas[str(route.answer)]}}
+            success["content"] = {route.media: {"schema": schemas[str(route.answer)]}}
         responses[str(status)] = success
     by_status: dict[int, list[str]] = {}
     for code in codes_of(route):

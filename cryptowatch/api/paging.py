@@ -6,7 +6,7 @@ Keyset pages stay right while rows are added: the next page begins after the las
 import base64
 import binascii
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from cryptowatch.api.calls import Page, PageQuery
@@ -16,6 +16,13 @@ Row = TypeVar("Row")
 Item = TypeVar("Item")
 
 _UUID_BYTES, _POSITION_BYTES = 16, 8
+
+
+class Paged(Protocol):
+    """A query of a list, whatever else it asks."""
+
+    @property
+    def cursor(self) -> str | None: ...
 
 
 def page_size(query: PageQuery, page_size_max: int) -> int:
@@ -28,7 +35,7 @@ def uuid_cursor(query: PageQuery) -> UUID | None:
     return None if raw is None else UUID(bytes=raw)
 
 
-def position_cursor(query: PageQuery) -> int | None:
+def position_cursor(query: Paged) -> int | None:
     """Raises Refused (400 invalid_cursor)."""
     raw = _decode(query.cursor, _POSITION_BYTES)
     return None if raw is None else int.from_bytes(raw, "big", signed=True)

@@ -6,7 +6,6 @@ JSON with a request id; a mistake of ours is logged with its traceback and answe
 """
 
 import asyncio
-import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ import structlog
 from aiohttp import web
 
 from cryptowatch.api import idempotency
-from cryptowatch.api.calls import Call, Route, Together
+from cryptowatch.api.calls import Call, Download, Route, Together
 from cryptowatch.api.groups import Asking, Groups
 from cryptowatch.api.idempotency import Claim, Stored
 from cryptowatch.api.keys import Caller, find_caller
@@ -34,6 +33,8 @@ from cryptowatch.errors import ConcurrentUpdate, DatabaseUnavailable
 log = structlog.get_logger(__name__)
 
 REQUEST_ID_HEADER = "X-Request-Id"
+#: Of a file: where the next one goes on.
+NEXT_CURSOR_HEADER = "X-Next-Cursor"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 #: How often a write runs anew after losing to another writer.
 _TRIES = 5
@@ -137,7 +138,7 @@ class Pipeline:
         claim, effect = None, ""
         if route.idempotent:
             claim = _claim(request, caller, body)
-            effect = f"{caller.id.hex}:{hashlib.sha256(claim.key.encode()).hexdigest()}"
+            effect = idempotency.effect_of(caller.id, claim.key)
             earlier = await idempotency.begin(conn, claim)
             if isinstance(earlier, Problem):
                 raise Refused(earlier)
@@ -146,6 +147,8 @@ class Pipeline:
         assert not isinstance(route.handler, Together)
         call = Call(self.services, caller, request.match_info, query, body, now, effect)
         reply = await route.handler(call, conn)
+        if isinstance(reply, Download):
+            return _file(reply, route)
         if isinstance(reply, Problem):
             status = reply.status
             answer = msgspec.json.encode(problem_view(reply, request[_ID]))
@@ -219,6 +222,13 @@ def _key(request: web.Request) -> str:
 
 def _claim(request: web.Request, caller: Caller, body: object) -> Claim:
     return Claim(caller.id, _key(request), idempotency.fingerprint(request.method, request.path, body))
+
+
+def _file(download: Download, route: Route) -> web.Response:
+    headers = {"Content-Disposition": f'attachment; filename="{download.name}"'}
+    if download.next_cursor is not None:
+        headers[NEXT_CURSOR_HEADER] = download.next_cursor
+    return web.Response(body=download.content, content_type=route.media, charset="utf-8", headers=headers)
 
 
 def _response(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -1,57 +1,79 @@
-"""`/v1/transfers`: the games' side of the ledger.
+"""`/v1/transfers`: the games' side of the ledger, one by one or in batches, and the rounds that they make up.
 
-One transfer is one posting, keyed by its Idempotency-Key (P2).
+One transfer is one posting (P2), keyed by its Idempotency-Key; in a batch by each transfer's own `key`, which is one of
+the same kind: what was sent alone may be sent again in a batch, and has its effect once.
 """
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from cryptowatch.accounts.players import Player, Status, read_player
+from cryptowatch.accounts.play import (
+    Made,
+    PlayRules,
+    Refusal,
+    Transfer,
+    TransferKind,
+    make_transfers,
+    read_round,
+)
 from cryptowatch.api.accounts import BalanceView, balance_view, parse_or_refuse
-from cryptowatch.api.calls import TEXT, Call, Id, NoQuery, Reply, Text, body_id
-from cryptowatch.api.problems import Problem, refuse
+from cryptowatch.api.calls import (
+    TEXT,
+    Amount,
+    Call,
+    Id,
+    NoQuery,
+    Reply,
+    Text,
+    Together,
+    body_id,
+    not_found,
+)
+from cryptowatch.api.idempotency import KEY_LENGTH_MAX, effect_of
+from cryptowatch.api.problems import Problem, Refused, refuse
+from cryptowatch.api.services import Services
 from cryptowatch.db.pool import Connection
 from cryptowatch.ids import Kind, derived_id, show_id
-from cryptowatch.ledger.accounts import ensure_accounts, house, player
-from cryptowatch.ledger.postings import post
-from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, Posting, customer_posting
-from cryptowatch.ledger.rules import Kind as PostingKind
-from cryptowatch.ledger.rules import Status as PostingStatus
-from cryptowatch.money import BaseUnits
+from cryptowatch.money import BaseUnits, format_amount
 
-
-class TransferKind(StrEnum):
-    BET = "bet"
-    WIN = "win"
-    REFUND = "refund"
-    BONUS = "bonus"
-    ADJUSTMENT = "adjustment"  # a person's correction; a negative amount takes
-
-
-#: kind -> (posting, the house's side)
-_POSTINGS = {
-    TransferKind.BET: (PostingKind.BET, "game"),
-    TransferKind.WIN: (PostingKind.WIN, "game"),
-    TransferKind.REFUND: (PostingKind.REFUND, "game"),
-    TransferKind.BONUS: (PostingKind.BONUS, "bonus"),
-    TransferKind.ADJUSTMENT: (PostingKind.ADJUSTMENT_CREDIT, "adjustment"),
-}
+#: What an answer about a round shows at most.
+ROUND_ENTRIES_MAX = 1000
+#: Transfers in one batch; more take no less time each.
+BATCH_MAX = 1000
 
 SignedAmount = Annotated[str, Meta(pattern=r"^-?(0|[1-9][0-9]{0,77})(\.[0-9]{1,78})?$", max_length=158)]
+Product = Annotated[str, Meta(pattern=TEXT, max_length=40)]
+Round = Annotated[str, Meta(pattern=TEXT, min_length=1, max_length=200)]
 
 
 class TransferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`reference`: the platform's own word for what caused it (a round, a ticket). Shown in the statement."""
+    """`reference`: the platform's own word for what caused it (a ticket), shown in the statement.
+
+    `product`: what was played (`slots`, `sports`), by which turnover and commissions are kept apart. `round`: the
+    game's round, whose bets and wins `GET /v1/rounds/{round}` lists.
+    """
 
     account_id: Id
     asset: Text
     amount: SignedAmount
     kind: TransferKind
     reference: Annotated[str, Meta(pattern=TEXT, max_length=200)] | None = None
+    product: Product = ""
+    round: Round | None = None
+
+
+class KeyedTransfer(TransferRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`key`: as an Idempotency-Key, of this transfer alone."""
+
+    key: Annotated[str, Meta(pattern=r"^[ -~]+$", min_length=1, max_length=KEY_LENGTH_MAX)]
+
+
+class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    transfers: Annotated[list[KeyedTransfer], Meta(min_length=1, max_length=BATCH_MAX)]
 
 
 class TransferView(msgspec.Struct, frozen=True):
@@ -63,84 +85,184 @@ class TransferView(msgspec.Struct, frozen=True):
     amount: str
     kind: TransferKind
     reference: str | None
+    product: str
+    round: str | None
     balance: BalanceView
     created_at: datetime
 
 
-async def create_transfer(call: Call[NoQuery, TransferRequest], conn: Connection) -> Reply | Problem:
-    """A frozen or self-excluded player cannot bet.
+class BatchProblem(msgspec.Struct, frozen=True):
+    """As in the answer to one transfer."""
 
-    What was bet before can still be won, refunded, corrected.
-    """
-    wanted = call.body
-    decimals = call.services.decimals.get(wanted.asset)
+    code: str
+    detail: str
+
+
+class BatchOutcome(msgspec.Struct, frozen=True):
+    """What became of one transfer. `exists`: it was made before, and is shown as it was then."""
+
+    key: str
+    status: Literal["created", "exists", "refused"]
+    transfer: TransferView | None = None
+    problem: BatchProblem | None = None
+
+
+class BatchView(msgspec.Struct, frozen=True):
+    """In the order asked."""
+
+    outcomes: list[BatchOutcome]
+
+
+class RoundEntryView(msgspec.Struct, frozen=True):
+    account_id: str
+    product: str
+    asset: str
+    kind: TransferKind
+    amount: str
+    created_at: datetime
+
+
+class RoundView(msgspec.Struct, frozen=True):
+    """What was moved in a round, oldest first: the first thousand."""
+
+    round: str
+    entries: list[RoundEntryView]
+
+
+async def create_transfers(
+    calls: Sequence[Call[NoQuery, TransferRequest]], conn: Connection
+) -> Sequence[Reply | Problem | Refused]:
+    """Those that came at once, each with its own answer."""
+    services, now = calls[0].services, calls[0].now
+    read = [_read_or_refuse(call) for call in calls]
+    wanted = [one for one in read if isinstance(one, Transfer)]
+    made = iter(await make_transfers(conn, wanted, _rules(services), now))
+    return [
+        _answer(call, one, next(made)) if isinstance(one, Transfer) else one
+        for call, one in zip(calls, read, strict=True)
+    ]
+
+
+def _read_or_refuse(call: Call[NoQuery, TransferRequest]) -> Transfer | Refused:
+    try:
+        return _read(call.body, call.services, f"api:{call.effect}")
+    except Refused as refused:
+        return refused
+
+
+#: Any number of them may share a transaction.
+CREATE = Together("create_transfer", create_transfers, None)
+
+
+def _answer(
+    call: Call[NoQuery, TransferRequest], one: Transfer, made: Made | Refusal
+) -> Reply | Problem | Refused:
+    if isinstance(made, Made):
+        return Reply(_view(call.body, one, made, call.services))
+    if made.code in ("unknown_account", "idempotency_key_reused"):
+        return refuse(made.code, made.detail)
+    return Problem(made.code, made.detail)
+
+
+async def create_transfer_batch(call: Call[NoQuery, BatchRequest], conn: Connection) -> Reply | Problem:
+    """Each transfer stands for itself: one that is refused leaves the others standing."""
+    transfers, services = call.body.transfers, call.services
+    read = list(_read_batch(call))
+    wanted = [one for one in read if isinstance(one, Transfer)]
+    made = iter(await make_transfers(conn, wanted, _rules(services), call.now))
+    outcomes = [
+        _outcome(asked, one, next(made), call) if isinstance(one, Transfer) else _refused(asked.key, one)
+        for asked, one in zip(transfers, read, strict=True)
+    ]
+    return Reply(BatchView(outcomes))
+
+
+def _read_batch(call: Call[NoQuery, BatchRequest]) -> Iterator[Transfer | Refusal]:
+    for asked in call.body.transfers:
+        try:
+            yield _read(asked, call.services, f"api:{effect_of(call.caller.id, asked.key)}")
+        except Refused as refused:
+            yield Refusal(refused.problem.code, refused.problem.detail)
+
+
+def _outcome(
+    asked: KeyedTransfer, one: Transfer, made: Made | Refusal, call: Call[NoQuery, BatchRequest]
+) -> BatchOutcome:
+    if isinstance(made, Refusal):
+        return _refused(asked.key, made)
+    status: Literal["created", "exists"] = "created" if made.created else "exists"
+    return BatchOutcome(asked.key, status, transfer=_view(asked, one, made, call.services))
+
+
+def _refused(key: str, refusal: Refusal) -> BatchOutcome:
+    return BatchOutcome(key, "refused", problem=BatchProblem(refusal.code, refusal.detail))
+
+
+async def get_round(call: Call[NoQuery, None], conn: Connection) -> Reply | Problem:
+    name, decimals = call.path["round"], call.services.decimals
+    entries = [] if "\x00" in name else await read_round(conn, name, ROUND_ENTRIES_MAX)
+    if not entries:
+        raise not_found()
+    shown = [
+        RoundEntryView(
+            account_id=show_id(Kind.ACCOUNT, entry.account_id),
+            product=entry.product,
+            asset=entry.asset,
+            kind=entry.kind,
+            amount=format_amount(entry.amount, decimals[entry.asset]),
+            created_at=entry.created_at,
+        )
+        for entry in entries
+    ]
+    return Reply(RoundView(name, shown))
+
+
+def _rules(services: Services) -> PlayRules:
+    return PlayRules(services.decimals, services.settings.accounts.rate_max_age_s)
+
+
+def _read(wanted: TransferRequest, services: Services, key: str) -> Transfer:
+    """Raises Refused for what cannot be posted, whoever asks."""
+    decimals = services.decimals.get(wanted.asset)
     if decimals is None:
         raise refuse("unknown_asset", "no such asset")
-    kind, role, amount = _posting(wanted, decimals)
-    account_id = body_id(Kind.ACCOUNT, wanted.account_id, "unknown_account")
-    found = await read_player(conn, account_id)
-    if found is None:
-        raise refuse("unknown_account", "no such account")
-    if refused := _standing(found, wanted.kind):
-        return refused
-    own, other = await ensure_accounts(conn, [player(account_id, wanted.asset), house(role, wanted.asset)])
-    posting = customer_posting(
-        kind,
-        f"api:{call.effect}",
-        CustomerAccount(own),
-        HouseAccount(other),
-        amount,
+    text = wanted.amount.removeprefix("-")
+    takes = text != wanted.amount
+    if takes and wanted.kind is not TransferKind.ADJUSTMENT:
+        raise refuse("invalid_amount", "only an adjustment may be negative")
+    return Transfer(
+        key=key,
+        account_id=body_id(Kind.ACCOUNT, wanted.account_id, "unknown_account"),
+        asset=wanted.asset,
+        kind=wanted.kind,
+        amount=read_amount(text, decimals),
+        takes=takes,
+        product=wanted.product,
+        round=wanted.round,
         reference=wanted.reference,
     )
-    return await _posted(call, conn, posting, decimals)
 
 
-async def _posted(
-    call: Call[NoQuery, TransferRequest], conn: Connection, posting: Posting, decimals: int
-) -> Reply | Problem:
-    posted = await post(conn, posting, call.now)
-    if posted.status is PostingStatus.INSUFFICIENT_FUNDS:
-        return Problem("insufficient_funds", "the playable balance does not cover the amount")
-    if posted.status is PostingStatus.CONFLICT:
-        # Only when the stored answer was forgotten: the ledger's key outlives it.
-        raise refuse("idempotency_key_reused", "use a new key for a new request")
-    assert posted.done
-    assert posted.balance is not None
-    wanted = call.body
-    return Reply(
-        TransferView(
-            id=show_id(Kind.TRANSFER, derived_id(call.now, posting.key.encode())),
-            account_id=wanted.account_id,
-            asset=wanted.asset,
-            amount=wanted.amount,
-            kind=wanted.kind,
-            reference=wanted.reference,
-            balance=balance_view(wanted.asset, posted.balance, decimals),
-            created_at=call.now,
-        )
+def _view(wanted: TransferRequest, one: Transfer, made: Made, services: Services) -> TransferView:
+    balance = made.posted.balance
+    assert balance is not None
+    return TransferView(
+        id=show_id(Kind.TRANSFER, derived_id(made.created_at, one.key.encode())),
+        account_id=wanted.account_id,
+        asset=wanted.asset,
+        amount=wanted.amount,
+        kind=wanted.kind,
+        reference=wanted.reference,
+        product=wanted.product,
+        round=wanted.round,
+        balance=balance_view(wanted.asset, balance, services.decimals[wanted.asset]),
+        created_at=made.created_at,
     )
 
 
-def _posting(wanted: TransferRequest, decimals: int) -> tuple[PostingKind, str, BaseUnits]:
-    """Raises Refused for an amount that cannot be posted."""
-    kind, role = _POSTINGS[wanted.kind]
-    text = wanted.amount
-    if text.startswith("-"):
-        if wanted.kind is not TransferKind.ADJUSTMENT:
-            raise refuse("invalid_amount", "only an adjustment may be negative")
-        kind, text = PostingKind.ADJUSTMENT_DEBIT, text[1:]
-    return kind, role, read_amount(text, decimals)
-
-
-def read_amount(text: str, decimals: int) -> BaseUnits:
+def read_amount(text: Amount, decimals: int) -> BaseUnits:
     """Raises Refused (422 invalid_amount) for zero, too many decimals, or more than 256 bits."""
     amount = parse_or_refuse(text, decimals)
     if amount == 0:
         raise refuse("invalid_amount", "the amount is zero")
     return amount
-
-
-def _standing(found: Player, kind: TransferKind) -> Problem | None:
-    if kind is TransferKind.BET and found.status is not Status.ACTIVE:
-        return Problem("account_not_active", f"the account is {found.status}")
-    return None

@@ -7,8 +7,7 @@ a block or none of it (P2, P8). Nothing here talks to a node (P4).
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -22,6 +21,7 @@ from cryptowatch.chains.port import BlockContents, BlockRef, Identity, Spend, Tr
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.bookkeeping import write_changes
+from cryptowatch.deposits.limits import beyond_limits
 from cryptowatch.deposits.machine import (
     Deposit,
     Event,
@@ -33,7 +33,7 @@ from cryptowatch.deposits.machine import (
     Seen,
     State,
 )
-from cryptowatch.deposits.policy import AssetPolicy, asset_policies, quarantine_reason
+from cryptowatch.deposits.policy import AssetPolicy, asset_policies, quarantine_reason, total_per_transaction
 from cryptowatch.deposits.records import Change, Moved, Record, moved, moved_by, new_record, read_record
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ids import derived_ids
@@ -212,6 +212,8 @@ async def _track_and_find(
     hashes = list({transfer.tx_hash for transfer in contents.transfers})
     rows = await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes) if hashes else ()
     known = {record.identity: record for record in (_read(row, rules) for row in rows)}
+    new = [transfer for transfer in contents.transfers if transfer.identity not in known]
+    limited = await beyond_limits(conn, ours, new, rules.assets, now)
     _, changes = await asyncio.gather(
         track_block(
             conn,
@@ -222,7 +224,7 @@ async def _track_and_find(
             rules.final_height(head),
             now,
         ),
-        in_slices(_found(rules, contents, ours, known, head, now)),
+        in_slices(_found(rules, contents, ours, known, limited, head, now)),
     )
     await remember_resources(conn, rules.chain, {c.record.tx_hash for c in changes}, contents.resources)
     return changes
@@ -255,6 +257,7 @@ def _found(
     contents: BlockContents,
     ours: Mapping[bytes, asyncpg.Record],
     known: Mapping[Identity, Record],
+    limited: Container[tuple[bytes, int]],
     head: HeadMoved,
     now: datetime,
 ) -> Iterator[Change]:
@@ -279,7 +282,8 @@ def _found(
         record = known.get(transfer.identity)
         if record is None:
             total = totals[transfer.tx_hash, transfer.asset]
-            record, first = first_sight(next(ids), rules, transfer, owner, total, now)
+            beyond = (transfer.tx_hash, transfer.position) in limited
+            record, first = first_sight(next(ids), rules, transfer, owner, total, now, beyond_limit=beyond)
         else:
             first = seen_again(rules, record, owner)
         yield Change(record, *included(record.deposit, first))
@@ -297,14 +301,6 @@ async def our_destinations(
     return {row["destination"]: row for row in await conn.fetch(SQL["our_destinations"], chain, destinations)}
 
 
-def total_per_transaction(transfers: Sequence[Transfer]) -> Mapping[tuple[bytes, str], int]:
-    """(transaction, asset) -> all that it pays us: what one double spend takes decides the tier, however split."""
-    totals: Counter[tuple[bytes, str]] = Counter()
-    for transfer in transfers:
-        totals[transfer.tx_hash, transfer.asset] += transfer.amount
-    return totals
-
-
 def first_sight(
     deposit_id: UUID,
     rules: ChainRules,
@@ -312,6 +308,8 @@ def first_sight(
     owner: asyncpg.Record,
     total: int,
     now: datetime,
+    *,
+    beyond_limit: bool,
 ) -> tuple[Record, tuple[Event, ...]]:
     """A deposit not known before, as detected, and the event that makes a person look first where policy says so.
 
@@ -329,7 +327,7 @@ def first_sight(
         deposit=Deposit(State.DETECTED, required.credit, required.finalize),
         now=now,
     )
-    reason = quarantine_reason(transfer.amount, policy, owner["status"])
+    reason = quarantine_reason(transfer.amount, policy, owner["status"], beyond_limit=beyond_limit)
     return record, () if reason is None else (Quarantine(reason),)
 
 

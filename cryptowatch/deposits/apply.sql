@@ -22,7 +22,7 @@ DELETE FROM block WHERE chain = $1 AND height < $2
 
 -- name: our_destinations
 -- Which of these are ours, and whose, with what decides about a new deposit.
-SELECT a.destination, a.address, a.branch, a.account_id, account.status
+SELECT a.destination, a.address, a.branch, a.account_id, account.status, account.deposit_limited
 FROM address a LEFT JOIN account ON account.id = a.account_id
 WHERE a.chain = $1 AND a.destination = ANY($2::bytea[])
 

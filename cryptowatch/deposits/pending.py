@@ -25,10 +25,11 @@ from cryptowatch.deposits.apply import (
     our_destinations,
     remember_resources,
     seen_again,
-    total_per_transaction,
 )
 from cryptowatch.deposits.bookkeeping import write_changes
+from cryptowatch.deposits.limits import beyond_limits
 from cryptowatch.deposits.machine import Lost, Seen, State
+from cryptowatch.deposits.policy import total_per_transaction
 from cryptowatch.deposits.records import Change, Record, moved_by, read_record
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.ids import derived_ids
@@ -97,9 +98,17 @@ class PendingObserver:
                 for row in await conn.fetch(SQL["known_positions"], self.rules.chain, hashes)
             }
             totals = total_per_transaction(transfers)
+            new = [one for one in transfers if (one.tx_hash, one.position) not in known]
+            limited = await beyond_limits(conn, owners, new, self.rules.assets, now)
             ids = derived_ids(now, self.rules.chain.encode(), *hashes)
             changes += [
-                self._first(ids, transfer, owners, totals)
+                self._first(
+                    ids,
+                    transfer,
+                    owners,
+                    totals[transfer.tx_hash, transfer.asset],
+                    beyond_limit=(transfer.tx_hash, transfer.position) in limited,
+                )
                 for transfer in transfers
                 if transfer.destination in owners and (transfer.tx_hash, transfer.position) not in known
             ]
@@ -116,11 +125,18 @@ class PendingObserver:
         ids: Iterator[UUID],
         transfer: Transfer,
         owners: Mapping[bytes, asyncpg.Record],
-        totals: Mapping[tuple[bytes, str], int],
+        total: int,
+        *,
+        beyond_limit: bool,
     ) -> Change:
-        total = totals[transfer.tx_hash, transfer.asset]
         record, quarantine = first_sight(
-            next(ids), self.rules, transfer, owners[transfer.destination], total, self.clock.now()
+            next(ids),
+            self.rules,
+            transfer,
+            owners[transfer.destination],
+            total,
+            self.clock.now(),
+            beyond_limit=beyond_limit,
         )
         c = moved_by(record, quarantine)
         return c if c.passed else Change(record, record.deposit, (), (State.DETECTED,))

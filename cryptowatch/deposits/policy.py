@@ -1,8 +1,10 @@
 """Which depths a deposit must reach, and which deposits a person must look at first. Pure; called by `apply`."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cryptowatch.chains.port import Transfer
 from cryptowatch.money import BaseUnits, parse_amount
 from cryptowatch.settings.assets import AssetSettings
 
@@ -51,10 +53,22 @@ def asset_policies(assets: Mapping[str, AssetSettings]) -> Mapping[str, AssetPol
     return {asset: asset_policy(settings) for asset, settings in assets.items()}
 
 
-def quarantine_reason(amount: int, policy: AssetPolicy, account_status: str) -> str | None:
+def quarantine_reason(
+    amount: int, policy: AssetPolicy, account_status: str, *, beyond_limit: bool = False
+) -> str | None:
     """Why a new deposit waits for a person, or None. Self-excluded players may still receive what they sent."""
     if amount < policy.minimum:
         return "below_minimum"
     if account_status == "frozen":
         return "account_frozen"
+    if beyond_limit:
+        return "deposit_limit"
     return None
+
+
+def total_per_transaction(transfers: Sequence[Transfer]) -> Mapping[tuple[bytes, str], int]:
+    """(transaction, asset) -> all that it pays us: what one double spend takes decides the tier, however split."""
+    totals: Counter[tuple[bytes, str]] = Counter()
+    for transfer in transfers:
+        totals[transfer.tx_hash, transfer.asset] += transfer.amount
+    return totals

@@ -33,6 +33,15 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Of which asset, from when on, and before when; None: whatever."""
+
+    asset: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """`next_before` is the cursor of the next page, None on the last one."""
 
@@ -47,13 +56,22 @@ async def statement(
     *,
     limit: int,
     before: int | None = None,
-    asset: str | None = None,
+    wanted: Wanted = Wanted(),
 ) -> Page:
-    """The newest `limit` lines before a cursor, over all of one customer's accounts or those of one asset.
+    """The newest `limit` lines before a cursor, over all of one customer's accounts or of what is wanted.
 
     Stable while money moves: within an account, new postings only ever come before the first page.
     """
-    rows = await connection.fetch(SQL["statement"], owner_id, owner_kind, asset, before, limit + 1)
+    rows = await connection.fetch(
+        SQL["statement"],
+        owner_id,
+        owner_kind,
+        wanted.asset,
+        before,
+        limit + 1,
+        wanted.since,
+        wanted.until,
+    )
     lines = [
         Line(
             id=row["id"],

@@ -6,6 +6,7 @@ FROM ledger_account a
 CROSS JOIN LATERAL (
     SELECT * FROM posting own
     WHERE own.customer = a.id AND ($4::bigint IS NULL OR own.id < $4)
+      AND ($6::timestamptz IS NULL OR own.created_at >= $6) AND ($7::timestamptz IS NULL OR own.created_at < $7)
     ORDER BY own.id DESC LIMIT $5
 ) p
 WHERE a.owner_id = $1 AND a.owner_kind = $2 AND ($3::text IS NULL OR a.asset = $3)

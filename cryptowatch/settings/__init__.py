@@ -34,10 +34,14 @@ class Database(Section):
 class Api(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    body_bytes_max: Count = 262_144
+    body_bytes_max: Count = 1_048_576
     request_timeout_s: Seconds = 30
     concurrent_requests_max: Count = 256
     page_size_max: Annotated[int, Field(gt=0, le=1000)] = 200
+    #: Requests of one call that are committed together when many come at once.
+    group_max: Annotated[int, Field(gt=0, le=500)] = 64
+    #: Lines in one answer of a statement as a file.
+    export_lines_max: Annotated[int, Field(gt=0, le=100_000)] = 10_000
 
 
 class Webhooks(Section):
@@ -49,6 +53,21 @@ class Webhooks(Section):
     poll_interval_s: Seconds = 0.5
     response_bytes_max: Count = 16_384
     endpoints_max: Count = 50
+
+
+class Accounts(Section):
+    """What players set themselves, and what several of them share."""
+
+    #: So long a limit on play holds that is to be loosened or removed.
+    limit_raise_delay_s: Annotated[float, Field(ge=0, le=2_678_400)] = 86_400
+    #: In which limits across assets are told; a name for people.
+    reference_currency: Annotated[str, Field(pattern=r"^[A-Z]{3,5}$")] = "USD"
+    #: A display rate older than this is not known: what depends on it is refused.
+    rate_max_age_s: Seconds = 86_400
+    #: Traits of one account that are kept; the oldest are forgotten.
+    traits_max: Annotated[int, Field(gt=0, le=10_000)] = 200
+    #: What more accounts than this share says nothing of any of them.
+    shared_by_max: Annotated[int, Field(gt=0, le=1000)] = 20
 
 
 class Treasury(Section):
@@ -82,6 +101,7 @@ class Settings(BaseSettings):
     database: Database
     api: Api = Api()
     webhooks: Webhooks = Webhooks()
+    accounts: Accounts = Accounts()
     treasury: Treasury = Treasury()
     withdrawals: Withdrawals = Withdrawals()
     signer: Signer

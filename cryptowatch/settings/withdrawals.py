@@ -72,8 +72,6 @@ class Withdrawals(Section):
     #: An address that an account allows can be used so much later.
     allow_list_cooling_off_s: Annotated[float, Field(ge=0, le=2_678_400)] = 86_400
     allowed_addresses_max: Annotated[int, Field(gt=0, le=1000)] = 50
-    #: Requests that are committed together when many come at once.
-    group_max: Annotated[int, Field(gt=0, le=500)] = 64
     assets: Mapping[str, AssetPolicy] = {}
 
     def check(self, decimals: Mapping[str, int]) -> None:

@@ -49,7 +49,7 @@ async def test_every_call_asks_for_its_own_scope(world: World, route: Route) -> 
     others = await world.caller([scope for scope in Scope if scope != route.scope])
     just = await world.caller([route.scope])
     path = route.path.format(**dict.fromkeys(re.findall(r"{(\w+)}", route.path), "x"))
-    options: dict[str, Any] = {"json": {}} if route.method in ("POST", "PATCH") else {}
+    options: dict[str, Any] = {"json": {}} if route.method in ("POST", "PATCH", "PUT") else {}
     refused = await others.call(route.method, path, **options)
     assert (refused.status, refused.code) == (403, "forbidden")
     assert (await just.call(route.method, path, **options)).status not in (401, 403)

@@ -143,7 +143,7 @@ async def test_a_body_beyond_the_limit_is_refused(world: World, backend: Caller)
 
 
 async def chunks() -> AsyncIterator[bytes]:
-    for _ in range(40):
+    for _ in range(120):
         yield b" " * 10_000
 
 
@@ -218,13 +218,27 @@ async def test_an_answer_that_takes_too_long_is_cut_and_its_effect_undone(pool: 
     async with running_api(pool, settings(database, request_timeout_s=0.3), MovingClock()) as world:
         backend = await world.caller()
         account = await world.account(backend)
+        async with pool.acquire() as conn, conn.transaction():
+            await conn.execute("SELECT FROM account FOR UPDATE")
+            late = await backend.patch(f"/v1/accounts/{account}", {"kyc_level": 2})
+            assert (late.status, late.code) == (504, "request_timeout")
+        assert (await backend.get(f"/v1/accounts/{account}")).body["kyc_level"] == 0
+
+
+async def test_an_answer_of_a_group_that_takes_too_long_comes_with_the_same_key(
+    pool: Pool, database: str
+) -> None:
+    async with running_api(pool, settings(database, request_timeout_s=0.3), MovingClock()) as world:
+        backend = await world.caller()
+        account = await world.account(backend)
         await world.give(account, 1000)
         body = {"account_id": account, "asset": "BTC", "kind": "bet", "amount": "0.00000001"}
         async with pool.acquire() as conn, conn.transaction():
             await conn.execute("SELECT FROM customer_balance FOR UPDATE")
             late = await backend.post("/v1/transfers", body, idempotency_key="k1")
             assert (late.status, late.code) == (504, "request_timeout")
-        again = await backend.post("/v1/transfers", body, idempotency_key="k1")
+        while (again := await backend.post("/v1/transfers", body, idempotency_key="k1")).status == 409:
+            assert again.code == "in_progress"
         assert (again.status, again.body["balance"]["total"]) == (201, "0.00000999")
 
 

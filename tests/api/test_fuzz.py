@@ -95,6 +95,8 @@ async def _serve(dsn: str, found: list[Target], ready: threading.Event, stop: as
         )
         endpoint = await backend.post("/v1/webhook-endpoints", {"url": "http://127.0.0.1:1/"})
         body = {"chain": "bitcoin", "asset": "BTC", "direction": "overflow", "amount": "1"}
+        bet = {"account_id": account, "asset": "BTC", "kind": "win", "amount": "1", "round": "round 1"}
+        await backend.post("/v1/transfers", bet)
         rebalance = await backend.post("/v1/rebalances", body)
         assert backend.key is not None
         found.append(
@@ -108,6 +110,7 @@ async def _serve(dsn: str, found: list[Target], ready: threading.Event, stop: as
                     "endpoint_id": endpoint.body["endpoint"]["id"],
                     "rebalance_id": rebalance.body["id"],
                     "delivery_id": "whd_" + uuid.uuid4().hex,
+                    "round": "round 1",
                 },
             )
         )

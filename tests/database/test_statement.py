@@ -5,7 +5,7 @@ from uuid import uuid4
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.ledger.accounts import ensure_players
 from cryptowatch.ledger.rules import Balance, Kind
-from cryptowatch.ledger.statement import Line, statement
+from cryptowatch.ledger.statement import Line, Wanted, statement
 from tests.database.world import ASSET, NOW, World
 
 
@@ -40,5 +40,5 @@ async def test_pages_follow_each_other_without_gap_or_repetition_over_all_assets
         while page.next_before is not None:
             page = await statement(conn, "player", owner, limit=10, before=page.next_before)
             lines += page.lines
-        assert (await statement(conn, "player", owner, limit=10, asset="ETH")).lines == []
+        assert (await statement(conn, "player", owner, limit=10, wanted=Wanted("ETH"))).lines == []
     assert [line.change.total for line in lines] == list(range(25, 0, -1))

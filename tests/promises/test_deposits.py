@@ -161,3 +161,30 @@ async def test_an_address_that_nobody_was_given_makes_no_deposit_and_nobody_rich
     assert await site.pool.fetchval("SELECT count(*) FROM deposit") == 1
     assert await player.balance() == Balance(total=sat("0.1"))
     await assert_balanced(site, uncredited=sat("0.5"))
+
+
+async def test_what_is_more_than_a_player_wanted_to_deposit_waits_for_a_person(site: Site) -> None:
+    player = await site.player()
+    limits = [{"kind": "deposit", "period": "day", "asset": "BTC", "amount": "0.5"}]
+    await site.backend.patch(f"/v1/accounts/{player.id}", {"play_limits": limits})
+    address = await player.address()
+    await site.net.send(address, "0.4")
+    await player.has_deposit()
+    await site.net.send(address, "0.2")
+    await site.mine(3)
+    assert sorted(
+        (one["amount"], one["state"], one["quarantine_reason"]) for one in await player.deposits()
+    ) == [
+        ("0.20000000", "quarantined", "deposit_limit"),
+        ("0.40000000", "finalized", None),
+    ]
+    assert await player.balance() == Balance(total=sat("0.4"))
+    await site.net.send(address, "0.1")
+    await site.mine(3)
+    assert await player.balance() == Balance(total=sat("0.5"))
+    full = await site.backend.post(f"/v1/accounts/{player.id}/addresses", {"chain": "bitcoin"})
+    assert (full.status, full.code) == (422, "deposit_limit_reached")
+    [waiting] = [one for one in await player.deposits() if one["state"] == "quarantined"]
+    await site.approver.post(f"/v1/deposits/{waiting['id']}/release")
+    assert await player.balance() == Balance(total=sat("0.7"))
+    await assert_balanced(site)

@@ -6,7 +6,7 @@ import sys
 import uuid
 from dataclasses import dataclass
 
-from cryptowatch.accounts.players import create_player
+from cryptowatch.accounts.players import Profile, create_player
 from cryptowatch.chains.connect import DEPOSIT_BRANCH, connect
 from cryptowatch.clock import SystemClock
 from cryptowatch.db.pool import transaction
@@ -41,7 +41,7 @@ class Wallet:
         """A player made without the API."""
         now = SystemClock().now()
         async with transaction(self.site.pool) as conn:
-            made, _ = await create_player(conn, uuid.uuid4(), uuid.uuid4().hex, {}, now)
+            made, _ = await create_player(conn, uuid.uuid4(), uuid.uuid4().hex, Profile(), now)
         return Player(self.site, show_id(Kind.ACCOUNT, made.id))
 
     async def assign(self, player: Player, wanted: str | None = None) -> str:
