@@ -1,4 +1,4 @@
-"""The floor of `withdrawals`: an aiohttp handler that inserts and commits one row, as a process of its own.
+"""The floor of `withdrawals` and `play`: an aiohttp handler that inserts and commits one row, as a process of its own.
 
 `python -m benchmarks._bare_server DSN`; prints its port.
 """
@@ -24,10 +24,10 @@ async def serve(dsn: str) -> None:
             row = await pool.fetchval(
                 "INSERT INTO bare (body) VALUES ($1) RETURNING id", await request.read()
             )
-            return web.json_response({"id": row}, status=202)
+            return web.json_response({"id": row}, status=202 if request.path == "/v1/withdrawals" else 201)
 
         app = web.Application()
-        app.router.add_post("/v1/withdrawals", insert)
+        app.router.add_post("/v1/{path:.*}", insert)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -23,17 +23,19 @@ def http_request(path: str, headers: Mapping[str, str], body: object) -> bytes:
     return head.encode() + b"\r\n" + payload
 
 
-async def load(port: int, requests: Sequence[bytes], connections: int) -> tuple[float, list[float]]:
-    """(seconds for all, seconds of each). Every answer must be a 202."""
+async def load(
+    port: int, requests: Sequence[bytes], connections: int, status: int
+) -> tuple[float, list[float]]:
+    """(seconds for all, seconds of each). Every answer must have the status."""
     waiting, latencies = iter(requests), list[float]()
     started_s = time.perf_counter()
     async with asyncio.TaskGroup() as tasks:
         for _ in range(connections):
-            tasks.create_task(_connection(port, waiting, latencies))
+            tasks.create_task(_connection(port, waiting, latencies, status))
     return time.perf_counter() - started_s, latencies
 
 
-async def _connection(port: int, waiting: Iterator[bytes], latencies: list[float]) -> None:
+async def _connection(port: int, waiting: Iterator[bytes], latencies: list[float], status: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for request in waiting:
         started_s = time.perf_counter()
@@ -43,5 +45,5 @@ async def _connection(port: int, waiting: Iterator[bytes], latencies: list[float
         assert found is not None
         body = await reader.readexactly(int(found[1]))
         latencies.append(time.perf_counter() - started_s)
-        assert head.startswith(b"HTTP/1.1 202"), head + body
+        assert head.startswith(b"HTTP/1.1 %d" % status), head + body
     writer.close()

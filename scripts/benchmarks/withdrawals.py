@@ -8,32 +8,24 @@ broadcast when is read from the database, and nobody may be left.
 
 import asyncio
 import itertools
-import os
 import random
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from uuid import UUID
 
 import aiohttp
 
 from benchmarks._http_load import http_request, load
+from benchmarks._servers import bare_server, cryptowatch, ready, rich_accounts
 from benchmarks.reporting import Report
 from cryptowatch import devnet
 from cryptowatch.chains.bitcoin.address import address_of
-from cryptowatch.db.pool import Pool, open_pool, transaction
+from cryptowatch.db.pool import Pool, open_pool
 from cryptowatch.devnet import Net
-from cryptowatch.ids import derived_id
-from cryptowatch.leash import leashed
-from cryptowatch.ledger.accounts import ensure_players, open_house_accounts
-from cryptowatch.ledger.postings import post_all
-from cryptowatch.ledger.rules import Kind, customer_posting
-from cryptowatch.money import BaseUnits
 
 WITHDRAWALS, ROUNDS, CONNECTIONS, ACCOUNTS = 10_000, 10, 40, 5_000
 UNLOADED, WARM_UP = 200, 300
@@ -42,8 +34,7 @@ GOAL_RATE, GOAL_P99 = 0.4, 10
 #: What pays for all of them.
 COINS, COIN = 30, "1"
 #: The signer's `outputs_max`, without the change.
-BATCH = 499
-_START_TIMEOUT_S = 60
+_BATCHES = {"CRYPTOWATCH_CHAINS__BITCOIN__BATCHING__COUNT_MAX": "499"}
 _SEND_TIMEOUT_S = 240
 
 
@@ -57,11 +48,11 @@ async def run(report: Report) -> None:
         pool = await stack.enter_async_context(
             open_pool(net.postgres_dsn, application_name="benchmark", size_max=2)
         )
-        accounts = await _rich_accounts(pool)
+        accounts = await rich_accounts(pool, ACCOUNTS)
         await pool.execute("CREATE DATABASE bare")
-        await stack.enter_async_context(_cryptowatch(net, "run", "--roles", "watch,api"))
-        bare = await stack.enter_async_context(_bare_server(net))
-        await _ready(net)
+        await stack.enter_async_context(cryptowatch(net, "run", "--roles", "watch,api"))
+        bare = await stack.enter_async_context(bare_server(net))
+        await ready(net)
         await _fund(net)
         await pool.execute("VACUUM ANALYZE")
         await _requests(net, bare, _written(net, accounts), report)
@@ -72,13 +63,13 @@ async def _requests(net: Net, bare: int, requests: Iterator[bytes], report: Repo
     """The first ones find nothing prepared, on either side: they are not counted."""
     port = int(net.api_url.rpartition(":")[2])
     for warmed in (bare, port):
-        await load(warmed, list(itertools.islice(requests, WARM_UP)), CONNECTIONS)
-    _, alone = await load(port, list(itertools.islice(requests, UNLOADED)), 1)
+        await load(warmed, list(itertools.islice(requests, WARM_UP)), CONNECTIONS, 202)
+    _, alone = await load(port, list(itertools.islice(requests, UNLOADED)), 1, 202)
     ours, floors, latencies = list[float](), list[float](), list[float]()
     for _ in range(ROUNDS):
         part = list(itertools.islice(requests, WITHDRAWALS // ROUNDS))
-        floor_s, _ = await load(bare, part, CONNECTIONS)
-        ours_s, seconds = await load(port, part, CONNECTIONS)
+        floor_s, _ = await load(bare, part, CONNECTIONS, 202)
+        ours_s, seconds = await load(port, part, CONNECTIONS, 202)
         ours.append(len(part) / ours_s)
         floors.append(len(part) / floor_s)
         latencies += seconds
@@ -109,8 +100,8 @@ async def _requests(net: Net, bare: int, requests: Iterator[bytes], report: Repo
 async def _sending(net: Net, pool: Pool, report: Report) -> None:
     """Blocks come whenever nothing more can leave before one."""
     async with (
-        _cryptowatch(net, "signer"),
-        _cryptowatch(net, "run", "--roles", "send"),
+        cryptowatch(net, "signer", environment=_BATCHES),
+        cryptowatch(net, "run", "--roles", "send", environment=_BATCHES),
     ):
         started_s = time.perf_counter()
         left = before = await _left(pool)
@@ -170,28 +161,6 @@ def _written(net: Net, accounts: Sequence[UUID]) -> Iterator[bytes]:
         yield http_request("/v1/withdrawals", headers, body)
 
 
-async def _rich_accounts(pool: Pool) -> Sequence[UUID]:
-    now = datetime.now(UTC)
-    found = [derived_id(now, number.to_bytes(4, "big")) for number in range(ACCOUNTS)]
-    houses = await open_house_accounts(pool, [("bonus", "BTC")])
-    async with transaction(pool) as conn:
-        await conn.execute(
-            "INSERT INTO account (id, external_id, created_at, updated_at) SELECT id, id::text, $2, $2 "
-            "FROM unnest($1::uuid[]) AS new (id)",
-            found,
-            now,
-        )
-        players = await ensure_players(conn, [(account, "BTC") for account in found])
-        given = [
-            customer_posting(
-                Kind.BONUS, f"bonus:{player}", player, houses.id("bonus", "BTC"), BaseUnits(10**8)
-            )
-            for player in players.values()
-        ]
-        await post_all(conn, given, now)
-    return found
-
-
 async def _fund(net: Net) -> None:
     """Deposits that are final: the coins that pay."""
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {net.api_key}"}) as session:
@@ -206,55 +175,3 @@ async def _fund(net: Net) -> None:
         addresses = [await post(path, {"chain": "bitcoin"}) for _ in range(COINS)]
     await net.send_many(dict.fromkeys(addresses, COIN))
     await net.mine(6)
-
-
-async def _ready(net: Net) -> None:
-    deadline_s = time.monotonic() + _START_TIMEOUT_S
-    async with aiohttp.ClientSession() as session:
-        while time.monotonic() < deadline_s:
-            try:
-                async with session.get(f"{net.api_url}/health/ready") as answer:
-                    if answer.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.2)
-    raise AssertionError("the daemon does not become ready")
-
-
-@asynccontextmanager
-async def _cryptowatch(net: Net, command: str, *options: str) -> AsyncIterator[None]:
-    """A process as an operator starts it, with batches as large as the signer takes."""
-    environment = {"CRYPTOWATCH_CHAINS__BITCOIN__BATCHING__COUNT_MAX": str(BATCH)}
-    arguments = ["-m", "cryptowatch", command, "--config", str(net.settings_file), *options]
-    log = net.folder / f"{command}{''.join(options)}.log"
-    async with _python(arguments, environment, log):
-        yield
-
-
-@asynccontextmanager
-async def _bare_server(net: Net) -> AsyncIterator[int]:
-    dsn = net.postgres_dsn.replace("/postgres?", "/bare?")
-    async with _python(["-m", "benchmarks._bare_server", dsn], {}, None) as process:
-        assert process.stdout is not None
-        yield int(await process.stdout.readline())
-
-
-@asynccontextmanager
-async def _python(
-    arguments: Sequence[str], environment: Mapping[str, str], log: Path | None
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    output = asyncio.subprocess.PIPE if log is None else log.open("wb")
-    here = os.pathsep.join(str(Path(__file__).parents[n]) for n in (1, 2))
-    process = await asyncio.create_subprocess_exec(
-        *leashed([sys.executable, *arguments]),
-        env={**os.environ, "PYTHONPATH": here, **environment},
-        stdout=output,
-        stderr=None if log is None else asyncio.subprocess.STDOUT,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
