@@ -17,6 +17,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, start_http_server
 
 from cryptowatch.accounts.traits import note_addresses
+from cryptowatch.agents.worker import AgentWorker, agent_rules
 from cryptowatch.api.app import create_app
 from cryptowatch.api.services import Services
 from cryptowatch.chains.connect import ConnectedChain, connect
@@ -63,7 +64,7 @@ from cryptowatch.webhooks.worker import run_webhooks
 
 log = structlog.get_logger(__name__)
 
-ROLES = ("watch", "send", "treasury", "webhooks", "api")
+ROLES = ("watch", "send", "treasury", "webhooks", "referrals", "api")
 
 _SENDING_INTERVAL_S = 0.5
 _SEQUENCER_INTERVAL_S = 0.05
@@ -98,6 +99,9 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
             _ledger(plant)
             if "treasury" in roles:
                 _treasury(plant, settings, chains, nodes)
+            if "referrals" in roles:
+                agents = AgentWorker(pool, clock, agent_rules(settings))
+                plant.loop("agents", agents.step, settings.agents.interval_s)
             if "webhooks" in roles:
                 tasks.create_task(
                     run_webhooks(

@@ -21,6 +21,9 @@ class Kind(StrEnum):
     TRANSFER = "tr"
     REBALANCE = "rb"
     ALLOWED_ADDRESS = "aa"
+    PLAN = "cp"
+    AGENT = "ag"
+    STATEMENT = "cs"
 
 
 def show_id(kind: Kind, value: UUID) -> str:

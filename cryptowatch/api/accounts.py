@@ -23,7 +23,20 @@ from cryptowatch.accounts.players import (
     player_view,
     read_player,
 )
-from cryptowatch.api.calls import TEXT, Call, Metadata, NoQuery, Page, PageQuery, Reply, Text, not_found
+from cryptowatch.agents.hierarchy import Refusal, assign_player
+from cryptowatch.api.calls import (
+    TEXT,
+    Call,
+    Id,
+    Metadata,
+    NoQuery,
+    Page,
+    PageQuery,
+    Reply,
+    Text,
+    body_id,
+    not_found,
+)
 from cryptowatch.api.paging import page, page_size, uuid_cursor
 from cryptowatch.api.problems import Problem, refuse
 from cryptowatch.db.pool import Connection
@@ -41,12 +54,16 @@ Tags = Annotated[list[Annotated[str, Meta(pattern=r"^[a-z0-9_.:-]{1,40}$")]], Me
 
 
 class NewAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`external_id`: what the platform calls the player; creating it again gives the same account."""
+    """`external_id`: what the platform calls the player; creating it again gives the same account.
+
+    `agent_id`: whose player it is, from today on.
+    """
 
     external_id: Annotated[str, Meta(pattern=TEXT, min_length=1, max_length=200)]
     metadata: Metadata = {}
     jurisdiction: Jurisdiction | None = None
     tags: Tags = []
+    agent_id: Id | None = None
 
 
 class AccountPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,6 +122,11 @@ async def create_account(call: Call[NoQuery, NewAccount], conn: Connection) -> R
         Profile(new.metadata, new.jurisdiction, sorted(set(new.tags))),
         call.now,
     )
+    if created and new.agent_id is not None:
+        agent_id = body_id(Kind.AGENT, new.agent_id, "unknown_agent")
+        assigned = await assign_player(conn, player.id, agent_id, at_once=True, now=call.now)
+        if isinstance(assigned, Refusal):
+            raise refuse(assigned.code, assigned.detail)
     return Reply(player_view(player, call.now), 201 if created else 200)
 
 

@@ -38,6 +38,9 @@ class Scope(StrEnum):
     APPROVALS = "approvals"
     TREASURY = "treasury"
     ADMIN = "admin"
+    AGENTS = "agents"
+    #: Agents, their players and statements, to read: all, or where the key is an agent's own, those below it.
+    DOWNLINE = "downline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class Caller:
 
     id: UUID
     scopes: frozenset[str]
+    #: Whose key it is, where it is an agent's own.
+    agent_id: UUID | None = None
 
     @property
     def shown_id(self) -> str:
@@ -74,13 +79,18 @@ async def create_key(
     scopes: Collection[Scope],
     expires_at: datetime | None,
     now: datetime,
+    agent_id: UUID | None = None,
 ) -> tuple[str, KeyView]:
     """(the key, to be shown once, and what is kept of it). `random_bytes`: 32 unguessable ones."""
+    if agent_id is not None and set(scopes) != {Scope.DOWNLINE}:
+        raise ValueError("an agent's key sees its downline, and no more")
     if len(random_bytes) != SECRET_BYTES:
         raise ValueError(f"a key is made of {SECRET_BYTES} random bytes")
     key = PREFIX + base64.urlsafe_b64encode(random_bytes).rstrip(b"=").decode()
     hint, wanted = key[-_HINT_LENGTH:], sorted(scopes)
-    row = await conn.fetchrow(SQL["insert"], key_id, name, _digest(key), hint, wanted, now, expires_at)
+    row = await conn.fetchrow(
+        SQL["insert"], key_id, name, _digest(key), hint, wanted, now, expires_at, agent_id
+    )
     assert row is not None
     return key, _view(row)
 
@@ -112,7 +122,7 @@ async def find_callers(
     for header, digest in digests.items():
         row = rows.get(digest)
         if row is not None and (row["expires_at"] is None or row["expires_at"] > now):
-            found[header] = Caller(row["id"], frozenset(row["scopes"]))
+            found[header] = Caller(row["id"], frozenset(row["scopes"]), row["agent_id"])
     return found
 
 

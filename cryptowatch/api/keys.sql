@@ -1,12 +1,12 @@
 -- name: insert
 -- A new key; only its digest is kept.
-INSERT INTO api_key (id, name, digest, hint, scopes, created_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO api_key (id, name, digest, hint, scopes, created_at, expires_at, agent_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 RETURNING id, name, hint, scopes, created_at, expires_at, revoked_at, last_used_at
 
 -- name: by_digest
 -- The keys that callers hold, without those that were revoked.
-SELECT id, digest, scopes, expires_at FROM api_key WHERE digest = ANY ($1::bytea[]) AND revoked_at IS NULL
+SELECT id, digest, scopes, expires_at, agent_id FROM api_key WHERE digest = ANY ($1::bytea[]) AND revoked_at IS NULL
 
 -- name: all
 -- Every key, newest first.

@@ -15,6 +15,7 @@ from cryptowatch.api import (
     transfers,
     withdrawals,
 )
+from cryptowatch.api.agent_routes import AGENTS
 from cryptowatch.api.calls import Route
 from cryptowatch.api.house_routes import HOUSE
 from cryptowatch.api.keys import Scope
@@ -37,6 +38,7 @@ _ACCOUNTS = (
         body=accounts.NewAccount,
         status=201,
         other_statuses=(200,),
+        codes=("unknown_agent", "jurisdiction_not_allowed"),
     ),
     Route(
         "GET",
@@ -324,4 +326,4 @@ _MONEY = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*_ACCOUNTS, *_MONEY, *HOUSE)
+ROUTES: tuple[Route, ...] = (*_ACCOUNTS, *_MONEY, *AGENTS, *HOUSE)

@@ -70,6 +70,25 @@ class Accounts(Section):
     shared_by_max: Annotated[int, Field(gt=0, le=1000)] = 20
 
 
+class Agents(Section):
+    """Periods, and what holds a commission back."""
+
+    period: Literal["day", "week", "month"] = "month"
+    #: So long after its end a period is closed.
+    close_delay_s: Annotated[float, Field(ge=60, le=86_400)] = 3600
+    #: So long after that nothing is paid.
+    hold_s: Annotated[float, Field(ge=0, le=31_622_400)] = 604_800
+    #: Whether a person pays each statement; else it is paid by itself unless it is flagged.
+    approval: bool = True
+    depth_max: Annotated[int, Field(ge=1, le=100)] = 32
+    #: Turnover above so many times the average of earlier periods is flagged.
+    sudden_turnover_times: Annotated[int, Field(ge=1, le=1000)] = 5
+    #: From such a share of turnover on, in basis points, play of its own and matched bets are.
+    self_play_bp: Annotated[int, Field(ge=0, le=10_000)] = 1
+    matched_bets_bp: Annotated[int, Field(ge=0, le=10_000)] = 2000
+    interval_s: Seconds = 10
+
+
 class Treasury(Section):
     """How often chain and ledger are compared, and how the hot wallets are kept in their bands."""
 
@@ -102,6 +121,7 @@ class Settings(BaseSettings):
     api: Api = Api()
     webhooks: Webhooks = Webhooks()
     accounts: Accounts = Accounts()
+    agents: Agents = Agents()
     treasury: Treasury = Treasury()
     withdrawals: Withdrawals = Withdrawals()
     signer: Signer
@@ -128,6 +148,15 @@ class Settings(BaseSettings):
             if first != name:
                 raise ValueError(f"chains.{name}: is the same network as chains.{first}")
         return self
+
+    @property
+    def decimals(self) -> Mapping[str, int]:
+        """asset -> decimals; the ledger knows one asset of each name, whatever chains it lives on."""
+        return {
+            asset: own.decimals
+            for chain in self.chains.values()
+            for asset, own in chain.asset_settings.items()
+        }
 
     @classmethod
     def settings_customise_sources(

@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -26,10 +27,12 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
+from cryptowatch.agents.statements import close_period
+from cryptowatch.agents.worker import agent_rules
 from cryptowatch.api.openapi import openapi_document
 from cryptowatch.api.routes import ROUTES
-from cryptowatch.db.pool import open_pool
-from tests.api.world import GOOD_ADDRESS, running_api
+from cryptowatch.db.pool import open_pool, transaction
+from tests.api.world import GOOD_ADDRESS, Caller, World, running_api
 from tests.api.world import settings as api_settings
 from tests.support.moving_clock import MovingClock
 
@@ -111,11 +114,28 @@ async def _serve(dsn: str, found: list[Target], ready: threading.Event, stop: as
                     "rebalance_id": rebalance.body["id"],
                     "delivery_id": "whd_" + uuid.uuid4().hex,
                     "round": "round 1",
+                    **await _agents(world, backend, account),
                 },
             )
         )
         ready.set()
         await stop.wait()
+
+
+async def _agents(world: World, backend: Caller, account: str) -> dict[str, str]:
+    """One with a player of its own, and a statement that is held."""
+    plan = await backend.post("/v1/commission-plans", {"name": "n", "rates": {"turnover": {"*": 1000}}})
+    body = {"account_id": account, "plan_id": plan.body["id"], "name": "n"}
+    agent = await backend.post("/v1/agents", body)
+    player = await backend.post("/v1/accounts", {"external_id": "p", "agent_id": agent.body["id"]})
+    await world.give(player.body["id"], 10**8)
+    bet = {"account_id": player.body["id"], "asset": "BTC", "kind": "bet", "amount": "1"}
+    await backend.post("/v1/transfers", bet)
+    rules, now = agent_rules(world.services.settings).statements, world.clock.now()
+    async with transaction(world.pool) as conn:
+        await close_period(conn, now.date(), now.date() + timedelta(days=1), rules, now)
+    [statement] = (await backend.get("/v1/agent-statements")).body["data"]
+    return {"agent_id": agent.body["id"], "plan_id": plan.body["id"], "statement_id": statement["id"]}
 
 
 @schema.parametrize()
