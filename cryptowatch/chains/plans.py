@@ -57,6 +57,10 @@ class FeePolicy(Protocol):
 
     def bid(self, market: FeeMarket, priority: Priority) -> Bid: ...
 
+    def signed_once(self, market: FeeMarket, priority: Priority) -> Bid:
+        """For what is signed far away and can never be raised, and may be sent long after this market has passed."""
+        ...
+
     def raised(self, market: FeeMarket, plan: "Plan", priority: Priority) -> Bid | None:
         """For the replacement of a plan: enough more for nodes to relay it. None: the cap is reached."""
         ...
