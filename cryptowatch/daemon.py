@@ -187,7 +187,7 @@ def _send(
         Forecaster(own.block_interval_s),
         instruments,
     )
-    reserver = reserver_for(chain, nodes, plant.pool)
+    reserver = reserver_for(chain, nodes, plant.pool, settings.signer.policy.get(name))
     payouts = PayoutWorker(
         name,
         nodes,
@@ -253,7 +253,7 @@ def _treasury(
                 plant.pool,
                 plant.clock,
                 chain.fees,
-                reserver_for(chain, nodes[name], plant.pool),
+                reserver_for(chain, nodes[name], plant.pool, settings.signer.policy.get(name)),
                 proposer_for(chain, nodes[name], plant.pool),
                 rebalance_rules(settings, name),
                 entropy,

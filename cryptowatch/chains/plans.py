@@ -191,15 +191,20 @@ class CoinPlanner(Planner, Protocol):
         self,
         coins: Sequence[Coin],
         recipients: Sequence[Recipient],
-        change: Coin,
+        change: Sequence[Coin],
         bid: Bid,
         seed: int,
     ) -> Plan | Insufficient:
-        """Pay everyone from a choice of the coins. `change` is a template: destination and key path count."""
+        """Pay everyone from a choice of the coins. `change`: templates, of which destination and key path count, for as
+        many parts as the change may be split into; at least one."""
         ...
 
     def consolidate(self, coins: Sequence[Coin], change: Coin, bid: Bid) -> Plan | Insufficient:
         """All of the coins into one of our own, less the fee."""
+        ...
+
+    def change_of(self, plan: Plan) -> Sequence[Coin]:
+        """What of the plan comes back to the wallet, as the coins that it will be."""
         ...
 
     def worth_spending(self, bid: Bid) -> int:

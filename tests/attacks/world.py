@@ -41,6 +41,7 @@ from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.policy import Refusal, WithdrawalPolicy
 from cryptowatch.payouts.requests import Request, request_withdrawals
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
+from cryptowatch.sending.change import ChangeRules
 from cryptowatch.sending.coins import CoinReserver, CoinRules
 from cryptowatch.sending.market import Market, MarketRules
 from cryptowatch.sending.patience import Patience
@@ -68,7 +69,7 @@ FEES = BitcoinFees(
 )
 #: A market in which nothing is sent, so that what is queued stays so and can be looked at.
 CLOSED = FeeMarket({}, FEES.settings.cap_sat_vb * 1000 + 1)
-COINS = CoinRules(1, 84)
+COINS = CoinRules(1, 84, ChangeRules(1, 1, 1, 100_000, 600), outputs_max=500)
 MARKET_RULES = MarketRules(
     QuoteTerms(CHAIN, ASSET, 8, 600, Patience({"economy": 14_400}, 25, 20, levels_min=36)), 30, 86_400
 )
@@ -262,9 +263,9 @@ class World:
         spends = [Spend(resource, plan.tx_hash) for plan in plans for resource in plan.resources]
         change = []
         for plan in plans:
-            if plan.change_position is not None:
-                amount = plan.transaction.outputs[plan.change_position].amount
-                change.append(Transfer(plan.tx_hash, plan.change_position, plan.change_script, ASSET, amount))
+            for place in plan.change_positions:
+                output = plan.transaction.outputs[place]
+                change.append(Transfer(plan.tx_hash, place, output.script, ASSET, output.amount))
         await self.block(change, spends)
 
     async def back_to(self, height: int, *, accepted: bool = False) -> None:

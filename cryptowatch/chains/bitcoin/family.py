@@ -55,7 +55,9 @@ def connect(chain: str, settings: BitcoinSettings) -> ConnectedChain:
         chain=chain,
         settings=settings,
         nodes=nodes,
-        planner=BitcoinPlanner(settings.fees.long_term_sat_vb * _SAT_KVB),
+        planner=BitcoinPlanner(
+            settings.fees.long_term_sat_vb * _SAT_KVB, change_min=settings.change_amount_min
+        ),
         fees=BitcoinFees(settings.fees, wallet.bump_after_blocks),
         read_address=partial(script_of, network=settings.network),
         scheme=scheme,
