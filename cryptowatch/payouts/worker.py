@@ -174,10 +174,22 @@ class PayoutWorker:
         return len(rows)
 
     async def _send_batch(self) -> int:
-        """Look first without locks: most rounds find nothing due."""
+        """At most one. What is not covered hides nobody behind it: then those are looked at that ask for less."""
+        uncovered: dict[str, int] = {}
+        known: dict[str, int] | None = None
+        while uncovered != known:
+            known = dict(uncovered)
+            if bound := await self._send_of_the_oldest(uncovered):
+                return bound
+        return 0
+
+    async def _send_of_the_oldest(self, uncovered: dict[str, int]) -> int:
+        """Look first without locks: most rounds find nothing due. Notes the least of each asset that is not covered."""
         batching = self.rules.batching
         async with connection(self.pool) as conn:
-            rows = await conn.fetch(SQL["waiting"], self.chain, batching.count_max)
+            rows = await conn.fetch(
+                SQL["waiting"], self.chain, batching.count_max, list(uncovered), list(uncovered.values())
+            )
             chain = await conn.fetchrow(SQL["chain_state"], self.chain) if rows else None
         queue = [
             Queued(row["id"], row["priority"], row["queued_at"], row["amount"], row["asset"], row["alone"])
@@ -192,11 +204,11 @@ class PayoutWorker:
         market = await self.market.now()
         if self.fees.beyond_cap(market):
             return self._wait("market beyond the fee cap")
-        amounts = {row["id"]: row["amount"] for row in rows}
+        asked = {item.id: item for item in queue}
         while batches:
             for batch in batches:
                 # What one asset waits for holds up no other.
-                if bound := await self._send_part(batch, amounts, market):
+                if bound := await self._send_part([asked[one] for one in batch], market, uncovered):
                     return bound
             # Nor does what the money does not cover, though its turn was first.
             tried = {one for batch in batches for one in batch}
@@ -222,15 +234,15 @@ class PayoutWorker:
         self._some_wait = longest is not None
         return [row for row, wait in zip(rows, waits, strict=True) if wait is None]
 
-    async def _send_part(self, batch: Sequence[UUID], amounts: Mapping[UUID, int], market: FeeMarket) -> int:
+    async def _send_part(self, batch: Sequence[Queued], market: FeeMarket, uncovered: dict[str, int]) -> int:
         """Of the batch, those that cost least in one transaction, and of these as many as the money covers."""
-        recipients, empty = await self._recipients(batch)
+        recipients, empty = await self._recipients([one.id for one in batch])
         rest = list(range(len(batch)))
         try:
             while rest:
                 places = self.planner.together([recipients[n] for n in rest], [empty[n] for n in rest])
                 part = [rest[place] for place in places]
-                if bound := await self._bind_covered([batch[n] for n in part], amounts, market):
+                if bound := await self._bind_covered([batch[n] for n in part], market, uncovered):
                     return bound
                 rest = [n for n in rest if n not in part]
         except (Halted, NotReady) as wait:
@@ -251,18 +263,21 @@ class PayoutWorker:
         return recipients, [not state.exists for state in states]
 
     async def _bind_covered(
-        self, chosen: Sequence[UUID], amounts: Mapping[UUID, int], market: FeeMarket
+        self, chosen: Sequence[Queued], market: FeeMarket, uncovered: dict[str, int]
     ) -> int:
         """As many of the chosen as the coins cover: the largest wait for coins, and hold up nobody."""
         while chosen:
             try:
                 async with transaction(self.pool) as conn:
-                    bound = await self._bind(conn, chosen, market)
+                    bound = await self._bind(conn, [one.id for one in chosen], market)
                 self._said = None
                 return bound
             except _NotCovered as short:
                 self._wait("the coins do not cover every payout")
-                chosen = _without_the_largest(chosen, amounts, short.missing)
+                asset, least = chosen[0].asset, min(one.amount for one in chosen)
+                chosen = _without_the_largest(chosen, short.missing)
+                if not chosen:
+                    uncovered[asset] = min(least, uncovered.get(asset, least))
         return 0
 
     def _wait(self, reason: str) -> int:
@@ -326,11 +341,11 @@ class PayoutWorker:
         await tell(conn, rows, self.rules.decimals, now)
 
 
-def _without_the_largest(chosen: Sequence[UUID], amounts: Mapping[UUID, int], missing: int) -> list[UUID]:
-    """At least one less, and so many less that what is missing is not asked for any more."""
-    kept = sorted(chosen, key=amounts.__getitem__)
-    while kept:
-        missing -= amounts[kept.pop()]
-        if missing <= 0:
-            break
+def _without_the_largest(chosen: Sequence[Queued], missing: int) -> list[Queued]:
+    """So many less that what is missing is not asked for any more; the smallest is tried alone before all wait."""
+    if len(chosen) == 1:
+        return []
+    kept = sorted(chosen, key=lambda one: one.amount)
+    while missing > 0 and len(kept) > 1:
+        missing -= kept.pop().amount
     return kept

@@ -1,12 +1,13 @@
 -- name: waiting
--- The oldest, enough of each asset and priority to fill a batch: those that wait for cheaper fees hide nobody. Those of
--- stopped assets wait.
+-- The oldest, enough of each asset and priority to fill a batch: those that wait for cheaper fees hide nobody, nor does
+-- what the money did not cover (asset, amount) in this round. Those of stopped assets wait.
 WITH free AS MATERIALIZED (SELECT asset, amount FROM spendable WHERE chain = $1)
 SELECT id, priority, queued_at, created_at, amount, asset, alone FROM (
     SELECT w.*, row_number() OVER (PARTITION BY w.asset, w.priority ORDER BY w.queued_at, w.id) AS turn
     -- What all that is free could not pay waits, and stands in nobody's way.
     FROM withdrawal w JOIN free f ON f.asset = w.asset AND f.amount >= w.amount
-    WHERE w.chain = $1 AND w.state = 'queued'
+    LEFT JOIN unnest($3::text[], $4::numeric[]) AS u (asset, amount) ON u.asset = w.asset
+    WHERE w.chain = $1 AND w.state = 'queued' AND (u.amount IS NULL OR w.amount < u.amount)
       AND w.asset <> ALL((SELECT stopped_assets FROM chain WHERE chain = $1)::text[])) AS waiting
 WHERE turn <= $2 ORDER BY asset, priority, turn
 

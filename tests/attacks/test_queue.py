@@ -95,6 +95,34 @@ async def test_withdrawals_that_nothing_can_cover_do_not_starve_those_behind_the
     assert states == ["queued"] * 3 + ["sending"] * 3
 
 
+async def test_whole_batches_that_are_not_covered_with_their_fees_hide_nobody_behind_them(
+    world: World,
+) -> None:
+    account, destination = await world.rich()
+    await world.coin(1_000_000, destination)
+    await world.mine(3)
+    for less in (0, 3, 1, 2, 0, 4, 2, 5):
+        await world.withdraw(account, 1_000_000 - less)
+    await world.withdraw(account, 100_000)
+    worker = world.worker(count_max=3)
+    await worker.step()
+    assert [payout.state for payout in await world.withdrawals()] == ["queued"] * 8 + ["sending"]
+    # And nobody is looked at for ever.
+    assert await worker.step() == 0
+
+
+async def test_one_that_the_money_covers_alone_leaves_though_a_batch_would_cost_too_much(
+    world: World,
+) -> None:
+    account, destination = await world.rich()
+    await world.coin(1_000_000, destination)
+    await world.mine(3)
+    for _ in range(3):
+        await world.withdraw(account, 1_000_000 - 700)
+    await world.payouts.step()
+    assert sorted(payout.state for payout in await world.withdrawals()) == ["queued", "queued", "sending"]
+
+
 async def test_what_leaves_alone_and_is_not_covered_with_its_fee_holds_up_nobody(world: World) -> None:
     account, destination = await world.rich()
     await world.coin(1_000_000, destination)
