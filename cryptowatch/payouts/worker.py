@@ -6,8 +6,9 @@ only blocks decide (`sending.track`), by compare-and-set: dying anywhere, runnin
 twice (P3). Policy on how many are in flight and how many wait is bounded by settings (P10).
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -29,6 +30,7 @@ from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.machine import Effect, Event, State, advance
 from cryptowatch.payouts.moves import tell
 from cryptowatch.sending.market import Market
+from cryptowatch.sending.patience import Wait
 from cryptowatch.sending.quotes import reason
 from cryptowatch.sending.reserve import Halted, NotReady, Order, Reserver
 from cryptowatch.sending.worker import is_caught_up
@@ -53,6 +55,8 @@ class PayoutObserver(Protocol):
     """Told for metrics. Rates in the family's unit."""
 
     def on_batch(self, payouts: int, priority: str, fee_rate: int) -> None: ...
+
+    def on_held(self, held: Mapping[str, int]) -> None: ...
 
     def on_withdrawal(
         self,
@@ -90,7 +94,8 @@ class PayoutWorker:
     denied: Callable[[], Denied] = Denied
     #: Why payouts wait, as last logged: said once, not in every round.
     _said: str | None = None
-    _some_wait: bool = False
+    #: How many wait for cheaper fees, by asset.
+    _held: Counter[str] = field(default_factory=Counter)
 
     async def step(self) -> int:
         """Follow what is on its way, then send at most one batch; how many withdrawals moved."""
@@ -191,9 +196,13 @@ class PayoutWorker:
                 SQL["waiting"], self.chain, batching.count_max, list(uncovered), list(uncovered.values())
             )
             chain = await conn.fetchrow(SQL["chain_state"], self.chain) if rows else None
+        waits = [await self.market.wait(row["priority"], row["created_at"]) for row in rows]
+        if not uncovered:
+            self._note_held(rows, waits)
         queue = [
             Queued(row["id"], row["priority"], row["queued_at"], row["amount"], row["asset"], row["alone"])
-            for row in await self._not_waiting(rows)
+            for row, wait in zip(rows, waits, strict=True)
+            if wait is None
         ]
         batches = self._due(queue)
         if not batches or chain is None or chain["in_flight"] >= batching.in_flight_max:
@@ -225,14 +234,17 @@ class PayoutWorker:
             amounts_max=self.rules.amounts_max,
         )
 
-    async def _not_waiting(self, rows: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
-        """Without those that can wait for cheaper fees, and should."""
-        waits = [await self.market.wait(row["priority"], row["created_at"]) for row in rows]
+    def _note_held(self, rows: Sequence[asyncpg.Record], waits: Sequence[Wait | None]) -> None:
+        """Which of them can wait for cheaper fees, and should: for people."""
+        held = Counter(dict.fromkeys(self._held, 0))
+        for row, wait in zip(rows, waits, strict=True):
+            if wait is not None:
+                held[row["asset"]] += 1 + row["behind"]  # who asked later has more patience
         longest = next((wait for wait in waits if wait is not None), None)
-        if longest is not None and not self._some_wait:
+        if longest is not None and not self._held.total():
             log.info("withdrawals wait", chain=self.chain, reason=reason(longest, self.fees))
-        self._some_wait = longest is not None
-        return [row for row, wait in zip(rows, waits, strict=True) if wait is None]
+        self._held = held
+        self.observer.on_held(held)
 
     async def _send_part(self, batch: Sequence[Queued], market: FeeMarket, uncovered: dict[str, int]) -> int:
         """Of the batch, those that cost least in one transaction, and of these as many as the money covers."""

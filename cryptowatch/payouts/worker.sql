@@ -2,8 +2,11 @@
 -- The oldest, enough of each asset and priority to fill a batch: those that wait for cheaper fees hide nobody, nor does
 -- what the money did not cover (asset, amount) in this round. Those of stopped assets wait.
 WITH free AS MATERIALIZED (SELECT asset, amount FROM spendable WHERE chain = $1)
-SELECT id, priority, queued_at, created_at, amount, asset, alone FROM (
-    SELECT w.*, row_number() OVER (PARTITION BY w.asset, w.priority ORDER BY w.queued_at, w.id) AS turn
+-- `behind`: beside the last of those, how many more there are.
+SELECT id, priority, queued_at, created_at, amount, asset, alone, CASE turn WHEN $2 THEN total - turn ELSE 0 END AS behind
+FROM (
+    SELECT w.*, row_number() OVER (PARTITION BY w.asset, w.priority ORDER BY w.queued_at, w.id) AS turn,
+        count(*) OVER (PARTITION BY w.asset, w.priority) AS total
     -- What all that is free could not pay waits, and stands in nobody's way.
     FROM withdrawal w JOIN free f ON f.asset = w.asset AND f.amount >= w.amount
     LEFT JOIN unnest($3::text[], $4::numeric[]) AS u (asset, amount) ON u.asset = w.asset

@@ -31,7 +31,7 @@ DELETE FROM attempt WHERE lineage_id = $1 AND raw IS NULL
 -- The newest signed attempt of each lineage that no block holds; of a stopped asset, where a node has one already.
 SELECT s.* FROM (
     SELECT DISTINCT ON (a.lineage_id) a.lineage_id, a.number, a.tx_hash, a.raw, a.plan, a.fee, a.size,
-        a.planned_height, a.broadcast_at, l.attempts, l.priority, l.created_at, l.asset, l.kind,
+        a.planned_height, a.broadcast_at, l.attempts, l.priority, l.created_at, l.asset, l.kind, l.stuck,
         (SELECT f.fee FROM attempt f WHERE f.lineage_id = a.lineage_id AND f.number = 1) AS first_fee
     FROM attempt a JOIN lineage l ON l.id = a.lineage_id JOIN chain c ON c.chain = l.chain
     WHERE l.chain = $1 AND l.state = 'open' AND a.raw IS NOT NULL
@@ -65,7 +65,13 @@ UPDATE lineage SET version = version + 1, updated_at = $2 WHERE id = $1 RETURNIN
 
 -- name: add_attempt
 -- A replacement joins the lineage.
-UPDATE lineage SET attempts = attempts + 1, version = version + 1, updated_at = $2 WHERE id = $1 RETURNING version
+UPDATE lineage SET attempts = attempts + 1, stuck = NULL, version = version + 1, updated_at = $2 WHERE id = $1 RETURNING version
+
+-- name: note_stuck
+-- Once, until it moves.
+UPDATE lineage SET stuck = $2, version = version + 1, updated_at = $3
+WHERE id = $1 AND state = 'open' AND stuck IS NULL AND attempts = $4
+RETURNING version
 
 -- name: chain_state
 -- The height, and whether payouts are halted (see chain_for_sending).

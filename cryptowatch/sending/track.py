@@ -46,6 +46,8 @@ class TransactionView(msgspec.Struct, frozen=True):
     tx_hash: str | None
     block_height: int | None = None
     conflict_tx_hash: str | None = None
+    #: Of `stuck`: why its fee cannot be raised; none while a replacement is on its way.
+    reason: str | None = None
 
 
 def transaction_event(

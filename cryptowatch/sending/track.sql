@@ -5,7 +5,7 @@ SELECT tx_hash, lineage_id FROM attempt WHERE chain = $1 AND tx_hash = ANY($2::b
 -- name: confirm_lineage
 -- A block holds one of its attempts.
 UPDATE lineage SET state = 'confirmed', tx_hash = $2, block_height = $3, conflict = NULL, conflict_height = NULL,
-    fee_paid = $5, outcomes = $6, version = version + 1, updated_at = $4
+    stuck = NULL, fee_paid = $5, outcomes = $6, version = version + 1, updated_at = $4
 WHERE id = $1 AND state = 'open'
 RETURNING version
 

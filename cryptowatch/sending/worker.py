@@ -36,8 +36,6 @@ SQL = load_queries(__package__, "send.sql")
 log = structlog.get_logger(__name__)
 
 _SIGNED_A_STEP_MAX = 50
-#: Another version of what the cold wallet signed is not ours to make, and merging coins is in no hurry.
-_NEVER_RAISED = frozenset({"cold_refill", "consolidation"})
 
 
 class SendObserver(Protocol):
@@ -202,8 +200,10 @@ class Sender:
     def _is_stuck(self, row: asyncpg.Record, height: int) -> bool:
         """By the last survey, so that what merely waits for its block costs no requests."""
         waited_blocks = height - row["planned_height"]
-        if row["kind"] in _NEVER_RAISED or waited_blocks < self.fees.bump_after_blocks:
-            return False
+        if row["kind"] == "consolidation" or waited_blocks < self.fees.bump_after_blocks:
+            return False  # merging coins is in no hurry
+        if row["kind"] == "cold_refill":
+            return row["stuck"] is None and waited_blocks >= self.fees.patience_blocks(row["priority"])
         plan = self.planner.read(row["plan"].encode())
         return self.fees.is_stuck(self.market.surveyed, plan, row["priority"], waited_blocks)
 
@@ -213,7 +213,7 @@ class Sender:
         market = await self.market.now()
         if self.fees.beyond_cap(market):
             for row in stuck:
-                self._warn(row["tx_hash"], "market beyond the fee cap")
+                await self._tell_stuck(row, "market beyond the fee cap", height)
             return 0
         done = 0
         async with connection(self.pool) as conn:
@@ -223,17 +223,21 @@ class Sender:
                 continue  # a newer attempt is there and not signed yet
             if row["lineage_id"] in held_up:
                 continue  # no fee brings it into a block
+            if row["kind"] == "cold_refill":
+                # Another version of what the cold wallet signed is not ours to make.
+                await self._tell_stuck(row, "the fee that cold signed stays what it is", height)
+                continue
             plan = self.planner.read(row["plan"].encode())
             if not self.fees.is_stuck(market, plan, row["priority"], height - row["planned_height"]):
                 continue  # what the last survey found has passed
             bid = self.fees.raised(market, plan, row["priority"])
             if bid is None:
-                self._warn(row["tx_hash"], "stuck at the fee cap")
+                await self._tell_stuck(row, "stuck at the fee cap", height)
                 continue
-            done += await self._bump(row, plan, bid)
+            done += await self._bump(row, plan, bid, height)
         return done
 
-    async def _bump(self, row: asyncpg.Record, old: Plan, bid: Bid) -> int:
+    async def _bump(self, row: asyncpg.Record, old: Plan, bid: Bid, height: int) -> int:
         """A replacement that pays more, signed before it is written: unsigned it would block the next.
 
         It uses the very resources of the first attempt, no more: whatever loses one of them has killed all attempts,
@@ -243,15 +247,15 @@ class Sender:
         try:
             new = await asyncio.to_thread(self.planner.bump, old, bid)
             if isinstance(new, Insufficient):
-                return self._warn(row["tx_hash"], "nothing left to raise the fee with")
+                return await self._tell_stuck(row, "nothing left to raise the fee with", height)
             if new.fee > row["first_fee"] * self.rules.fee_growth_max:
-                return self._warn(row["tx_hash"], "the payment's fee budget is used up")
+                return await self._tell_stuck(row, "the payment's fee budget is used up", height)
             assert set(old.resources) == set(new.resources), "a replacement uses what it replaces used"
             async with transaction(self.pool) as conn:
                 height = await sending_height(conn, self.chain, row["asset"])
                 short = await self.reserver.reserve_more(conn, lineage_id, old, new)
             if short is not None:
-                return self._warn(row["tx_hash"], "nothing left to raise the fee with")
+                return await self._tell_stuck(row, "nothing left to raise the fee with", height)
             signed = await self._signed(new, lineage_id)
             async with transaction(self.pool) as conn:
                 await sending_height(conn, self.chain, row["asset"])
@@ -261,6 +265,20 @@ class Sender:
         except SignerRefused as refusal:
             return self._warn(row["tx_hash"], f"signer refused a replacement: {refusal}")
         return 1
+
+    async def _tell_stuck(self, row: asyncpg.Record, problem: str, height: int) -> int:
+        """Longer than its target is a person's matter: then it is an event, once until it moves."""
+        waited_blocks = height - row["planned_height"]
+        self._warn(row["tx_hash"], problem)
+        if row["stuck"] is None and waited_blocks >= self.fees.patience_blocks(row["priority"]):
+            now = self.clock.now()
+            async with transaction(self.pool) as conn:
+                version = await conn.fetchval(
+                    SQL["note_stuck"], row["lineage_id"], problem, now, row["attempts"]
+                )
+                if version is not None:
+                    await self._tell(conn, "stuck", row["lineage_id"], version, row["tx_hash"], problem)
+        return 0
 
     def _warn(self, tx_hash: bytes, problem: str) -> int:
         if self.said.get(tx_hash) != problem:
@@ -286,9 +304,16 @@ class Sender:
         self.observer.on_bump()
 
     async def _tell(
-        self, conn: Connection, kind: str, lineage_id: UUID, version: int, tx_hash: bytes
+        self,
+        conn: Connection,
+        kind: str,
+        lineage_id: UUID,
+        version: int,
+        tx_hash: bytes,
+        reason: str | None = None,
     ) -> None:
-        view = TransactionView(show_id(Kind.TRANSACTION, lineage_id), self.chain, "open", tx_hash.hex())
+        shown = show_id(Kind.TRANSACTION, lineage_id)
+        view = TransactionView(shown, self.chain, "open", tx_hash.hex(), reason=reason)
         await append_events(conn, [transaction_event(kind, lineage_id, version, view, self.clock.now())])
 
     def _forget(self, still_open: set[bytes]) -> None:

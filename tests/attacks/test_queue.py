@@ -274,7 +274,7 @@ async def test_an_economy_payout_waits_for_cheaper_fees_hides_nobody_and_survive
     for _ in range(3):
         await world.coin(50_000_000, destination)
     await world.mine(3)
-    await _cheap_day(world)
+    await world.cheap_day()
     for number in range(3):
         await world.withdraw(account, 100_000 + number, "economy")
     await world.withdraw(account, 200_000)
@@ -297,7 +297,7 @@ async def test_an_economy_payout_leaves_at_its_deadline_whatever_fees_are(world:
     account, destination = await world.rich()
     await world.coin(50_000_000, destination)
     await world.mine(3)
-    await _cheap_day(world)
+    await world.cheap_day()
     for _ in range(2):
         await world.withdraw(account, 100_000, "economy")
     deadline = timedelta(seconds=MARKET_RULES.terms.patience.wait_max_s["economy"])
@@ -308,15 +308,6 @@ async def test_an_economy_payout_leaves_at_its_deadline_whatever_fees_are(world:
     )
     await world.worker().step()
     assert [payout.state for payout in await world.withdrawals()] == ["sending", "queued"]
-
-
-async def _cheap_day(world: World) -> None:
-    """Fees were at 1 sat/vB; now the nodes ask for five times as much."""
-    await world.pool.execute(
-        "INSERT INTO fee_level (chain, slot, level) SELECT $1, now() - n * interval '10 minutes', 1000 "
-        "FROM generate_series(1, 100) AS n",
-        CHAIN,
-    )
 
 
 async def test_an_address_that_is_denied_while_it_waits_goes_to_a_person_and_holds_up_nobody(

@@ -101,6 +101,8 @@ class _Unobserved:
 
     def on_batch(self, payouts: int, priority: str, fee_rate: int) -> None: ...
 
+    def on_held(self, held: Mapping[str, int]) -> None: ...
+
     def on_market(self, priority: str, market_rate: int) -> None: ...
 
     def on_estimator(self, is_ready: bool, history_s: float) -> None: ...
@@ -186,6 +188,14 @@ class World:
                 "VALUES ($1, $2, $3, 84, $4, $5)",
                 addresses,
             )
+
+    async def cheap_day(self) -> None:
+        """Fees were at 1 sat/vB; now the nodes ask for five times as much."""
+        await self.pool.execute(
+            "INSERT INTO fee_level (chain, slot, level) SELECT $1, now() - n * interval '10 minutes', 1000 "
+            "FROM generate_series(1, 100) AS n",
+            CHAIN,
+        )
 
     # Workers
 
