@@ -203,6 +203,14 @@ class CoinPlanner(Planner, Protocol):
         """All of the coins into one of our own, less the fee."""
         ...
 
+    def join(self, plan: Plan, bid: Bid, more: Sequence[Recipient]) -> Plan | Insufficient:
+        """As `bump`, and these are paid, too: behind the plan's own recipients."""
+        ...
+
+    def fee_alone(self, recipients: Sequence[Recipient], bid: Bid) -> int:
+        """What they would cost in a transaction of their own, of one coin and with change."""
+        ...
+
     def change_of(self, plan: Plan) -> Sequence[Coin]:
         """What of the plan comes back to the wallet, as the coins that it will be."""
         ...

@@ -28,7 +28,7 @@ from cryptowatch.payouts.batching import Queued, due_batches
 from cryptowatch.payouts.bookkeeping import Settlement, release, settle
 from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.machine import Effect, Event, State, advance
-from cryptowatch.payouts.moves import tell
+from cryptowatch.payouts.moves import set_aside, tell
 from cryptowatch.sending.market import Market
 from cryptowatch.sending.patience import Wait
 from cryptowatch.sending.quotes import reason
@@ -106,6 +106,7 @@ class PayoutWorker:
         moved = 0
         async with transaction(self.pool) as conn:
             await conn.execute(SQL["follow_replacements"], self.chain)
+            moved += await self._leave_out(conn)
             for event, lineage_states in (
                 (Event.CONFIRM, ["confirmed", "finalized"]),
                 (Event.REORG, ["open", "dead"]),
@@ -114,7 +115,7 @@ class PayoutWorker:
                 moved += await self._follow_event(conn, event, lineage_states)
             moved += await self._unbind(conn)
             moved += await self._unbind_unpaid(conn)
-            moved += await self._set_aside(conn)
+            moved += await set_aside(conn, self.chain, self.rules.decimals, self.clock.now())
         return moved
 
     async def _follow_event(self, conn: Connection, event: Event, lineage_states: list[str]) -> int:
@@ -139,6 +140,21 @@ class PayoutWorker:
         for row in rows:
             self.observer.on_withdrawal(row["asset"], row["state"], row["created_at"], row["broadcast_at"])
         return len(rows)
+
+    async def _leave_out(self, conn: Connection) -> int:
+        """Those that joined with a replacement, when a block holds an attempt without them: first on their way again,
+        and back in the queue once that is final."""
+        now, moved = self.clock.now(), 0
+        for query, state, event in (
+            ("leave_out", State.CONFIRMED, Event.REORG),
+            ("unbind_left_out", State.SENDING, Event.LEFT_OUT),
+        ):
+            step = advance(state, event)
+            assert step is not None
+            rows = await conn.fetch(SQL[query], self.chain, step[0], now)
+            await self._tell(conn, rows, now)
+            moved += len(rows)
+        return moved
 
     async def _unbind(self, conn: Connection) -> int:
         now = self.clock.now()
@@ -166,15 +182,6 @@ class PayoutWorker:
                 await release(
                     conn, row["account_id"], row["asset"], row["id"], row["amount"] + row["fee"], now
                 )
-        await self._tell(conn, rows, now)
-        return len(rows)
-
-    async def _set_aside(self, conn: Connection) -> int:
-        """A person looks first at what was queued before its account was frozen, or fell into debt."""
-        now = self.clock.now()
-        step = advance(State.QUEUED, Event.REVIEW)
-        assert step is not None
-        rows = await conn.fetch(SQL["set_aside"], self.chain, step[0], now)
         await self._tell(conn, rows, now)
         return len(rows)
 

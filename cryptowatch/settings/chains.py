@@ -151,6 +151,8 @@ class CoinWallet(Section):
     coin_confirmations_min: Count = 1
     #: After so many blocks without a confirmation a payout's fee is raised.
     bump_after_blocks: Count = 3
+    #: Whether queued payouts join a transaction that is replaced, where that is cheaper than one of their own.
+    join_replacements: bool = True
     change: Change = Change()
     consolidation: Consolidation = Consolidation()
 

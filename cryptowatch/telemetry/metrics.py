@@ -235,16 +235,8 @@ def _payouts(f: _Families) -> PayoutMetrics:
             "chain",
             "priority",
         ),
-        held=f.gauge(
-            "withdrawals_held",
-            "Queued withdrawals that cannot leave now, by reason.",
-            "chain",
-            "asset",
-            "state",
-        ),
-        stuck=f.gauge(
-            "transactions_stuck", "Late transactions of ours whose fee cannot be raised any more.", "chain"
-        ),
+        held=f.gauge("withdrawals_held", "Queued ones that cannot leave now.", "chain", "asset", "state"),
+        stuck=f.gauge("transactions_stuck", "Late ones whose fee cannot be raised any more.", "chain"),
         broadcast_seconds=f.histogram(
             "withdrawal_broadcast_seconds", "From request to first broadcast.", _CHAIN_S, "chain", "asset"
         ),

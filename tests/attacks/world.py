@@ -40,12 +40,14 @@ from cryptowatch.money import BaseUnits
 from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.policy import Refusal, WithdrawalPolicy
 from cryptowatch.payouts.requests import Request, request_withdrawals
+from cryptowatch.payouts.riders import QueuedRiders
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
 from cryptowatch.sending.change import ChangeRules
 from cryptowatch.sending.coins import CoinReserver, CoinRules
 from cryptowatch.sending.market import Market, MarketRules
 from cryptowatch.sending.patience import Patience
 from cryptowatch.sending.quotes import QuoteTerms
+from cryptowatch.sending.riders import Joining
 from cryptowatch.sending.worker import Sender, SendRules
 from cryptowatch.settings.chains import Batching, BitcoinFeeSettings, Priority
 from cryptowatch.signing.families import Sign, SignedTransaction
@@ -233,8 +235,23 @@ class World:
         planner = BitcoinPlanner(10_000)
         reserver = CoinReserver(CHAIN, planner, COINS)
         nodes, observer = self.pool_of_nodes, _Unobserved()
+        riders = QueuedRiders(
+            CHAIN, self.pool, self.clock, self.market, self.payouts.rules, lambda: self.denied
+        )
+        joining = Joining(planner, FEES, riders)
         return Sender(
-            CHAIN, nodes, self.pool, self.clock, planner, FEES, self.market, reserver, sign, rules, observer
+            CHAIN,
+            nodes,
+            self.pool,
+            self.clock,
+            planner,
+            FEES,
+            self.market,
+            reserver,
+            sign,
+            rules,
+            observer,
+            joining,
         )
 
     def consolidator(self, rules: ConsolidationRules) -> Consolidator:

@@ -137,6 +137,38 @@ def test_a_replacement_keeps_every_input_and_payment_and_pays_what_nodes_relay(
         plan = bumped
 
 
+@settings(deadline=None)
+@given(coins, recipients, recipients, rates, st.integers(0, 50_000), st.integers(1, 4))
+def test_those_who_join_a_replacement_stand_behind_the_others_and_it_is_relayed(
+    offered: list[Coin], payees: list[Recipient], more: list[Recipient], rate: int, raised: int, parts: int
+) -> None:
+    plan = planned(offered, payees, rate, parts=parts)
+    assume(isinstance(plan, BitcoinPlan))
+    assert isinstance(plan, BitcoinPlan)
+    joint = PLANNER.join(plan, Bid(rate + raised), more)
+    if isinstance(joint, Insufficient):
+        assert joint.missing > 0
+        return
+    assert set(plan.resources) == set(joint.resources)
+    assert joint.fee >= plan.fee + INCREMENT * joint.size
+    check(joint, offered, [*payees, *more], rate + raised)
+    # Each later attempt pays them, too.
+    again = PLANNER.bump(joint, Bid(rate + raised))
+    if isinstance(again, BitcoinPlan):
+        check(again, offered, [*payees, *more], rate + raised)
+
+
+@given(recipients, rates)
+def test_alone_they_would_cost_what_a_transaction_of_one_coin_with_change_costs(
+    payees: list[Recipient], rate: int
+) -> None:
+    amount = sum(payee.amount for payee in payees) + 10**8
+    plan = planned([coin(1, amount)], payees, rate)
+    assert isinstance(plan, BitcoinPlan)
+    assert plan.change_positions
+    assert PLANNER.fee_alone(payees, Bid(rate)) == plan.fee
+
+
 def test_a_replacement_takes_its_fee_from_the_change() -> None:
     plan = planned([coin(1, 10**8)], [Recipient(b"\x00\x14" + bytes(20), BaseUnits(10**7))], 5_000)
     assert isinstance(plan, BitcoinPlan)

@@ -28,7 +28,7 @@ from cryptowatch.errors import SettingsError
 from cryptowatch.settings.chains import BitcoinSettings
 
 _SAT_KVB = 1000
-#: Each transaction of ours takes a fresh one.
+#: Each transaction of ours takes a fresh one for each part of its change.
 _CHANGE_AHEAD = 100
 
 

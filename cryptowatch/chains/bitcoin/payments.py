@@ -30,6 +30,9 @@ from cryptowatch.money import BaseUnits
 #: BIP125 rule 4, at the largest increment that nodes use by default.
 _INCREMENT_SAT_KVB = 1000
 
+#: Of a P2WPKH output, the smaller of our two kinds.
+_CHANGE_WEIGHT = output_weight(bytes(22))
+
 KeyPath = tuple[int, int, int]
 
 
@@ -157,6 +160,9 @@ class BitcoinPlanner:
 
     def bump(self, plan: Plan, bid: Bid) -> BitcoinPlan | Insufficient:
         """The same payments and the same inputs for at least the rate, and enough for nodes to relay it."""
+        return self.join(plan, bid, ())
+
+    def join(self, plan: Plan, bid: Bid, more: Sequence[Recipient]) -> BitcoinPlan | Insufficient:
         assert isinstance(plan, BitcoinPlan)
         fee_rate, keys = bid.rate, [(one.script, one.path) for one in plan.change]
         required = [
@@ -167,7 +173,7 @@ class BitcoinPlanner:
         recipients = [
             Recipient(outputs[place].script, outputs[place].amount, plan.cold_indexes.get(place))
             for place in plan.positions
-        ]
+        ] + list(more)
         missing = 1
         for _ in range(3):
             randomness = Random(int.from_bytes(plan.tx_hash[:4], "big"))  # noqa: S311 - the same for the same plan
@@ -183,6 +189,11 @@ class BitcoinPlanner:
             missing = least - draft.fee
             fee_rate = max(fee_rate, -(-least * 1000 // draft.vsize)) + _INCREMENT_SAT_KVB
         return Insufficient(missing)
+
+    def fee_alone(self, recipients: Sequence[Recipient], bid: Bid) -> int:
+        outputs = sum(output_weight(recipient.destination) for recipient in recipients)
+        weight = frame_weight(1, len(recipients) + 1) + INPUT_WEIGHT_MAX + outputs + _CHANGE_WEIGHT
+        return fee_of(weight, bid.rate)
 
     def minds_empty(self, asset: str) -> bool:
         return False
