@@ -11,6 +11,7 @@ from cryptowatch.chains.plans import Plan
 from cryptowatch.chains.port import BroadcastAnswer, FeeMarket
 from cryptowatch.errors import NodeUnavailable, SignerRefused
 from cryptowatch.payouts.denied import Denied
+from cryptowatch.sending.worker import SendRules
 from cryptowatch.settings.chains import Priority
 from cryptowatch.signing.families import SignedTransaction
 from tests.attacks.world import CHAIN, FINALITY, PATIENCE, World
@@ -98,6 +99,22 @@ async def test_who_is_denied_frozen_or_must_leave_alone_does_not_join(queue: Que
     assert await queue.raised() == [1, 1]
     assert (await queue.states())[0] == "sending"
     assert "sending" not in (await queue.states())[1:]
+
+
+@pytest.mark.parametrize(
+    ("growth_max", "paid", "told"), [(2, [1, 2], []), (1, [1], ["the payment's fee budget is used up"])]
+)
+async def test_the_budget_counts_by_rate_so_that_who_joins_pays_for_himself(
+    queue: Queue, growth_max: int, paid: list[int], told: list[str]
+) -> None:
+    """Twice the rate for both costs more than twice the first one's fee, and no more than each may spend."""
+    await queue.waits()
+    queue.world.sender.rules = SendRules(rebroadcast_s=0, fee_growth_max=growth_max)
+    assert await queue.raised() == paid
+    rows = await queue.world.pool.fetch(
+        "SELECT data ->> 'reason' AS reason FROM event WHERE type = 'transaction.stuck'"
+    )
+    assert [row["reason"] for row in rows if row["reason"]] == told
 
 
 async def test_no_more_join_than_a_batch_holds(queue: Queue) -> None:

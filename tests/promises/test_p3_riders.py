@@ -3,6 +3,8 @@
 from cryptowatch.chains.bitcoin.transaction import ReadTransaction
 from tests.promises.conftest import MakeSite
 from tests.promises.test_p3_bumps import BUMP_AFTER, IMPATIENT, attempts, coins_of, until_attempts
+from tests.promises.test_p4_half_done import ALL_NODES, SEND, replace_daemon, until_waiting, write_locked
+from tests.support import processes
 from tests.support.books import assert_balanced, paid_to
 from tests.support.running import FINAL, Site, sat, strangers_address
 
@@ -101,3 +103,33 @@ async def test_a_reorg_that_brings_in_the_other_attempt_pays_nobody_twice(make_s
     assert await site.pool.fetchval("SELECT count(*) FROM withdrawal WHERE state = 'finalized'") == 2
     await assert_paid_once(site, addresses)
     assert len(await attempts(site)) == 3
+
+
+async def test_killed_before_the_replacement_is_committed_and_before_it_is_sent(make_site: MakeSite) -> None:
+    """P4: first nobody has joined, then the committed bytes are sent, and no others."""
+    site, addresses = await make_site(**IMPATIENT), [strangers_address(), strangers_address()]
+    await site.start_processes()
+    player = await site.rich_player("0.9")
+    withdrawals = [await player.withdraw(sat("0.2"), addresses[0])]
+    await site.sent(withdrawals[0])
+    withdrawals.append(await player.withdraw(sat("0.1"), addresses[1]))
+    async with write_locked(site, "attempt"):
+        await site.mine_empty(BUMP_AFTER)
+        await until_waiting(site, "attempt")
+        await site.net.fault(ALL_NODES, "drop", methods=SEND)
+        processes.kill(site.daemons[-1])
+    states = await site.pool.fetch("SELECT state FROM withdrawal ORDER BY id")
+    assert [row["state"] for row in states] == ["sending", "queued"]
+    await replace_daemon(site)
+    [_, (_, joint)] = await until_attempts(site, 2)
+    processes.kill(site.daemons[-1])
+    states = await site.pool.fetch("SELECT state FROM withdrawal ORDER BY id")
+    assert [row["state"] for row in states] == ["sending", "sending"]
+    assert not await site.is_pending(joint.txid.hex())
+    await site.net.clear_faults()
+    await replace_daemon(site)
+    await site.until(site.is_ready)
+    await site.pending_everywhere(joint.txid.hex())
+    await site.finished(*withdrawals)
+    assert len(await attempts(site)) == 2
+    await assert_paid_once(site, addresses)
