@@ -23,7 +23,7 @@ from cryptowatch.api.services import Services
 from cryptowatch.chains.connect import ConnectedChain, connect
 from cryptowatch.chains.forecast import Forecaster
 from cryptowatch.chains.nodes import NodePool
-from cryptowatch.chains.plans import AccountPlanner
+from cryptowatch.chains.plans import AccountPlanner, CoinPlanner
 from cryptowatch.clock import Clock, SystemClock
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.deposits.addresses import derive_ahead
@@ -42,11 +42,13 @@ from cryptowatch.ledger.balances import roll_up
 from cryptowatch.ledger.events import sequence_events
 from cryptowatch.money import parse_amount
 from cryptowatch.payouts.denied import Denied, DenyListFile
+from cryptowatch.payouts.riders import QueuedRiders
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
 from cryptowatch.plant import Plant, entropy, node_pool, open_database, tune_garbage_collection
 from cryptowatch.sending.coins import CoinReserver
 from cryptowatch.sending.market import Market, market_rules
 from cryptowatch.sending.reservers import account_reserver, reserver_for
+from cryptowatch.sending.riders import Joining
 from cryptowatch.sending.worker import Sender, SendRules
 from cryptowatch.settings import Settings
 from cryptowatch.settings.chains import BitcoinSettings, EthereumSettings
@@ -193,7 +195,7 @@ def _send(
         Forecaster(own.block_interval_s),
         instruments,
     )
-    reserver = reserver_for(chain, nodes, plant.pool)
+    reserver = reserver_for(chain, nodes, plant.pool, settings.signer.policy.get(name))
     payouts = PayoutWorker(
         name,
         nodes,
@@ -221,6 +223,7 @@ def _send(
         sign,
         SendRules(fee_growth_max=own.market.fee_growth_max),
         instruments,
+        _joining(plant, chain, market, payouts.rules, denied),
     )
     plant.loop(f"market:{name}", market.step, own.market.survey_interval_s)
     plant.loop(f"payouts:{name}", payouts.step, _SENDING_INTERVAL_S)
@@ -228,12 +231,33 @@ def _send(
     if chain.vault is not None:
         upkeep = _upkeep(plant, chain, nodes)
         plant.loop(f"upkeep:{name}", upkeep.step, upkeep.rules.interval_s)
-    if isinstance(own, BitcoinSettings) and isinstance(reserver, CoinReserver):
-        merging = consolidation_rules(own, settings.signer.policy.get(name))
-        consolidator = Consolidator(
-            name, plant.pool, plant.clock, chain.fees, market, reserver, merging, entropy
-        )
-        plant.loop(f"consolidation:{name}", consolidator.step, merging.interval_s)
+    if isinstance(reserver, CoinReserver):
+        merging = _consolidator(plant, settings, chain, market, reserver)
+        plant.loop(f"consolidation:{name}", merging.step, merging.rules.interval_s)
+
+
+def _consolidator(
+    plant: Plant, settings: Settings, chain: ConnectedChain, market: Market, reserver: CoinReserver
+) -> Consolidator:
+    """A wallet of coins needs it, one of accounts does not."""
+    assert isinstance(chain.settings, BitcoinSettings)
+    rules = consolidation_rules(chain.settings, settings.signer.policy.get(chain.chain))
+    return Consolidator(chain.chain, plant.pool, plant.clock, chain.fees, market, reserver, rules, entropy)
+
+
+def _joining(
+    plant: Plant,
+    chain: ConnectedChain,
+    market: Market,
+    rules: PayoutRules,
+    denied: Callable[[], Denied],
+) -> Joining | None:
+    """Coins alone: a transaction of accounts is one batch, whose payments are fixed by its nonce's first attempt."""
+    own = chain.settings
+    if not isinstance(own, BitcoinSettings) or not own.wallet.join_replacements:
+        return None
+    riders = QueuedRiders(chain.chain, plant.pool, plant.clock, market, rules, denied)
+    return Joining(cast(CoinPlanner, chain.planner), chain.fees, riders)
 
 
 def _treasury(
@@ -259,7 +283,7 @@ def _treasury(
                 plant.pool,
                 plant.clock,
                 chain.fees,
-                reserver_for(chain, nodes[name], plant.pool),
+                reserver_for(chain, nodes[name], plant.pool, settings.signer.policy.get(name)),
                 proposer_for(chain, nodes[name], plant.pool),
                 rebalance_rules(settings, name),
                 entropy,

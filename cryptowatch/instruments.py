@@ -1,5 +1,6 @@
 """Turns what the loops report into metrics. Made by `daemon`; nothing here decides anything."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -65,6 +66,11 @@ class ChainInstruments:
     def on_batch(self, payouts: int, priority: str, fee_rate: int) -> None:
         self.metrics.payouts.payouts_per_transaction.labels(self.chain).observe(payouts)
         self.metrics.payouts.fee_rate_bid.labels(self.chain, priority).set(fee_rate)
+
+    def on_held(self, held: Mapping[str, int]) -> None:
+        """How many wait for cheaper fees, by asset; after each look at the queue."""
+        for asset, count in held.items():
+            self.metrics.payouts.held.labels(self.chain, asset, "cheaper_fees").set(count)
 
     def on_market(self, priority: str, market_rate: int) -> None:
         self.metrics.payouts.fee_rate_market.labels(self.chain, priority).set(market_rate)
@@ -141,6 +147,7 @@ class DatabaseInstruments:
         async with connection(self.pool) as conn:
             waiting = await conn.fetch(SQL["withdrawals_waiting"])
             queued = await conn.fetch(SQL["oldest_queued"])
+            held = await conn.fetch(SQL["withdrawals_held"])
             wallets = await conn.fetch(SQL["wallet_balances"])
             chains = await conn.fetch(SQL["chains"])
             stopped = await conn.fetch(SQL["stopped_assets"])
@@ -153,11 +160,15 @@ class DatabaseInstruments:
         for row in queued:
             oldest = payouts.oldest_queued_age_seconds.labels(row["chain"], row["priority"])
             oldest.set(_age_s(row["queued_at"], now))
+        for row in held:
+            for reason in ("halted", "stopped", "uncovered"):
+                payouts.held.labels(row["chain"], row["asset"], reason).set(row[reason])
         for row in wallets:
             labels = (row["chain"], row["asset"], row["state"])
             payouts.wallet_balance_base_units.labels(*labels).set(row["amount"])
         for row in chains:
             self.metrics.chains.halted.labels(row["chain"]).set(row["halted"])
+            payouts.stuck.labels(row["chain"]).set(row["stuck"])
         for row in stopped:
             self.metrics.treasury.stopped.labels(row["chain"], row["asset"]).set(row["stopped"])
         database = self.metrics.database

@@ -57,6 +57,10 @@ class FeePolicy(Protocol):
 
     def bid(self, market: FeeMarket, priority: Priority) -> Bid: ...
 
+    def signed_once(self, market: FeeMarket, priority: Priority) -> Bid:
+        """For what is signed far away and can never be raised, and may be sent long after this market has passed."""
+        ...
+
     def raised(self, market: FeeMarket, plan: "Plan", priority: Priority) -> Bid | None:
         """For the replacement of a plan: enough more for nodes to relay it. None: the cap is reached."""
         ...
@@ -187,15 +191,28 @@ class CoinPlanner(Planner, Protocol):
         self,
         coins: Sequence[Coin],
         recipients: Sequence[Recipient],
-        change: Coin,
+        change: Sequence[Coin],
         bid: Bid,
         seed: int,
     ) -> Plan | Insufficient:
-        """Pay everyone from a choice of the coins. `change` is a template: destination and key path count."""
+        """Pay everyone from a choice of the coins. `change`: templates, of which destination and key path count, for as
+        many parts as the change may be split into; at least one."""
         ...
 
     def consolidate(self, coins: Sequence[Coin], change: Coin, bid: Bid) -> Plan | Insufficient:
         """All of the coins into one of our own, less the fee."""
+        ...
+
+    def join(self, plan: Plan, bid: Bid, more: Sequence[Recipient]) -> Plan | Insufficient:
+        """As `bump`, and these are paid, too: behind the plan's own recipients."""
+        ...
+
+    def fee_alone(self, recipients: Sequence[Recipient], bid: Bid) -> int:
+        """What they would cost in a transaction of their own, of one coin and with change."""
+        ...
+
+    def change_of(self, plan: Plan) -> Sequence[Coin]:
+        """What of the plan comes back to the wallet, as the coins that it will be."""
         ...
 
     def worth_spending(self, bid: Bid) -> int:

@@ -7,6 +7,7 @@
     queued | in_review -> canceled
     queued - its account was frozen or owes a debt, or its address is denied -> in_review
     sending - its lineage is dead, by a final conflict, or its payment failed in a batch for good -> queued
+    sending - a final block holds an attempt from before it joined -> queued
     sending - the signer refused it alone -> in_review, in a batch -> queued, to be sent alone
     sending - its payment failed for good, alone -> failed
     confirmed - reorg -> sending
@@ -44,6 +45,7 @@ class Event(StrEnum):
     REORG = "reorg"  # the block of its transaction left the chain
     FINALIZE = "finalize"
     LINEAGE_DEAD = "lineage_dead"  # proven by a final conflict, or never signed
+    LEFT_OUT = "left_out"  # an attempt that does not pay it is final
     UNPAID = "unpaid"  # its payment failed in a batch that is final: it is tried again, alone
     UNPAYABLE = "unpayable"  # its payment failed alone, for good: whoever should get it refuses
     LINEAGE_REFUSED = "lineage_refused"  # the signer will never sign it: a person must look
@@ -73,6 +75,7 @@ _TRANSITIONS: dict[tuple[State, Event], tuple[State, Effect | None]] = {
     (State.QUEUED, Event.BIND): (State.SENDING, None),
     (State.SENDING, Event.CONFIRM): (State.CONFIRMED, None),
     (State.SENDING, Event.LINEAGE_DEAD): (State.QUEUED, None),
+    (State.SENDING, Event.LEFT_OUT): (State.QUEUED, None),
     (State.SENDING, Event.UNPAID): (State.QUEUED, None),
     (State.SENDING, Event.UNPAYABLE): (State.FAILED, Effect.RELEASE),
     (State.SENDING, Event.LINEAGE_REFUSED): (State.IN_REVIEW, None),

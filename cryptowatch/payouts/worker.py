@@ -6,8 +6,9 @@ only blocks decide (`sending.track`), by compare-and-set: dying anywhere, runnin
 twice (P3). Policy on how many are in flight and how many wait is bounded by settings (P10).
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -27,8 +28,9 @@ from cryptowatch.payouts.batching import Queued, due_batches
 from cryptowatch.payouts.bookkeeping import Settlement, release, settle
 from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.machine import Effect, Event, State, advance
-from cryptowatch.payouts.moves import tell
+from cryptowatch.payouts.moves import set_aside, tell
 from cryptowatch.sending.market import Market
+from cryptowatch.sending.patience import Wait
 from cryptowatch.sending.quotes import reason
 from cryptowatch.sending.reserve import Halted, NotReady, Order, Reserver
 from cryptowatch.sending.worker import is_caught_up
@@ -53,6 +55,8 @@ class PayoutObserver(Protocol):
     """Told for metrics. Rates in the family's unit."""
 
     def on_batch(self, payouts: int, priority: str, fee_rate: int) -> None: ...
+
+    def on_held(self, held: Mapping[str, int]) -> None: ...
 
     def on_withdrawal(
         self,
@@ -90,7 +94,8 @@ class PayoutWorker:
     denied: Callable[[], Denied] = Denied
     #: Why payouts wait, as last logged: said once, not in every round.
     _said: str | None = None
-    _some_wait: bool = False
+    #: How many wait for cheaper fees, by asset.
+    _held: Counter[str] = field(default_factory=Counter)
 
     async def step(self) -> int:
         """Follow what is on its way, then send at most one batch; how many withdrawals moved."""
@@ -101,6 +106,7 @@ class PayoutWorker:
         moved = 0
         async with transaction(self.pool) as conn:
             await conn.execute(SQL["follow_replacements"], self.chain)
+            moved += await self._leave_out(conn)
             for event, lineage_states in (
                 (Event.CONFIRM, ["confirmed", "finalized"]),
                 (Event.REORG, ["open", "dead"]),
@@ -109,7 +115,7 @@ class PayoutWorker:
                 moved += await self._follow_event(conn, event, lineage_states)
             moved += await self._unbind(conn)
             moved += await self._unbind_unpaid(conn)
-            moved += await self._set_aside(conn)
+            moved += await set_aside(conn, self.chain, self.rules.decimals, self.clock.now())
         return moved
 
     async def _follow_event(self, conn: Connection, event: Event, lineage_states: list[str]) -> int:
@@ -134,6 +140,21 @@ class PayoutWorker:
         for row in rows:
             self.observer.on_withdrawal(row["asset"], row["state"], row["created_at"], row["broadcast_at"])
         return len(rows)
+
+    async def _leave_out(self, conn: Connection) -> int:
+        """Those that joined with a replacement, when a block holds an attempt without them: first on their way again,
+        and back in the queue once that is final."""
+        now, moved = self.clock.now(), 0
+        for query, state, event in (
+            ("leave_out", State.CONFIRMED, Event.REORG),
+            ("unbind_left_out", State.SENDING, Event.LEFT_OUT),
+        ):
+            step = advance(state, event)
+            assert step is not None
+            rows = await conn.fetch(SQL[query], self.chain, step[0], now)
+            await self._tell(conn, rows, now)
+            moved += len(rows)
+        return moved
 
     async def _unbind(self, conn: Connection) -> int:
         now = self.clock.now()
@@ -164,24 +185,31 @@ class PayoutWorker:
         await self._tell(conn, rows, now)
         return len(rows)
 
-    async def _set_aside(self, conn: Connection) -> int:
-        """A person looks first at what was queued before its account was frozen, or fell into debt."""
-        now = self.clock.now()
-        step = advance(State.QUEUED, Event.REVIEW)
-        assert step is not None
-        rows = await conn.fetch(SQL["set_aside"], self.chain, step[0], now)
-        await self._tell(conn, rows, now)
-        return len(rows)
-
     async def _send_batch(self) -> int:
-        """Look first without locks: most rounds find nothing due."""
+        """At most one. What is not covered hides nobody behind it: then those are looked at that ask for less."""
+        uncovered: dict[str, int] = {}
+        known: dict[str, int] | None = None
+        while uncovered != known:
+            known = dict(uncovered)
+            if bound := await self._send_of_the_oldest(uncovered):
+                return bound
+        return 0
+
+    async def _send_of_the_oldest(self, uncovered: dict[str, int]) -> int:
+        """Look first without locks: most rounds find nothing due. Notes the least of each asset that is not covered."""
         batching = self.rules.batching
         async with connection(self.pool) as conn:
-            rows = await conn.fetch(SQL["waiting"], self.chain, batching.count_max)
+            rows = await conn.fetch(
+                SQL["waiting"], self.chain, batching.count_max, list(uncovered), list(uncovered.values())
+            )
             chain = await conn.fetchrow(SQL["chain_state"], self.chain) if rows else None
+        waits = [await self.market.wait(row["priority"], row["created_at"]) for row in rows]
+        if not uncovered:
+            self._note_held(rows, waits)
         queue = [
             Queued(row["id"], row["priority"], row["queued_at"], row["amount"], row["asset"], row["alone"])
-            for row in await self._not_waiting(rows)
+            for row, wait in zip(rows, waits, strict=True)
+            if wait is None
         ]
         batches = self._due(queue)
         if not batches or chain is None or chain["in_flight"] >= batching.in_flight_max:
@@ -192,11 +220,11 @@ class PayoutWorker:
         market = await self.market.now()
         if self.fees.beyond_cap(market):
             return self._wait("market beyond the fee cap")
-        amounts = {row["id"]: row["amount"] for row in rows}
+        asked = {item.id: item for item in queue}
         while batches:
             for batch in batches:
                 # What one asset waits for holds up no other.
-                if bound := await self._send_part(batch, amounts, market):
+                if bound := await self._send_part([asked[one] for one in batch], market, uncovered):
                     return bound
             # Nor does what the money does not cover, though its turn was first.
             tried = {one for batch in batches for one in batch}
@@ -213,24 +241,27 @@ class PayoutWorker:
             amounts_max=self.rules.amounts_max,
         )
 
-    async def _not_waiting(self, rows: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
-        """Without those that can wait for cheaper fees, and should."""
-        waits = [await self.market.wait(row["priority"], row["created_at"]) for row in rows]
+    def _note_held(self, rows: Sequence[asyncpg.Record], waits: Sequence[Wait | None]) -> None:
+        """Which of them can wait for cheaper fees, and should: for people."""
+        held = Counter(dict.fromkeys(self._held, 0))
+        for row, wait in zip(rows, waits, strict=True):
+            if wait is not None:
+                held[row["asset"]] += 1 + row["behind"]  # who asked later has more patience
         longest = next((wait for wait in waits if wait is not None), None)
-        if longest is not None and not self._some_wait:
+        if longest is not None and not self._held.total():
             log.info("withdrawals wait", chain=self.chain, reason=reason(longest, self.fees))
-        self._some_wait = longest is not None
-        return [row for row, wait in zip(rows, waits, strict=True) if wait is None]
+        self._held = held
+        self.observer.on_held(held)
 
-    async def _send_part(self, batch: Sequence[UUID], amounts: Mapping[UUID, int], market: FeeMarket) -> int:
+    async def _send_part(self, batch: Sequence[Queued], market: FeeMarket, uncovered: dict[str, int]) -> int:
         """Of the batch, those that cost least in one transaction, and of these as many as the money covers."""
-        recipients, empty = await self._recipients(batch)
+        recipients, empty = await self._recipients([one.id for one in batch])
         rest = list(range(len(batch)))
         try:
             while rest:
                 places = self.planner.together([recipients[n] for n in rest], [empty[n] for n in rest])
                 part = [rest[place] for place in places]
-                if bound := await self._bind_covered([batch[n] for n in part], amounts, market):
+                if bound := await self._bind_covered([batch[n] for n in part], market, uncovered):
                     return bound
                 rest = [n for n in rest if n not in part]
         except (Halted, NotReady) as wait:
@@ -251,18 +282,21 @@ class PayoutWorker:
         return recipients, [not state.exists for state in states]
 
     async def _bind_covered(
-        self, chosen: Sequence[UUID], amounts: Mapping[UUID, int], market: FeeMarket
+        self, chosen: Sequence[Queued], market: FeeMarket, uncovered: dict[str, int]
     ) -> int:
         """As many of the chosen as the coins cover: the largest wait for coins, and hold up nobody."""
         while chosen:
             try:
                 async with transaction(self.pool) as conn:
-                    bound = await self._bind(conn, chosen, market)
+                    bound = await self._bind(conn, [one.id for one in chosen], market)
                 self._said = None
                 return bound
             except _NotCovered as short:
                 self._wait("the coins do not cover every payout")
-                chosen = _without_the_largest(chosen, amounts, short.missing)
+                asset, least = chosen[0].asset, min(one.amount for one in chosen)
+                chosen = _without_the_largest(chosen, short.missing)
+                if not chosen:
+                    uncovered[asset] = min(least, uncovered.get(asset, least))
         return 0
 
     def _wait(self, reason: str) -> int:
@@ -326,11 +360,11 @@ class PayoutWorker:
         await tell(conn, rows, self.rules.decimals, now)
 
 
-def _without_the_largest(chosen: Sequence[UUID], amounts: Mapping[UUID, int], missing: int) -> list[UUID]:
-    """At least one less, and so many less that what is missing is not asked for any more."""
-    kept = sorted(chosen, key=amounts.__getitem__)
-    while kept:
-        missing -= amounts[kept.pop()]
-        if missing <= 0:
-            break
+def _without_the_largest(chosen: Sequence[Queued], missing: int) -> list[Queued]:
+    """So many less that what is missing is not asked for any more; the smallest is tried alone before all wait."""
+    if len(chosen) == 1:
+        return []
+    kept = sorted(chosen, key=lambda one: one.amount)
+    while missing > 0 and len(kept) > 1:
+        missing -= kept.pop().amount
     return kept

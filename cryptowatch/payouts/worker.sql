@@ -1,12 +1,16 @@
 -- name: waiting
--- The oldest, enough of each asset and priority to fill a batch: those that wait for cheaper fees hide nobody. Those of
--- stopped assets wait.
+-- The oldest, enough of each asset and priority to fill a batch: those that wait for cheaper fees hide nobody, nor does
+-- what the money did not cover (asset, amount) in this round. Those of stopped assets wait.
 WITH free AS MATERIALIZED (SELECT asset, amount FROM spendable WHERE chain = $1)
-SELECT id, priority, queued_at, created_at, amount, asset, alone FROM (
-    SELECT w.*, row_number() OVER (PARTITION BY w.asset, w.priority ORDER BY w.queued_at, w.id) AS turn
+-- `behind`: beside the last of those, how many more there are.
+SELECT id, priority, queued_at, created_at, amount, asset, alone, CASE turn WHEN $2 THEN total - turn ELSE 0 END AS behind
+FROM (
+    SELECT w.*, row_number() OVER (PARTITION BY w.asset, w.priority ORDER BY w.queued_at, w.id) AS turn,
+        count(*) OVER (PARTITION BY w.asset, w.priority) AS total
     -- What all that is free could not pay waits, and stands in nobody's way.
     FROM withdrawal w JOIN free f ON f.asset = w.asset AND f.amount >= w.amount
-    WHERE w.chain = $1 AND w.state = 'queued'
+    LEFT JOIN unnest($3::text[], $4::numeric[]) AS u (asset, amount) ON u.asset = w.asset
+    WHERE w.chain = $1 AND w.state = 'queued' AND (u.amount IS NULL OR w.amount < u.amount)
       AND w.asset <> ALL((SELECT stopped_assets FROM chain WHERE chain = $1)::text[])) AS waiting
 WHERE turn <= $2 ORDER BY asset, priority, turn
 
@@ -21,17 +25,6 @@ JOIN withdrawal w ON w.id = u.id JOIN chain c ON c.chain = $1 ORDER BY u.place
 SELECT w.id, w.asset, w.amount, w.destination, w.address, w.priority FROM withdrawal w
 WHERE w.id = ANY($1::uuid[]) AND w.state = 'queued'
 ORDER BY w.queued_at, w.id FOR NO KEY UPDATE OF w SKIP LOCKED
-
--- name: set_aside
--- Queued withdrawals of accounts that were frozen, or that a reversal left in debt, since they were requested.
-UPDATE withdrawal w SET state = $2, reason = f.reason, version = w.version + 1, updated_at = $3
-FROM (SELECT q.id, CASE a.status WHEN 'frozen' THEN 'account_frozen' ELSE 'account_in_debt' END AS reason
-      FROM withdrawal q JOIN account a ON a.id = q.account_id
-      LEFT JOIN ledger_account l ON l.owner_id = a.id AND l.owner_kind = 'player' AND l.asset = q.asset
-      LEFT JOIN customer_balance b ON b.account_id = l.id
-      WHERE q.chain = $1 AND q.state = 'queued' AND (a.status = 'frozen' OR b.total < b.held)) AS f
-WHERE w.id = f.id AND w.state = 'queued'
-RETURNING w.*
 
 -- name: set_aside_denied
 -- Claimed ones whose addresses came onto the deny list since they were requested.
@@ -60,8 +53,9 @@ FROM chain WHERE chain = $1
 WITH picked AS MATERIALIZED (
     SELECT x.id FROM withdrawal x JOIN lineage y ON y.id = x.lineage_id
     WHERE x.chain = $1 AND x.state = $2 AND y.state = ANY($4::text[])
-      -- A payment that failed in its transaction was never made.
+      -- A payment that failed in its transaction was never made, nor one that the attempt in the block does not make.
       AND (y.outcomes IS NULL OR y.outcomes[x.batch_place] IS NOT NULL)
+      AND NOT EXISTS (SELECT FROM left_out o WHERE o.id = x.id)
     ORDER BY x.id LIMIT $6 FOR NO KEY UPDATE OF x SKIP LOCKED)
 UPDATE withdrawal w SET state = $3, version = w.version + 1, updated_at = $5,
     tx_hash = coalesce(l.tx_hash, w.tx_hash),
@@ -107,4 +101,17 @@ RETURNING w.*
 UPDATE withdrawal w SET tx_hash = a.tx_hash, position = a.positions[w.batch_place]
 FROM lineage l JOIN attempt a ON a.lineage_id = l.id AND a.number = l.attempts
 WHERE l.id = w.lineage_id AND w.chain = $1 AND w.state = 'sending' AND l.state = 'open'
-  AND w.tx_hash IS DISTINCT FROM a.tx_hash
+  AND NOT a.void AND w.tx_hash IS DISTINCT FROM a.tx_hash
+
+-- name: leave_out
+-- A reorg put an older attempt in the place of the one that paid them.
+UPDATE withdrawal w SET state = $2, version = w.version + 1, updated_at = $3
+FROM left_out o WHERE o.id = w.id AND w.chain = $1 AND w.state = 'confirmed'
+RETURNING w.*
+
+-- name: unbind_left_out
+-- The attempt that does not pay them is final: none that does is sent any more.
+UPDATE withdrawal w SET state = $2, reason = 'older_attempt_confirmed', version = w.version + 1, updated_at = $3,
+    lineage_id = NULL, tx_hash = NULL, position = NULL, batch_place = NULL
+FROM left_out o WHERE o.id = w.id AND o.lineage_state = 'finalized' AND w.chain = $1 AND w.state = 'sending'
+RETURNING w.*

@@ -7,7 +7,7 @@ reserved by one lineage at a time, by compare-and-set.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -18,7 +18,9 @@ from cryptowatch.db.copy import amount, bigint, copy_rows, octets, text
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
+from cryptowatch.ids import derived_id
 from cryptowatch.money import BaseUnits
+from cryptowatch.sending.change import LOOK_BACK_BLOCKS, ChangeRules, change_parts, coins_wanted
 from cryptowatch.sending.reserve import NotReady, Order, insert_attempt, insert_lineage, sending_height
 
 SQL = load_queries(__package__, "coins.sql")
@@ -26,10 +28,15 @@ SQL = load_queries(__package__, "coins.sql")
 
 @dataclass(frozen=True, slots=True)
 class CoinRules:
-    """What of a wallet may be spent. `change_scheme`: 84 or 86. `considered_max` bounds one selection's work (P10)."""
+    """What of a wallet may be spent. `change_scheme`: 84 or 86. `outputs_max`: what the signer allows one transaction.
+
+    `considered_max` bounds one selection's work (P10).
+    """
 
     confirmations_min: int
     change_scheme: int
+    change: ChangeRules
+    outputs_max: int
     considered_max: int = 20_000
 
 
@@ -45,12 +52,13 @@ class CoinReserver:
         """Nothing: what coins there are, the blocks said."""
 
     async def reserve(self, conn: Connection, order: Order, now: datetime) -> Plan | Insufficient:
-        """An Insufficient has written nothing but the taking of a change address."""
+        """An Insufficient has written nothing but the taking of change addresses."""
         height = await sending_height(conn, self.chain, order.asset)
         coins = await free_coins(conn, self.chain, height, self.rules)
-        template = await self._change(conn, now)
+        parts = await self._change_parts(conn, coins, len(order.recipients), now)
+        templates = await self._change(conn, parts, now)
         plan = await asyncio.to_thread(
-            self.planner.plan, coins, order.recipients, template, order.bid, order.seed
+            self.planner.plan, coins, order.recipients, templates, order.bid, order.seed
         )
         if isinstance(plan, Insufficient):
             return plan
@@ -82,7 +90,7 @@ class CoinReserver:
         together = sum(coin.amount for coin in coins)
         if together > spare:
             return Insufficient(together - spare)
-        change = await self._change(conn, now)
+        [change] = await self._change(conn, 1, now)
         plan = await asyncio.to_thread(self.planner.consolidate, coins, change, bid)
         if isinstance(plan, Insufficient):
             return plan
@@ -91,13 +99,34 @@ class CoinReserver:
         await insert_attempt(conn, self.chain, lineage_id, 1, plan, None, height, now)
         return plan
 
-    async def _change(self, conn: Connection, now: datetime) -> Coin:
-        """A fresh address of ours, as a template. Raises NotReady."""
-        change = await conn.fetchrow(SQL["take_change_address"], self.chain, self.rules.change_scheme, now)
-        if change is None:
+    async def _change_parts(
+        self, conn: Connection, coins: Sequence[Coin], recipients: int, now: datetime
+    ) -> int:
+        """Into how many parts the change of a transaction with so many recipients should go."""
+        rules = self.rules.change
+        since = derived_id(now - timedelta(seconds=LOOK_BACK_BLOCKS * rules.block_interval_s))
+        wanted = coins_wanted(await conn.fetchval(SQL["payouts_since"], self.chain, since), rules)
+        free = sum(coin.amount >= rules.amount_min for coin in coins)
+        outputs_left = self.rules.outputs_max - recipients
+        if change_parts(wanted, free, 0, outputs_left, rules) == 1:
+            return 1
+        rows = await conn.fetch(SQL["open_plans"], self.chain)
+        plans = [self.planner.read(row["plan"].encode()) for row in rows]
+        coming = [coin for plan in plans for coin in self.planner.change_of(plan)]
+        returning = sum(coin.amount >= rules.amount_min for coin in coming)
+        return change_parts(wanted, free, returning, outputs_left, rules)
+
+    async def _change(self, conn: Connection, count: int, now: datetime) -> list[Coin]:
+        """Fresh addresses of ours, as templates: so many, or as many as there are. Raises NotReady."""
+        rows = await conn.fetch(
+            SQL["take_change_addresses"], self.chain, self.rules.change_scheme, now, count
+        )
+        if not rows:
             raise NotReady("no change address is derived ahead yet")
-        path = (change["scheme"], change["branch"], change["key_index"])
-        return Coin(b"", BaseUnits(0), change["destination"], path)
+        return [
+            Coin(b"", BaseUnits(0), row["destination"], (row["scheme"], row["branch"], row["key_index"]))
+            for row in rows
+        ]
 
     async def reserve_more(self, conn: Connection, lineage_id: UUID, old: Plan, new: Plan) -> None:
         """Nothing: a replacement takes its fee out of the coins that it has, or is not planned."""

@@ -27,14 +27,23 @@ ORDER BY c.amount DESC LIMIT $2
 UPDATE coin SET reserved_by = $3
 WHERE chain = $1 AND resource = ANY($2::bytea[]) AND reserved_by IS NULL AND spent_by IS NULL
 
--- name: take_change_address
--- The next address of our own for change.
+-- name: take_change_addresses
+-- The next addresses of our own for change.
 UPDATE address SET assigned_at = $3
-WHERE (chain, destination) = (
+WHERE (chain, destination) IN (
     SELECT chain, destination FROM address
     WHERE chain = $1 AND scheme = $2 AND branch = 1 AND assigned_at IS NULL
-    ORDER BY key_index LIMIT 1 FOR UPDATE SKIP LOCKED)
+    ORDER BY key_index LIMIT $4 FOR UPDATE SKIP LOCKED)
 RETURNING destination, scheme, branch, key_index
+
+-- name: payouts_since
+-- Transactions to others that were begun since: ids begin with their time.
+SELECT count(*) FROM lineage WHERE id >= $2 AND chain = $1 AND kind IN ('payout', 'overflow')
+
+-- name: open_plans
+-- The newest plan of each transaction on its way.
+SELECT a.plan FROM lineage l JOIN attempt a ON a.lineage_id = l.id AND a.number = l.attempts
+WHERE l.chain = $1 AND l.state = 'open'
 
 -- name: find_coins_again
 -- Which of these coins were seen before, unconfirmed or in an orphaned block: they get their height.

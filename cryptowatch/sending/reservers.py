@@ -7,19 +7,32 @@ from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import AccountPlanner, CoinPlanner
 from cryptowatch.db.pool import Pool
 from cryptowatch.sending.accounts import AccountReserver
+from cryptowatch.sending.change import ChangeRules
 from cryptowatch.sending.coins import CoinReserver, CoinRules
 from cryptowatch.sending.reserve import Reserver
-from cryptowatch.settings.chains import AccountWallet, CoinWallet
+from cryptowatch.settings.chains import AccountWallet, BitcoinSettings
+from cryptowatch.settings.signer import CoinPolicy, SignerPolicy
 
 
-def reserver_for(chain: ConnectedChain, nodes: NodePool, pool: Pool) -> Reserver:
-    """By the wallet's kind, which the planner's follows."""
-    match chain.settings.wallet:
-        case CoinWallet() as wallet:
-            rules = CoinRules(wallet.coin_confirmations_min, chain.scheme)
-            return CoinReserver(chain.chain, cast(CoinPlanner, chain.planner), rules)
-        case AccountWallet():
+def reserver_for(chain: ConnectedChain, nodes: NodePool, pool: Pool, policy: SignerPolicy | None) -> Reserver:
+    """By the chain's kind, which the planner's follows. `policy`: the signer's, where this process knows it."""
+    match chain.settings:
+        case BitcoinSettings() as settings:
+            return CoinReserver(
+                chain.chain, cast(CoinPlanner, chain.planner), coin_rules(chain, settings, policy)
+            )
+        case _:
             return account_reserver(chain, nodes, pool)
+
+
+def coin_rules(chain: ConnectedChain, settings: BitcoinSettings, policy: SignerPolicy | None) -> CoinRules:
+    """Where the signer's policy is not known: no more outputs than a full batch has with its change."""
+    own = settings.wallet.change
+    change = ChangeRules(
+        own.coins_min, own.coins_max, own.outputs_max, settings.change_amount_min, settings.block_interval_s
+    )
+    known = policy.outputs_max if isinstance(policy, CoinPolicy) else settings.batching.count_max + 1
+    return CoinRules(settings.wallet.coin_confirmations_min, chain.scheme, change, known)
 
 
 def account_reserver(chain: ConnectedChain, nodes: NodePool, pool: Pool) -> AccountReserver:

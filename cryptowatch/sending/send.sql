@@ -28,13 +28,14 @@ RETURNING version
 DELETE FROM attempt WHERE lineage_id = $1 AND raw IS NULL
 
 -- name: open_signed
--- The newest signed attempt of each lineage that no block holds; of a stopped asset, where a node has one already.
+-- The newest signed attempt of each lineage that no block holds, and that may be sent; of a stopped asset, where a node has one already.
 SELECT s.* FROM (
     SELECT DISTINCT ON (a.lineage_id) a.lineage_id, a.number, a.tx_hash, a.raw, a.plan, a.fee, a.size,
-        a.planned_height, a.broadcast_at, l.attempts, l.priority, l.created_at, l.asset, l.kind,
-        (SELECT f.fee FROM attempt f WHERE f.lineage_id = a.lineage_id AND f.number = 1) AS first_fee
-    FROM attempt a JOIN lineage l ON l.id = a.lineage_id JOIN chain c ON c.chain = l.chain
-    WHERE l.chain = $1 AND l.state = 'open' AND a.raw IS NOT NULL
+        a.planned_height, a.broadcast_at, l.attempts, l.priority, l.created_at, l.asset, l.kind, l.stuck,
+        f.fee AS first_fee, f.size AS first_size
+    FROM attempt a JOIN attempt f ON f.lineage_id = a.lineage_id AND f.number = 1
+    JOIN lineage l ON l.id = a.lineage_id JOIN chain c ON c.chain = l.chain
+    WHERE l.chain = $1 AND l.state = 'open' AND a.raw IS NOT NULL AND NOT a.void
       AND (l.asset IS NULL OR l.asset <> ALL(c.stopped_assets)
            OR EXISTS (SELECT FROM attempt b WHERE b.lineage_id = l.id AND b.broadcast_at IS NOT NULL))
     ORDER BY a.lineage_id, a.number DESC) AS s
@@ -65,7 +66,13 @@ UPDATE lineage SET version = version + 1, updated_at = $2 WHERE id = $1 RETURNIN
 
 -- name: add_attempt
 -- A replacement joins the lineage.
-UPDATE lineage SET attempts = attempts + 1, version = version + 1, updated_at = $2 WHERE id = $1 RETURNING version
+UPDATE lineage SET attempts = attempts + 1, stuck = NULL, version = version + 1, updated_at = $2 WHERE id = $1 RETURNING version
+
+-- name: note_stuck
+-- Once, until it moves.
+UPDATE lineage SET stuck = $2, version = version + 1, updated_at = $3
+WHERE id = $1 AND state = 'open' AND stuck IS NULL AND attempts = $4
+RETURNING version
 
 -- name: chain_state
 -- The height, and whether payouts are halted (see chain_for_sending).

@@ -46,6 +46,8 @@ class TransactionView(msgspec.Struct, frozen=True):
     tx_hash: str | None
     block_height: int | None = None
     conflict_tx_hash: str | None = None
+    #: Of `stuck`: why its fee cannot be raised; none while a replacement is on its way.
+    reason: str | None = None
 
 
 def transaction_event(
@@ -88,6 +90,8 @@ async def track_block(
     if contents.spends:
         events += await _spent(conn, chain, contents, now)
     finalized = await conn.fetch(SQL["finalize_lineages"], chain, final_height, now)
+    if finalized:
+        await conn.execute(SQL["void_larger"], [row["id"] for row in finalized])
     await post_network_fees(conn, chain, asset, [(row["tx_hash"], row["fee"]) for row in finalized], now)
     for row in finalized:
         view = TransactionView(
@@ -156,10 +160,11 @@ async def _spent(conn: Connection, chain: str, contents: BlockContents, now: dat
     use = use_coins if contents.movements is None else use_nonces
     rows = await use(conn, chain, contents)
     executions = {execution.tx_hash: execution for execution in contents.executions}
-    attempts = {
-        row["tx_hash"]: row["lineage_id"]
-        for row in await conn.fetch(SQL["attempts_of"], chain, [spend.tx_hash for spend in contents.spends])
-    }
+    ours = await conn.fetch(SQL["attempts_of"], chain, [spend.tx_hash for spend in contents.spends])
+    attempts = {row["tx_hash"]: row["lineage_id"] for row in ours}
+    for void in (row["tx_hash"].hex() for row in ours if row["void"]):
+        # Who joined it has been paid by another transaction, or will be.
+        await halt(conn, chain, f"a transaction that was void is in a block: {void}", now)
     events, winners = [], {}
     for tx_hash, lineage_id in attempts.items():
         ran = executions.get(tx_hash)

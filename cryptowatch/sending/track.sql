@@ -1,11 +1,11 @@
 -- name: attempts_of
 -- Which of these transactions are attempts of ours.
-SELECT tx_hash, lineage_id FROM attempt WHERE chain = $1 AND tx_hash = ANY($2::bytea[])
+SELECT tx_hash, lineage_id, void FROM attempt WHERE chain = $1 AND tx_hash = ANY($2::bytea[])
 
 -- name: confirm_lineage
 -- A block holds one of its attempts.
 UPDATE lineage SET state = 'confirmed', tx_hash = $2, block_height = $3, conflict = NULL, conflict_height = NULL,
-    fee_paid = $5, outcomes = $6, version = version + 1, updated_at = $4
+    stuck = NULL, fee_paid = $5, outcomes = $6, version = version + 1, updated_at = $4
 WHERE id = $1 AND state = 'open'
 RETURNING version
 
@@ -29,6 +29,11 @@ UPDATE lineage l SET state = 'finalized', version = version + 1, updated_at = $3
 FROM attempt a
 WHERE l.chain = $1 AND l.state = 'confirmed' AND l.block_height <= $2 AND a.chain = l.chain AND a.tx_hash = l.tx_hash
 RETURNING l.id, l.version, l.kind, l.tx_hash, l.block_height, coalesce(l.fee_paid, a.fee) AS fee
+
+-- name: void_larger
+-- Attempts that pay more than the one that is final: what they pay beyond it is paid by others from now on.
+UPDATE attempt a SET void = true FROM lineage l JOIN attempt w ON w.chain = l.chain AND w.tx_hash = l.tx_hash
+WHERE l.id = ANY($1::uuid[]) AND a.lineage_id = l.id AND cardinality(a.positions) > cardinality(w.positions)
 
 -- name: sweeps_told
 -- How often a sweep became final: again only after a reorg that a person accepted.

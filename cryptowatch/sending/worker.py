@@ -9,6 +9,7 @@ has (P7); on a chain of accounts, what stands behind such a transaction's nonce 
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
@@ -18,17 +19,18 @@ import structlog
 
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import Bid, FeePolicy, Insufficient, Plan, Planner
-from cryptowatch.chains.port import BroadcastAnswer, BroadcastOutcome
+from cryptowatch.chains.port import BroadcastAnswer, BroadcastOutcome, FeeMarket
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Connection, Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
-from cryptowatch.errors import SignerRefused, SignerUnavailable, SignerWaits
+from cryptowatch.errors import ConcurrentUpdate, SignerRefused, SignerUnavailable, SignerWaits
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import append_events
 from cryptowatch.sending.accounts import free_nonces_of
 from cryptowatch.sending.coins import free_coins_of
 from cryptowatch.sending.market import Market
 from cryptowatch.sending.reserve import Halted, Reserver, insert_attempt, sending_height
+from cryptowatch.sending.riders import Joining, Rider
 from cryptowatch.sending.track import TransactionView, transaction_event
 from cryptowatch.signing.families import Sign, SignedTransaction
 
@@ -36,8 +38,6 @@ SQL = load_queries(__package__, "send.sql")
 log = structlog.get_logger(__name__)
 
 _SIGNED_A_STEP_MAX = 50
-#: Another version of what the cold wallet signed is not ours to make, and merging coins is in no hurry.
-_NEVER_RAISED = frozenset({"cold_refill", "consolidation"})
 
 
 class SendObserver(Protocol):
@@ -72,6 +72,8 @@ class Sender:
     sign: Sign
     rules: SendRules
     observer: SendObserver
+    #: None: nobody joins a replacement.
+    joining: Joining | None = None
     again_s: dict[bytes, float] = field(default_factory=dict)
     #: (kind, asset) of transactions whose hour is full. Said once, not in every round; of others, what is said of each.
     signer_waits: set[tuple[str, str | None]] = field(default_factory=set)
@@ -202,8 +204,10 @@ class Sender:
     def _is_stuck(self, row: asyncpg.Record, height: int) -> bool:
         """By the last survey, so that what merely waits for its block costs no requests."""
         waited_blocks = height - row["planned_height"]
-        if row["kind"] in _NEVER_RAISED or waited_blocks < self.fees.bump_after_blocks:
-            return False
+        if row["kind"] == "consolidation" or waited_blocks < self.fees.bump_after_blocks:
+            return False  # merging coins is in no hurry
+        if row["kind"] == "cold_refill":
+            return row["stuck"] is None and waited_blocks >= self.fees.patience_blocks(row["priority"])
         plan = self.planner.read(row["plan"].encode())
         return self.fees.is_stuck(self.market.surveyed, plan, row["priority"], waited_blocks)
 
@@ -213,7 +217,7 @@ class Sender:
         market = await self.market.now()
         if self.fees.beyond_cap(market):
             for row in stuck:
-                self._warn(row["tx_hash"], "market beyond the fee cap")
+                await self._tell_stuck(row, "market beyond the fee cap", height)
             return 0
         done = 0
         async with connection(self.pool) as conn:
@@ -223,44 +227,76 @@ class Sender:
                 continue  # a newer attempt is there and not signed yet
             if row["lineage_id"] in held_up:
                 continue  # no fee brings it into a block
+            if row["kind"] == "cold_refill":
+                # Another version of what the cold wallet signed is not ours to make.
+                await self._tell_stuck(row, "the fee that cold signed stays what it is", height)
+                continue
             plan = self.planner.read(row["plan"].encode())
             if not self.fees.is_stuck(market, plan, row["priority"], height - row["planned_height"]):
                 continue  # what the last survey found has passed
             bid = self.fees.raised(market, plan, row["priority"])
             if bid is None:
-                self._warn(row["tx_hash"], "stuck at the fee cap")
+                await self._tell_stuck(row, "stuck at the fee cap", height)
                 continue
-            done += await self._bump(row, plan, bid)
+            done += await self._bump(row, plan, bid, market, height)
         return done
 
-    async def _bump(self, row: asyncpg.Record, old: Plan, bid: Bid) -> int:
+    async def _bump(self, row: asyncpg.Record, old: Plan, bid: Bid, market: FeeMarket, height: int) -> int:
         """A replacement that pays more, signed before it is written: unsigned it would block the next.
 
         It uses the very resources of the first attempt, no more: whatever loses one of them has killed all attempts,
-        and a lineage that is dead can then not confirm by an older one (P3).
+        and a lineage that is dead can then not confirm by an older one (P3). Payouts that wait may join it.
         """
         lineage_id = row["lineage_id"]
         try:
             new = await asyncio.to_thread(self.planner.bump, old, bid)
             if isinstance(new, Insufficient):
-                return self._warn(row["tx_hash"], "nothing left to raise the fee with")
-            if new.fee > row["first_fee"] * self.rules.fee_growth_max:
-                return self._warn(row["tx_hash"], "the payment's fee budget is used up")
-            assert set(old.resources) == set(new.resources), "a replacement uses what it replaces used"
+                return await self._tell_stuck(row, "nothing left to raise the fee with", height)
+            if not self._within_budget(row, new):
+                return await self._tell_stuck(row, "the payment's fee budget is used up", height)
             async with transaction(self.pool) as conn:
                 height = await sending_height(conn, self.chain, row["asset"])
                 short = await self.reserver.reserve_more(conn, lineage_id, old, new)
             if short is not None:
-                return self._warn(row["tx_hash"], "nothing left to raise the fee with")
-            signed = await self._signed(new, lineage_id)
-            async with transaction(self.pool) as conn:
-                await sending_height(conn, self.chain, row["asset"])
-                await self._store_bump(conn, row, new, signed, height)
-        except Halted:
+                return await self._tell_stuck(row, "nothing left to raise the fee with", height)
+            joint = None if self.joining is None else await self.joining.join(row, old, new, bid, market)
+            if joint is not None and self._within_budget(row, joint[0]):
+                with suppress(SignerRefused):  # for those who would join: without them it may be signed
+                    return await self._replace(row, old, *joint, height)
+            return await self._replace(row, old, new, (), height)
+        except (Halted, ConcurrentUpdate):
             return 0
         except SignerRefused as refusal:
             return self._warn(row["tx_hash"], f"signer refused a replacement: {refusal}")
+
+    def _within_budget(self, row: asyncpg.Record, new: Plan) -> bool:
+        """By rate, so that nobody's budget is spent on those who joined later."""
+        most = row["first_fee"] * self.rules.fee_growth_max * new.size
+        return bool(new.fee * row["first_size"] <= most)
+
+    async def _replace(
+        self, row: asyncpg.Record, old: Plan, new: Plan, riders: Sequence[Rider], height: int
+    ) -> int:
+        assert set(old.resources) == set(new.resources), "a replacement uses what it replaces used"
+        signed = await self._signed(new, row["lineage_id"])
+        async with transaction(self.pool) as conn:
+            await sending_height(conn, self.chain, row["asset"])
+            await self._store_bump(conn, row, new, signed, riders, height)
         return 1
+
+    async def _tell_stuck(self, row: asyncpg.Record, problem: str, height: int) -> int:
+        """Longer than its target is a person's matter: then it is an event, once until it moves."""
+        waited_blocks = height - row["planned_height"]
+        self._warn(row["tx_hash"], problem)
+        if row["stuck"] is None and waited_blocks >= self.fees.patience_blocks(row["priority"]):
+            now = self.clock.now()
+            async with transaction(self.pool) as conn:
+                version = await conn.fetchval(
+                    SQL["note_stuck"], row["lineage_id"], problem, now, row["attempts"]
+                )
+                if version is not None:
+                    await self._tell(conn, "stuck", row["lineage_id"], version, row["tx_hash"], problem)
+        return 0
 
     def _warn(self, tx_hash: bytes, problem: str) -> int:
         if self.said.get(tx_hash) != problem:
@@ -274,6 +310,7 @@ class Sender:
         row: asyncpg.Record,
         new: Plan,
         signed: SignedTransaction,
+        riders: Sequence[Rider],
         height: int,
     ) -> None:
         lineage_id, now = row["lineage_id"], self.clock.now()
@@ -281,14 +318,24 @@ class Sender:
         if locked is None or locked["attempts"] != row["attempts"]:
             return
         await insert_attempt(conn, self.chain, lineage_id, row["attempts"] + 1, new, signed, height, now)
+        if riders:
+            assert self.joining is not None
+            await self.joining.riders.bind(conn, lineage_id, riders, new, now)
         version = await conn.fetchval(SQL["add_attempt"], lineage_id, now)
         await self._tell(conn, "stuck", lineage_id, version, row["tx_hash"])
         self.observer.on_bump()
 
     async def _tell(
-        self, conn: Connection, kind: str, lineage_id: UUID, version: int, tx_hash: bytes
+        self,
+        conn: Connection,
+        kind: str,
+        lineage_id: UUID,
+        version: int,
+        tx_hash: bytes,
+        reason: str | None = None,
     ) -> None:
-        view = TransactionView(show_id(Kind.TRANSACTION, lineage_id), self.chain, "open", tx_hash.hex())
+        shown = show_id(Kind.TRANSACTION, lineage_id)
+        view = TransactionView(shown, self.chain, "open", tx_hash.hex(), reason=reason)
         await append_events(conn, [transaction_event(kind, lineage_id, version, view, self.clock.now())])
 
     def _forget(self, still_open: set[bytes]) -> None:

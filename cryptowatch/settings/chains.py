@@ -123,6 +123,24 @@ class Consolidation(Section):
     interval_s: Seconds = 60
 
 
+class Change(Section):
+    """Change is split, so that there is a confirmed coin for each payout that leaves until the next block."""
+
+    #: So many free coins are kept at least, and at most; between them twice the payouts of a block's time lately.
+    coins_min: Count = 4
+    coins_max: Count = 50
+    #: Parts of one transaction's change.
+    outputs_max: Annotated[int, Field(ge=1, le=20)] = 4
+    #: Whole units below which change is not split further; coins of less do not count.
+    amount_min: str = "0.001"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.coins_min > self.coins_max:
+            raise ValueError("coins_min <= coins_max must hold")
+        return self
+
+
 class CoinWallet(Section):
     """The hot wallet's public side: deposits go to branch 0 of the first xpub, change to its branch 1."""
 
@@ -133,6 +151,9 @@ class CoinWallet(Section):
     coin_confirmations_min: Count = 1
     #: After so many blocks without a confirmation a payout's fee is raised.
     bump_after_blocks: Count = 3
+    #: Whether queued payouts join a transaction that is replaced, where that is cheaper than one of their own.
+    join_replacements: bool = True
+    change: Change = Change()
     consolidation: Consolidation = Consolidation()
 
 
@@ -153,9 +174,16 @@ class BitcoinSettings(ChainSettings):
     def asset_settings(self) -> Mapping[str, AssetSettings]:
         return self.assets
 
+    @property
+    def change_amount_min(self) -> int:
+        """Satoshi."""
+        return parse_amount(self.wallet.change.amount_min, self.assets[self.asset].decimals)
+
     @model_validator(mode="after")
     def _relayed(self) -> Self:
         own = self.assets[self.asset]
+        if self.change_amount_min < _DUST_MAX_SAT:
+            raise ValueError(f"wallet.change.amount_min: below {_DUST_MAX_SAT} base units nodes do not relay")
         if parse_amount(own.withdrawal_min, own.decimals) < _DUST_MAX_SAT:
             raise ValueError(
                 f"assets.{self.asset}.withdrawal_min: below {_DUST_MAX_SAT} base units nodes do not relay"

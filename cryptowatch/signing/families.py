@@ -36,7 +36,7 @@ def signing_for(family: str, client: SignerClient, chain: str) -> Sign:
 def _bitcoin(client: SignerClient, chain: str) -> Sign:
     async def sign(plan: Plan, lineage_id: str) -> SignedTransaction:
         assert isinstance(plan, BitcoinPlan)
-        change = {} if plan.change_position is None else {plan.change_position: _path(plan.change_path)}
+        change = {one.position: _path(one.path) for one in plan.change if one.position is not None}
         with _refusals():
             raw = await client.sign_bitcoin(
                 chain=chain,

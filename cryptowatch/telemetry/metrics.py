@@ -68,6 +68,9 @@ class PayoutMetrics:
     entered: Counter
     waiting: Gauge
     oldest_queued_age_seconds: Gauge
+    #: `state` is why: halted, stopped, uncovered, cheaper_fees.
+    held: Gauge
+    stuck: Gauge
     broadcast_seconds: Histogram
     finality_seconds: Histogram
     payouts_per_transaction: Histogram
@@ -232,6 +235,8 @@ def _payouts(f: _Families) -> PayoutMetrics:
             "chain",
             "priority",
         ),
+        held=f.gauge("withdrawals_held", "Queued ones that cannot leave now.", "chain", "asset", "state"),
+        stuck=f.gauge("transactions_stuck", "Late ones whose fee cannot be raised any more.", "chain"),
         broadcast_seconds=f.histogram(
             "withdrawal_broadcast_seconds", "From request to first broadcast.", _CHAIN_S, "chain", "asset"
         ),

@@ -2,7 +2,7 @@
 
 One loop of `daemon` per such chain (role `send`). A consolidation pays nobody: its one output is change, and it goes
 through `sending` like a payout (P3, P4). It takes the smallest coins, full batches of them, and never so much that what
-is left could not pay the queue. It is in no hurry: its fee is never raised.
+is left could not pay the queue. It is in no hurry: it takes the cheapest hours of the day, and its fee is never raised.
 """
 
 from collections.abc import Callable
@@ -86,6 +86,9 @@ class Consolidator:
             return 0
         if bid.rate > self.rules.rate_max or self.fees.beyond_cap(market):
             return self._wait("fees are above the rate at which coins are merged")
+        # As one that was asked for just now: it takes the cheapest hours only, and grows no less patient.
+        if await self.market.wait("economy", self.clock.now()) is not None:
+            return self._wait("fees were lower at other times of the day")
         return await self._consolidate(bid, least, room["spare"])
 
     async def _consolidate(self, bid: Bid, least: int, spare: int) -> int:

@@ -15,7 +15,8 @@ import structlog
 
 from cryptowatch.chains.connect import ColdWallet
 from cryptowatch.chains.nodes import NodePool
-from cryptowatch.chains.plans import Bid, FeePolicy, Insufficient, Recipient
+from cryptowatch.chains.plans import FeePolicy, Insufficient, Recipient
+from cryptowatch.chains.port import FeeMarket
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Connection, Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
@@ -122,14 +123,14 @@ class Rebalancer:
         return marks_of(band, kept.decimals, int(outflow))
 
     async def _prepare(
-        self, row: asyncpg.Record, prepare: Callable[[asyncpg.Record, Bid], Awaitable[int]]
+        self, row: asyncpg.Record, prepare: Callable[[asyncpg.Record, FeeMarket], Awaitable[int]]
     ) -> int:
         """Out of `requested`, or it waits."""
         market = await self.nodes.fee_market()
         if self.fees.beyond_cap(market):
             return self._wait(row["asset"], "market beyond the fee cap")
         try:
-            done = await prepare(row, self.fees.bid(market, "normal"))
+            done = await prepare(row, market)
         except (Halted, NotReady) as wait:
             return self._wait(row["asset"], str(wait))
         except ConcurrentUpdate:
@@ -137,7 +138,7 @@ class Rebalancer:
         self._said.pop(row["asset"], None)
         return done
 
-    async def _send(self, row: asyncpg.Record, bid: Bid) -> int:
+    async def _send(self, row: asyncpg.Record, market: FeeMarket) -> int:
         """To cold: into a transaction of ours."""
         await self.reserver.prepare()
         now = self.clock.now()
@@ -151,7 +152,7 @@ class Rebalancer:
                 asset=rebalance["asset"],
                 recipients=[recipient],
                 priority="normal",
-                bid=bid,
+                bid=self.fees.bid(market, "normal"),
                 lineage_id=lineage_id,
                 seed=seed,
                 kind="overflow",
@@ -163,9 +164,10 @@ class Rebalancer:
             await bind(conn, rebalance, lineage_id, address, ("requested", "proposed"), decimals, now)
         return 1
 
-    async def _ask_cold(self, row: asyncpg.Record, bid: Bid) -> int:
+    async def _ask_cold(self, row: asyncpg.Record, market: FeeMarket) -> int:
         """From cold: something for its owner to sign."""
         now = self.clock.now()
+        bid = self.fees.signed_once(market, "normal")
         proposal = await self.proposer.propose(row, bid, self.entropy(now)[1])
         async with transaction(self.pool) as conn:
             rebalance = await conn.fetchrow(SQL["lock_requested"], row["id"])

@@ -12,8 +12,9 @@ SELECT p.chain, p.asset, c.height, c.final_height, coalesce(r.bookings, 0) AS bo
     (SELECT coalesce(sum(w.amount), 0) FROM withdrawal w JOIN lineage l ON l.id = w.lineage_id
      WHERE w.chain = p.chain AND w.asset = p.asset AND w.state IN ('sending', 'confirmed')
        AND l.state IN ('confirmed', 'finalized')
-       -- A payment that failed in its transaction took nothing.
-       AND (l.outcomes IS NULL OR l.outcomes[w.batch_place] IS NOT NULL)) AS unsettled,
+       -- A payment that failed in its transaction took nothing, nor did one that the attempt in the block does not make.
+       AND (l.outcomes IS NULL OR l.outcomes[w.batch_place] IS NOT NULL)
+       AND NOT EXISTS (SELECT FROM left_out o WHERE o.id = w.id)) AS unsettled,
     (SELECT coalesce(sum(w.amount), 0) FROM withdrawal w
      WHERE w.chain = p.chain AND w.asset = p.asset AND w.state IN ('sending', 'confirmed')) AS in_flight,
     (SELECT coalesce(sum(coalesce(l.fee_paid, a.fee)), 0)

@@ -89,7 +89,7 @@ class CoinProposer:
         path = (self.cold.scheme, COLD_CHANGE_BRANCH, change["key_index"])
         template = Coin(b"", BaseUnits(0), change["destination"], path)
         payee = Recipient(hot["destination"], BaseUnits(rebalance["amount"]))
-        plan = await asyncio.to_thread(self.planner.plan, list(coins), [payee], template, bid, seed)
+        plan = await asyncio.to_thread(self.planner.plan, list(coins), [payee], [template], bid, seed)
         if isinstance(plan, Insufficient):
             raise NotReady(f"{plan.missing} base units are missing in the cold wallet")
         spent = {coin.resource[:32]: at for coin, at in coins.items() if coin.resource in plan.resources}

@@ -17,7 +17,8 @@ WITH at AS (
 ), leaving AS (
     SELECT coalesce(sum(amount), 0) AS amount FROM (
         SELECT w.amount FROM withdrawal w JOIN lineage l ON l.id = w.lineage_id
-        WHERE w.chain = $1 AND w.asset = $2 AND w.state = 'sending' AND l.state = 'open'
+        WHERE w.chain = $1 AND w.asset = $2 AND w.state = 'sending'
+          AND (l.state = 'open' OR EXISTS (SELECT FROM left_out o WHERE o.id = w.id))
         UNION ALL
         SELECT r.amount FROM rebalance r JOIN lineage l ON l.id = r.lineage_id
         WHERE r.chain = $1 AND r.asset = $2 AND r.direction = 'overflow' AND l.state = 'open') AS gone

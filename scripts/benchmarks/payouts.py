@@ -61,7 +61,7 @@ async def _measure(
         change = accounts.key(KeyPath("bip84", 1, batch)).script
         started_s = time.perf_counter()
         plan = planner.plan(
-            free, recipients, Coin(b"", BaseUnits(0), change, (84, 1, batch)), Bid(rate), batch
+            free, recipients, [Coin(b"", BaseUnits(0), change, (84, 1, batch))], Bid(rate), batch
         )
         seconds.append(time.perf_counter() - started_s)
         assert isinstance(plan, BitcoinPlan), plan

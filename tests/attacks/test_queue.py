@@ -95,6 +95,34 @@ async def test_withdrawals_that_nothing_can_cover_do_not_starve_those_behind_the
     assert states == ["queued"] * 3 + ["sending"] * 3
 
 
+async def test_whole_batches_that_are_not_covered_with_their_fees_hide_nobody_behind_them(
+    world: World,
+) -> None:
+    account, destination = await world.rich()
+    await world.coin(1_000_000, destination)
+    await world.mine(3)
+    for less in (0, 3, 1, 2, 0, 4, 2, 5):
+        await world.withdraw(account, 1_000_000 - less)
+    await world.withdraw(account, 100_000)
+    worker = world.worker(count_max=3)
+    await worker.step()
+    assert [payout.state for payout in await world.withdrawals()] == ["queued"] * 8 + ["sending"]
+    # And nobody is looked at for ever.
+    assert await worker.step() == 0
+
+
+async def test_one_that_the_money_covers_alone_leaves_though_a_batch_would_cost_too_much(
+    world: World,
+) -> None:
+    account, destination = await world.rich()
+    await world.coin(1_000_000, destination)
+    await world.mine(3)
+    for _ in range(3):
+        await world.withdraw(account, 1_000_000 - 700)
+    await world.payouts.step()
+    assert sorted(payout.state for payout in await world.withdrawals()) == ["queued", "queued", "sending"]
+
+
 async def test_what_leaves_alone_and_is_not_covered_with_its_fee_holds_up_nobody(world: World) -> None:
     account, destination = await world.rich()
     await world.coin(1_000_000, destination)
@@ -155,14 +183,14 @@ async def test_a_withdrawal_shows_its_place_in_a_replacement_that_lost_its_chang
     await world.mine(3)
     for number in range(4):
         await world.withdraw(account, 1_000_000 + number)
-    world.payouts = world.worker(seed=3)
+    world.payouts = world.worker(seed=2)
     await world.pay()
     await world.mine(PATIENCE)
     world.nodes.market = FeeMarket({2: 10_000}, 1_000)
     await world.sender.step()
     (_, first), (_, last) = await world.attempts()
-    assert first.change_position is not None
-    assert last.change_position is None
+    assert first.change_positions
+    assert not last.change_positions
     assert first.positions != last.positions
     await world.payouts.step()
     await _shows_the_outputs_of(world, last.tx_hash, "sending")
@@ -179,7 +207,7 @@ async def test_a_withdrawal_shows_its_place_in_the_first_attempt_when_a_block_ha
     await world.mine(3)
     for number in range(4):
         await world.withdraw(account, 1_000_000 + number)
-    world.payouts = world.worker(seed=3)
+    world.payouts = world.worker(seed=2)
     await world.pay()
     await world.mine(PATIENCE)
     world.nodes.market = FeeMarket({2: 10_000}, 1_000)
@@ -246,7 +274,7 @@ async def test_an_economy_payout_waits_for_cheaper_fees_hides_nobody_and_survive
     for _ in range(3):
         await world.coin(50_000_000, destination)
     await world.mine(3)
-    await _cheap_day(world)
+    await world.cheap_day()
     for number in range(3):
         await world.withdraw(account, 100_000 + number, "economy")
     await world.withdraw(account, 200_000)
@@ -269,7 +297,7 @@ async def test_an_economy_payout_leaves_at_its_deadline_whatever_fees_are(world:
     account, destination = await world.rich()
     await world.coin(50_000_000, destination)
     await world.mine(3)
-    await _cheap_day(world)
+    await world.cheap_day()
     for _ in range(2):
         await world.withdraw(account, 100_000, "economy")
     deadline = timedelta(seconds=MARKET_RULES.terms.patience.wait_max_s["economy"])
@@ -280,15 +308,6 @@ async def test_an_economy_payout_leaves_at_its_deadline_whatever_fees_are(world:
     )
     await world.worker().step()
     assert [payout.state for payout in await world.withdrawals()] == ["sending", "queued"]
-
-
-async def _cheap_day(world: World) -> None:
-    """Fees were at 1 sat/vB; now the nodes ask for five times as much."""
-    await world.pool.execute(
-        "INSERT INTO fee_level (chain, slot, level) SELECT $1, now() - n * interval '10 minutes', 1000 "
-        "FROM generate_series(1, 100) AS n",
-        CHAIN,
-    )
 
 
 async def test_an_address_that_is_denied_while_it_waits_goes_to_a_person_and_holds_up_nobody(

@@ -101,7 +101,7 @@ async def _only_just_covered(replaced: Replaced) -> Attempt:
     await world.mine(2)
     just = await replaced.pay(200_000)
     assert len(just.plan.resources) == 1
-    assert just.plan.change_position is None
+    assert just.plan.change_positions == ()
     await world.mine_plans(replaced.first)
     return just
 

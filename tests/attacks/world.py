@@ -40,11 +40,14 @@ from cryptowatch.money import BaseUnits
 from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.policy import Refusal, WithdrawalPolicy
 from cryptowatch.payouts.requests import Request, request_withdrawals
+from cryptowatch.payouts.riders import QueuedRiders
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
+from cryptowatch.sending.change import ChangeRules
 from cryptowatch.sending.coins import CoinReserver, CoinRules
 from cryptowatch.sending.market import Market, MarketRules
 from cryptowatch.sending.patience import Patience
 from cryptowatch.sending.quotes import QuoteTerms
+from cryptowatch.sending.riders import Joining
 from cryptowatch.sending.worker import Sender, SendRules
 from cryptowatch.settings.chains import Batching, BitcoinFeeSettings, Priority
 from cryptowatch.signing.families import Sign, SignedTransaction
@@ -68,7 +71,7 @@ FEES = BitcoinFees(
 )
 #: A market in which nothing is sent, so that what is queued stays so and can be looked at.
 CLOSED = FeeMarket({}, FEES.settings.cap_sat_vb * 1000 + 1)
-COINS = CoinRules(1, 84)
+COINS = CoinRules(1, 84, ChangeRules(1, 1, 1, 100_000, 600), outputs_max=500)
 MARKET_RULES = MarketRules(
     QuoteTerms(CHAIN, ASSET, 8, 600, Patience({"economy": 14_400}, 25, 20, levels_min=36)), 30, 86_400
 )
@@ -99,6 +102,8 @@ class _Unobserved:
     """An observer that keeps nothing."""
 
     def on_batch(self, payouts: int, priority: str, fee_rate: int) -> None: ...
+
+    def on_held(self, held: Mapping[str, int]) -> None: ...
 
     def on_market(self, priority: str, market_rate: int) -> None: ...
 
@@ -186,6 +191,14 @@ class World:
                 addresses,
             )
 
+    async def cheap_day(self) -> None:
+        """Fees were at 1 sat/vB; now the nodes ask for five times as much."""
+        await self.pool.execute(
+            "INSERT INTO fee_level (chain, slot, level) SELECT $1, now() - n * interval '10 minutes', 1000 "
+            "FROM generate_series(1, 100) AS n",
+            CHAIN,
+        )
+
     # Workers
 
     def restart_market(self) -> None:
@@ -222,8 +235,23 @@ class World:
         planner = BitcoinPlanner(10_000)
         reserver = CoinReserver(CHAIN, planner, COINS)
         nodes, observer = self.pool_of_nodes, _Unobserved()
+        riders = QueuedRiders(
+            CHAIN, self.pool, self.clock, self.market, self.payouts.rules, lambda: self.denied
+        )
+        joining = Joining(planner, FEES, riders)
         return Sender(
-            CHAIN, nodes, self.pool, self.clock, planner, FEES, self.market, reserver, sign, rules, observer
+            CHAIN,
+            nodes,
+            self.pool,
+            self.clock,
+            planner,
+            FEES,
+            self.market,
+            reserver,
+            sign,
+            rules,
+            observer,
+            joining,
         )
 
     def consolidator(self, rules: ConsolidationRules) -> Consolidator:
@@ -262,9 +290,9 @@ class World:
         spends = [Spend(resource, plan.tx_hash) for plan in plans for resource in plan.resources]
         change = []
         for plan in plans:
-            if plan.change_position is not None:
-                amount = plan.transaction.outputs[plan.change_position].amount
-                change.append(Transfer(plan.tx_hash, plan.change_position, plan.change_script, ASSET, amount))
+            for place in plan.change_positions:
+                output = plan.transaction.outputs[place]
+                change.append(Transfer(plan.tx_hash, place, output.script, ASSET, output.amount))
         await self.block(change, spends)
 
     async def back_to(self, height: int, *, accepted: bool = False) -> None:

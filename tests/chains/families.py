@@ -123,7 +123,7 @@ class Bitcoin:
         ]
         [(index, destination, _)] = derive(1, 3, 1)
         change = Coin(b"", BaseUnits(0), destination, (84, 1, index))
-        plan = chain.planner.plan(coins, recipients, change, bid, seed=7)
+        plan = chain.planner.plan(coins, recipients, [change], bid, seed=7)
         assert not isinstance(plan, Insufficient)
         return plan
 

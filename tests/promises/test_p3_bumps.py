@@ -91,11 +91,26 @@ async def test_a_payout_at_the_fee_cap_waits_and_is_not_replaced(make_site: Make
     player = await site.rich_player("0.5")
     withdrawal = await player.withdraw(sat("0.2"), address)
     await site.sent(withdrawal)
-    await site.mine_empty(BUMP_AFTER + 1)
+    transaction = (await site.withdrawal(withdrawal))["transaction_id"]
+    await site.mine_empty(BUMP_AFTER - 1)
+    await site.polled(5)
+    assert await site.story(transaction) == ["broadcast"]
+    await site.mine_empty(2)
+    await site.polled(10)
+    # Told once, whatever comes after: rounds, blocks, a restart.
+    await site.stop_daemon()
+    await site.start_daemon()
+    await site.mine_empty()
     await site.polled(10)
     assert len(await attempts(site)) == 1
+    assert await site.story(transaction) == ["broadcast", "stuck"]
+    told = await site.pool.fetchval("SELECT data ->> 'reason' FROM event WHERE type = 'transaction.stuck'")
+    assert told == "stuck at the fee cap"
+    assert await site.metric("transactions_stuck") == {"bitcoin": 1}
     await site.finished(withdrawal)
     assert await paid_to(site, address) == [sat("0.2")]
+    assert await site.story(transaction) == ["broadcast", "stuck", "confirmed", "finalized"]
+    assert await site.metric("transactions_stuck") == {"bitcoin": 0}
 
 
 async def test_a_payout_that_stays_stuck_is_raised_again_and_all_attempts_share_their_inputs(

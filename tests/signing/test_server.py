@@ -199,6 +199,32 @@ async def test_a_foreign_input_and_a_wrong_change_path_are_refused(tmp_path: Pat
                 )
 
 
+async def test_change_in_parts_is_signed_when_every_part_is_its_own_and_refused_when_one_is_not(
+    tmp_path: Path,
+) -> None:
+    """P9: each part is derived anew; what is not the wallet's is not taken for change because others are."""
+    parts: dict[str, Any] = {"coins": (200_000,), "pays": (60_000,), "change": (50_000, 49_000, 40_000)}
+    transaction, paths, change = build(**parts)
+    async with running(tmp_path) as client:
+        assert read_transaction(await ask(client, **parts)).txid == transaction.txid
+        assert (await client.status()).hourly_amounts == {"btc": {"BTC": "61000"}}
+        for claimed in (
+            {**change, 0: KeyPath("bip84", 1, 9)},  # a stranger's
+            {**change, 3: KeyPath("bip84", 1, 1)},  # another part's key
+            {**change, 3: KeyPath("bip84", 0, 2)},  # a player's branch
+            {**change, 9: KeyPath("bip84", 1, 2)},  # of no output
+        ):
+            with pytest.raises(SigningRefused, match=Reason.WRONG_CHANGE_PATH):
+                await client.sign_bitcoin(
+                    chain="btc",
+                    lineage_id="L",
+                    transaction=transaction,
+                    input_paths=paths,
+                    change_paths=claimed,
+                    cold_indexes={},
+                )
+
+
 async def test_unclaimed_change_counts_as_paid_to_others(tmp_path: Path) -> None:
     transaction, paths, _ = build(coins=(200_000,), pays=(60_000,), change=(139_000,))
     async with running(tmp_path) as client:

@@ -61,7 +61,7 @@ def planned() -> BitcoinPlan:
     ]
     change = Coin(b"", BaseUnits(0), script(1, 3), (84, COLD_CHANGE_BRANCH, 3))
     payee = Recipient(HOT, BaseUnits(100_000_000))
-    plan = BitcoinPlanner(10_000).plan(coins, [payee], change, Bid(2_000), 7)
+    plan = BitcoinPlanner(10_000).plan(coins, [payee], [change], Bid(2_000), 7)
     assert isinstance(plan, BitcoinPlan)
     return plan
 
@@ -101,8 +101,8 @@ def test_a_device_finds_its_keys_by_path_and_proof_of_every_amount() -> None:
     hardened = 1 << 31
     assert derivation.fingerprint == b"\xca\xfe\xba\xbe"
     assert derivation.derivation[:3] == [hardened + 84, hardened + 1, hardened]
-    assert PLAN.change_position is not None
-    [change] = psbt.outputs[PLAN.change_position].bip32_derivations.values()
+    [place] = PLAN.change_positions
+    [change] = psbt.outputs[place].bip32_derivations.values()
     assert change.derivation[3:] == [1, 3]
 
 
@@ -208,12 +208,14 @@ def another_parent(psbt: Any) -> None:
 
 
 def change_elsewhere(psbt: Any) -> None:
-    psbt.outputs[PLAN.change_position].script_pubkey.data = STRANGER
+    psbt.outputs[PLAN.change_positions[0]].script_pubkey.data = STRANGER
 
 
 def all_to_itself(psbt: Any) -> None:
     psbt.outputs[PLAN.positions[0]].script_pubkey.data = script(1, 3)
-    psbt.outputs[PLAN.positions[0]].bip32_derivations = psbt.outputs[PLAN.change_position].bip32_derivations
+    psbt.outputs[PLAN.positions[0]].bip32_derivations = psbt.outputs[
+        PLAN.change_positions[0]
+    ].bip32_derivations
 
 
 def told_amount(psbt: Any) -> None:
@@ -382,7 +384,7 @@ def test_an_overflow_names_its_address_by_index_through_disk_and_bumps() -> None
     change = Coin(b"", BaseUnits(0), HOT, (84, 1, 9))
     for seed in range(8):
         payee = Recipient(script(0, 7), BaseUnits(15 * 10**7), 7)
-        plan = planner.plan(hot, [payee], change, Bid(1_000), seed)
+        plan = planner.plan(hot, [payee], [change], Bid(1_000), seed)
         assert isinstance(plan, BitcoinPlan)
         bumped = planner.bump(plan, Bid(9_000))
         assert isinstance(bumped, BitcoinPlan)

@@ -71,6 +71,17 @@ def test_the_base_fee_rises_by_an_eighth_a_full_block(base_fee: int, blocks: int
     assert highest_base_fee(base_fee, blocks) == highest
 
 
+@pytest.mark.parametrize("floor", [0, NOW, CAP])
+def test_what_is_signed_once_follows_the_base_fee_up_to_the_cap_and_tips_as_the_market_does(
+    floor: int,
+) -> None:
+    market = replace(MARKET, floor=floor)
+    assert FEES.signed_once(market, "normal") == Bid(CAP, 2 * GWEI)
+    # It is never stuck for its rate, while the market is not beyond the cap.
+    plan = planned(FEES.signed_once(market, "normal").rate, 2 * GWEI)
+    assert not FEES.is_stuck(replace(MARKET, floor=CAP - GWEI), plan, "economy", 9)
+
+
 def test_a_target_that_no_node_knows_takes_the_next_faster_one_and_then_the_fallback() -> None:
     assert FEES.bid(FeeMarket({1: 4 * GWEI}, 0), "economy").tip == 4 * GWEI
     assert FEES.bid(FeeMarket({10: 4 * GWEI}, 0), "urgent").tip == GWEI

@@ -25,6 +25,7 @@ TRANSITIONS: dict[tuple[State, Event], tuple[State, Effect | None]] = {
     (State.SENDING, Event.LINEAGE_DEAD): (State.QUEUED, None),
     (State.SENDING, Event.LINEAGE_REFUSED): (State.IN_REVIEW, None),
     (State.SENDING, Event.BATCH_REFUSED): (State.QUEUED, None),
+    (State.SENDING, Event.LEFT_OUT): (State.QUEUED, None),
     (State.SENDING, Event.UNPAID): (State.QUEUED, None),
     (State.SENDING, Event.UNPAYABLE): (State.FAILED, Effect.RELEASE),
     (State.CONFIRMED, Event.REORG): (State.SENDING, None),
@@ -52,6 +53,7 @@ def test_p3_a_withdrawal_on_its_way_goes_back_only_when_it_can_never_be_paid_by_
         Event.LINEAGE_DEAD,
         Event.LINEAGE_REFUSED,
         Event.BATCH_REFUSED,
+        Event.LEFT_OUT,
         Event.UNPAID,
         Event.UNPAYABLE,
     }

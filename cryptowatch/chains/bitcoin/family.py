@@ -28,7 +28,7 @@ from cryptowatch.errors import SettingsError
 from cryptowatch.settings.chains import BitcoinSettings
 
 _SAT_KVB = 1000
-#: Each transaction of ours takes a fresh one.
+#: Each transaction of ours takes a fresh one for each part of its change.
 _CHANGE_AHEAD = 100
 
 
@@ -55,7 +55,9 @@ def connect(chain: str, settings: BitcoinSettings) -> ConnectedChain:
         chain=chain,
         settings=settings,
         nodes=nodes,
-        planner=BitcoinPlanner(settings.fees.long_term_sat_vb * _SAT_KVB),
+        planner=BitcoinPlanner(
+            settings.fees.long_term_sat_vb * _SAT_KVB, change_min=settings.change_amount_min
+        ),
         fees=BitcoinFees(settings.fees, wallet.bump_after_blocks),
         read_address=partial(script_of, network=settings.network),
         scheme=scheme,

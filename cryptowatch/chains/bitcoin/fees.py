@@ -40,6 +40,10 @@ class BitcoinFees:
         """
         return Bid(min(self.market_rate(market, priority), self._cap))
 
+    def signed_once(self, market: FeeMarket, priority: Priority) -> Bid:
+        """The same bid: all of it is paid, whatever the market comes to ask."""
+        return self.bid(market, priority)
+
     def raised(self, market: FeeMarket, plan: Plan, priority: Priority) -> Bid | None:
         """What the market asks now, but at least a quarter and one relay increment more. None at the cap.
 

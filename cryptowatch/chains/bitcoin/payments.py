@@ -4,14 +4,25 @@ Implements `plans.CoinPlanner` for `sending`. Pure and CPU-bound: called in a th
 every input) and P4 (a plan fixes the transaction's id before it is signed). Fee rates are satoshi per 1000 vB.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import NamedTuple
 
 import msgspec
 
 from cryptowatch.chains.bitcoin.selection import Selection, Terms, select_coins
-from cryptowatch.chains.bitcoin.sizes import INPUT_WEIGHT_MAX, marginal_fee, vsize_of
+from cryptowatch.chains.bitcoin.sizes import (
+    INPUT_WEIGHT_MAX,
+    STANDARD_WEIGHT_MAX,
+    dust_limit,
+    fee_of,
+    frame_weight,
+    input_weight,
+    marginal_fee,
+    output_weight,
+    vsize_of,
+)
 from cryptowatch.chains.bitcoin.transaction import TxInput, TxOutput, UnsignedTransaction, from_json, to_json
 from cryptowatch.chains.plans import Bid, Coin, Insufficient, Plan, Recipient
 from cryptowatch.money import BaseUnits
@@ -19,16 +30,31 @@ from cryptowatch.money import BaseUnits
 #: BIP125 rule 4, at the largest increment that nodes use by default.
 _INCREMENT_SAT_KVB = 1000
 
+#: Of a P2WPKH output, the smaller of our two kinds.
+_CHANGE_WEIGHT = output_weight(bytes(22))
+
 KeyPath = tuple[int, int, int]
+
+
+class Change(NamedTuple):
+    """A key of ours for what is left over, and the output that pays it; None where nothing is left for it."""
+
+    script: bytes
+    path: KeyPath
+    position: int | None
+
+
+class _ChangeJson(msgspec.Struct, frozen=True):
+    script: str
+    path: KeyPath
+    position: int | None
 
 
 class _PlanJson(msgspec.Struct, frozen=True):
     transaction: dict[str, object]
     input_paths: list[KeyPath]
     positions: list[int]
-    change_script: str
-    change_path: KeyPath
-    change_position: int | None
+    change: list[_ChangeJson]
     vsize: int
     cold_indexes: dict[int, int] = {}
 
@@ -40,10 +66,8 @@ class BitcoinPlan:
     transaction: UnsignedTransaction
     input_paths: tuple[KeyPath, ...]
     positions: tuple[int, ...]
-    #: Where change goes, whether or not there is any.
-    change_script: bytes
-    change_path: KeyPath
-    change_position: int | None
+    #: Where change can go, whether or not there is any; a replacement uses no other keys.
+    change: tuple[Change, ...]
     size: int
     #: Output -> which of the cold wallet's addresses it pays.
     cold_indexes: Mapping[int, int] = field(default_factory=dict)
@@ -57,6 +81,11 @@ class BitcoinPlan:
         return tuple(coin.outpoint for coin in self.transaction.inputs)
 
     @property
+    def change_positions(self) -> tuple[int, ...]:
+        """The outputs that return to the wallet."""
+        return tuple(one.position for one in self.change if one.position is not None)
+
+    @property
     def fee(self) -> int:
         return self.transaction.fee
 
@@ -66,9 +95,7 @@ class BitcoinPlan:
                 to_json(self.transaction),
                 list(self.input_paths),
                 list(self.positions),
-                self.change_script.hex(),
-                self.change_path,
-                self.change_position,
+                [_ChangeJson(one.script.hex(), one.path, one.position) for one in self.change],
                 self.size,
                 dict(self.cold_indexes),
             )
@@ -77,43 +104,67 @@ class BitcoinPlan:
 
 @dataclass(frozen=True, slots=True)
 class BitcoinPlanner:
-    """`long_term_fee_rate`: what spending a coin costs at quiet times; what coin selection weighs against."""
+    """`long_term_fee_rate`: what spending a coin costs at quiet times; what coin selection weighs against.
+
+    `change_min`: satoshi below which change is not split further.
+    """
 
     long_term_fee_rate: int
     inputs_max: int = 400
+    change_min: int = 100_000
 
     def plan(
         self,
         coins: Sequence[Coin],
         recipients: Sequence[Recipient],
-        change: Coin,
+        change: Sequence[Coin],
         bid: Bid,
         seed: int,
     ) -> BitcoinPlan | Insufficient:
         """A batch's first transaction. `seed` decides what may be arbitrary, such as where the change stands."""
         randomness = Random(seed)  # noqa: S311 - for privacy of change only, the caller's seed is from the system
-        selection = select_coins(coins, recipients, self._terms(change.destination, bid.rate), randomness)
+        selection = select_coins(coins, recipients, self._terms(change[0].destination, bid.rate), randomness)
         if isinstance(selection, Insufficient):
             return selection
-        return _build(selection, recipients, change.destination, change.key_path, randomness.randrange(2**32))
+        keys = [(one.destination, one.key_path) for one in change]
+        return _build(
+            self._split(selection, len(recipients), keys, bid.rate, randomness), recipients, randomness
+        )
 
     def consolidate(self, coins: Sequence[Coin], change: Coin, bid: Bid) -> BitcoinPlan | Insufficient:
-        terms = self._terms(change.destination, bid.rate)
-        selection = select_coins((), (), terms, Random(0), required=coins)  # noqa: S311 - nothing is left to chance
+        nothing = Random(0)  # noqa: S311 - nothing is left to chance
+        selection = select_coins((), (), self._terms(change.destination, bid.rate), nothing, required=coins)
         if isinstance(selection, Insufficient):
             return selection
         if not selection.change:
             return Insufficient(1)
-        return _build(selection, (), change.destination, change.key_path, 0)
+        keys = [(change.destination, change.key_path)]
+        return _build(self._split(selection, 0, keys, bid.rate, nothing), (), nothing)
 
     def worth_spending(self, bid: Bid) -> int:
         """Four times what its input costs: merging it twice still leaves half."""
         return 4 * marginal_fee(INPUT_WEIGHT_MAX, bid.rate)
 
+    def change_of(self, plan: Plan) -> Sequence[Coin]:
+        assert isinstance(plan, BitcoinPlan)
+        return [
+            Coin(
+                plan.tx_hash + one.position.to_bytes(4, "big"),
+                plan.transaction.outputs[one.position].amount,
+                one.script,
+                one.path,
+            )
+            for one in plan.change
+            if one.position is not None
+        ]
+
     def bump(self, plan: Plan, bid: Bid) -> BitcoinPlan | Insufficient:
         """The same payments and the same inputs for at least the rate, and enough for nodes to relay it."""
+        return self.join(plan, bid, ())
+
+    def join(self, plan: Plan, bid: Bid, more: Sequence[Recipient]) -> BitcoinPlan | Insufficient:
         assert isinstance(plan, BitcoinPlan)
-        fee_rate = bid.rate
+        fee_rate, keys = bid.rate, [(one.script, one.path) for one in plan.change]
         required = [
             Coin(coin.outpoint, coin.amount, coin.script, path)
             for coin, path in zip(plan.transaction.inputs, plan.input_paths, strict=True)
@@ -122,27 +173,27 @@ class BitcoinPlanner:
         recipients = [
             Recipient(outputs[place].script, outputs[place].amount, plan.cold_indexes.get(place))
             for place in plan.positions
-        ]
-        place = int.from_bytes(plan.tx_hash[:4], "big")
+        ] + list(more)
         missing = 1
         for _ in range(3):
-            selection = select_coins(
-                (),
-                recipients,
-                self._terms(plan.change_script, fee_rate),
-                Random(place),  # noqa: S311
-                required=required,
-            )
+            randomness = Random(int.from_bytes(plan.tx_hash[:4], "big"))  # noqa: S311 - the same for the same plan
+            terms = self._terms(keys[0][0], fee_rate)
+            selection = select_coins((), recipients, terms, randomness, required=required)
             if isinstance(selection, Insufficient):
                 return selection
-            vsize = vsize_of(selection.weight)
-            least = plan.fee + -(-vsize * _INCREMENT_SAT_KVB // 1000)
-            if selection.fee >= least:
-                return _build(selection, recipients, plan.change_script, plan.change_path, place)
+            draft = self._split(selection, len(recipients), keys, fee_rate, randomness)
+            least = plan.fee + -(-draft.vsize * _INCREMENT_SAT_KVB // 1000)
+            if draft.fee >= least:
+                return _build(draft, recipients, randomness)
             # Without change the transaction is smaller: the rate must make up for it.
-            missing = least - selection.fee
-            fee_rate = max(fee_rate, -(-least * 1000 // vsize)) + _INCREMENT_SAT_KVB
+            missing = least - draft.fee
+            fee_rate = max(fee_rate, -(-least * 1000 // draft.vsize)) + _INCREMENT_SAT_KVB
         return Insufficient(missing)
+
+    def fee_alone(self, recipients: Sequence[Recipient], bid: Bid) -> int:
+        outputs = sum(output_weight(recipient.destination) for recipient in recipients)
+        weight = frame_weight(1, len(recipients) + 1) + INPUT_WEIGHT_MAX + outputs + _CHANGE_WEIGHT
+        return fee_of(weight, bid.rate)
 
     def minds_empty(self, asset: str) -> bool:
         return False
@@ -158,9 +209,7 @@ class BitcoinPlanner:
             from_json(plan.transaction),
             tuple(plan.input_paths),
             tuple(plan.positions),
-            bytes.fromhex(plan.change_script),
-            plan.change_path,
-            plan.change_position,
+            tuple(Change(bytes.fromhex(one.script), one.path, one.position) for one in plan.change),
             plan.vsize,
             plan.cold_indexes,
         )
@@ -168,37 +217,84 @@ class BitcoinPlanner:
     def _terms(self, change_script: bytes, fee_rate: int) -> Terms:
         return Terms(fee_rate, self.long_term_fee_rate, change_script, inputs_max=self.inputs_max)
 
+    def _split(
+        self,
+        selection: Selection,
+        recipients: int,
+        keys: Sequence[tuple[bytes, KeyPath]],
+        fee_rate: int,
+        randomness: Random,
+    ) -> "_Draft":
+        """The selection's change over as many keys as it fills with `change_min` each; all are of one kind."""
+        script = keys[0][0]
+        least = max(
+            self.change_min,
+            dust_limit(script) + marginal_fee(input_weight(script), self.long_term_fee_rate),
+        )
+        for count in range(len(keys), 1, -1):
+            more_outputs = frame_weight(0, recipients + count) - frame_weight(0, recipients + 1)
+            weight = selection.weight + (count - 1) * output_weight(script) + more_outputs
+            fee = fee_of(weight, fee_rate)
+            change = selection.change + selection.fee - fee
+            if change >= count * least and weight <= STANDARD_WEIGHT_MAX:
+                parts = _parts(change, count, least, randomness)
+                return _Draft(selection.inputs, keys, parts, fee, vsize_of(weight))
+        one = [int(selection.change)] if selection.change else []
+        return _Draft(selection.inputs, keys, one, selection.fee, vsize_of(selection.weight))
 
-def _build(
-    selection: Selection,
-    recipients: Sequence[Recipient],
-    change_script: bytes,
-    change_path: KeyPath,
-    place: int,
-) -> BitcoinPlan:
-    """`place` modulo the outputs is where the change stands: an observer learns nothing from its position."""
+
+class _Draft(NamedTuple):
+    """What a transaction spends, and what of it comes back: an amount for each of the first keys."""
+
+    inputs: Sequence[Coin]
+    keys: Sequence[tuple[bytes, KeyPath]]
+    change: Sequence[int]
+    fee: int
+    vsize: int
+
+
+def _parts(amount: int, count: int, least: int, randomness: Random) -> list[int]:
+    """Of different sizes, none below the least, together the amount."""
+    rest = amount - count * least
+    weights = [randomness.randrange(50, 150) for _ in range(count)]
+    parts = [least + rest * weight // sum(weights) for weight in weights]
+    parts[0] += amount - sum(parts)
+    return parts
+
+
+def _build(draft: _Draft, recipients: Sequence[Recipient], randomness: Random) -> BitcoinPlan:
+    """Change may stand anywhere: an observer learns nothing from its position."""
     inputs = tuple(
         TxInput(coin.resource[:32], int.from_bytes(coin.resource[32:], "big"), coin.amount, coin.destination)
-        for coin in selection.inputs
+        for coin in draft.inputs
     )
-    outputs = [TxOutput(recipient.destination, recipient.amount) for recipient in recipients]
-    change_position = place % (len(outputs) + 1) if selection.change else None
-    if change_position is not None:
-        outputs.insert(change_position, TxOutput(change_script, BaseUnits(selection.change)))
-    positions = tuple(n for n in range(len(outputs)) if n != change_position)
-    transaction = UnsignedTransaction(inputs, tuple(outputs))
-    assert transaction.fee == selection.fee, "inputs = payments + change + fee"
+    # Of each output which payment or which part of the change it is: these count from below zero.
+    order = list(range(len(recipients)))
+    for part in range(len(draft.change)):
+        order.insert(randomness.randrange(len(order) + 1), -1 - part)
+    place_of = {what: place for place, what in enumerate(order)}
+    positions = tuple(place_of[number] for number in range(len(recipients)))
+    transaction = UnsignedTransaction(inputs, tuple(_outputs(draft, recipients, order)))
+    assert transaction.fee == draft.fee, "inputs = payments + change + fee"
     return BitcoinPlan(
         transaction,
-        tuple(coin.key_path for coin in selection.inputs),
+        tuple(coin.key_path for coin in draft.inputs),
         positions,
-        change_script,
-        change_path,
-        change_position,
-        vsize_of(selection.weight),
+        tuple(
+            Change(script, path, place_of.get(-1 - part)) for part, (script, path) in enumerate(draft.keys)
+        ),
+        draft.vsize,
         {
             place: recipient.cold_index
             for place, recipient in zip(positions, recipients, strict=True)
             if recipient.cold_index is not None
         },
     )
+
+
+def _outputs(draft: _Draft, recipients: Sequence[Recipient], order: Iterable[int]) -> Iterable[TxOutput]:
+    for what in order:
+        if what >= 0:
+            yield TxOutput(recipients[what].destination, recipients[what].amount)
+        else:
+            yield TxOutput(draft.keys[-1 - what][0], BaseUnits(draft.change[-1 - what]))

@@ -58,8 +58,9 @@ class ColdPsbt:
             scope.witness_utxo = embit_transaction.TransactionOutput(int(coin.amount), Script(coin.script))
             scope.non_witness_utxo = embit_transaction.Transaction.parse(parents[coin.prev_hash])
             scope.bip32_derivations.update(self._derivation(path))
-        if plan.change_position is not None:
-            psbt.outputs[plan.change_position].bip32_derivations.update(self._derivation(plan.change_path))
+        for change in plan.change:
+            if change.position is not None:
+                psbt.outputs[change.position].bip32_derivations.update(self._derivation(change.path))
         text: str = psbt.to_base64()
         return text
 

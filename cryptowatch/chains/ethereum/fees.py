@@ -45,6 +45,10 @@ class EthereumFees:
         tip = self._tip(market, priority)
         return Bid(min(highest_base_fee(market.floor, _COVERED_BLOCKS) + tip, self._cap), tip)
 
+    def signed_once(self, market: FeeMarket, priority: Priority) -> Bid:
+        """At the cap: of it only the base fee of its block is paid, and the tip, which is the market's."""
+        return Bid(self._cap, self._tip(market, priority))
+
     def raised(self, market: FeeMarket, plan: Plan, priority: Priority) -> Bid | None:
         """What the market asks now, but both parts by an eighth more at least. None at the cap.
 
