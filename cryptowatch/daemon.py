@@ -23,12 +23,13 @@ from cryptowatch.chains.forecast import Forecaster
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import AccountPlanner
 from cryptowatch.clock import Clock, SystemClock
-from cryptowatch.db.pool import connection
+from cryptowatch.db.pool import connection, transaction
 from cryptowatch.deposits.addresses import derive_ahead
 from cryptowatch.deposits.apply import chain_rules
 from cryptowatch.deposits.pending import PendingObserver
 from cryptowatch.deposits.watcher import Watcher
 from cryptowatch.deposits.watchlist import ChainWatchList
+from cryptowatch.ids import derived_id
 from cryptowatch.instruments import (
     DatabaseInstruments,
     chain_instruments,
@@ -42,6 +43,9 @@ from cryptowatch.money import parse_amount
 from cryptowatch.payouts.denied import Denied, DenyListFile
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
 from cryptowatch.plant import Plant, entropy, node_pool, open_database, tune_garbage_collection
+from cryptowatch.referrals.programmes import keep_settings_programme, settings_terms
+from cryptowatch.referrals.worker import CONSUMER as REFERRALS_CONSUMER
+from cryptowatch.referrals.worker import ReferralWorker
 from cryptowatch.sending.coins import CoinReserver
 from cryptowatch.sending.market import Market, market_rules
 from cryptowatch.sending.reservers import account_reserver, reserver_for
@@ -62,7 +66,7 @@ from cryptowatch.webhooks.worker import run_webhooks
 
 log = structlog.get_logger(__name__)
 
-ROLES = ("watch", "send", "treasury", "webhooks", "api")
+ROLES = ("watch", "send", "treasury", "webhooks", "referrals", "api")
 
 _SENDING_INTERVAL_S = 0.5
 _SEQUENCER_INTERVAL_S = 0.05
@@ -107,6 +111,8 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                         Random().random,  # noqa: S311 - jitter
                     )
                 )
+            if "referrals" in roles:
+                await _referrals(plant, settings)
             if "api" not in roles and settings.telemetry.metrics_port is not None:
                 start_http_server(settings.telemetry.metrics_port, settings.api.host, metrics.registry)
             if "api" in roles:
@@ -260,6 +266,26 @@ def _treasury(
                 partial(show_marks, plant.metrics),
             )
             plant.loop(f"rebalancer:{name}", rebalancer.step, own.rebalance_interval_s)
+
+
+async def _referrals(plant: Plant, settings: Settings) -> None:
+    """The settings' programme is there before anything is decided."""
+    own, decimals = settings.referrals, settings.decimals
+    if own.default_programme is not None:
+        terms, now = settings_terms(own.default_programme, decimals), plant.clock.now()
+        async with transaction(plant.pool) as conn:
+            await keep_settings_programme(conn, derived_id(now, os.urandom(16)), terms, now)
+    worker = ReferralWorker(
+        plant.pool,
+        plant.clock,
+        decimals,
+        own.batch_max,
+        own.activity_interval_s,
+        plant.metrics.database.event_log_lag.labels(REFERRALS_CONSUMER).set,
+    )
+    plant.loop("referrals:feed", worker.follow, own.poll_interval_s)
+    plant.loop("referrals:play", worker.look_at_play, own.poll_interval_s)
+    plant.loop("referrals:payment", worker.pay, own.poll_interval_s)
 
 
 def _payout_rules(settings: Settings, chain: str) -> PayoutRules:

@@ -21,6 +21,9 @@ class Kind(StrEnum):
     TRANSFER = "tr"
     REBALANCE = "rb"
     ALLOWED_ADDRESS = "aa"
+    PROGRAMME = "rp"
+    REFERRAL = "ref"
+    REWARD = "rw"
 
 
 def show_id(kind: Kind, value: UUID) -> str:

@@ -20,6 +20,7 @@ from cryptowatch.accounts.players import (
 from cryptowatch.api.calls import TEXT, Call, Metadata, NoQuery, Page, PageQuery, Reply, Text, not_found
 from cryptowatch.api.paging import encode_cursor, page, page_size, position_cursor, uuid_cursor
 from cryptowatch.api.problems import Problem, refuse
+from cryptowatch.api.referrals import ReferralCode, sign_up
 from cryptowatch.db.pool import Connection
 from cryptowatch.deposits.addresses import assign_address
 from cryptowatch.ids import Kind
@@ -35,6 +36,15 @@ class NewAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     external_id: Annotated[str, Meta(pattern=TEXT, min_length=1, max_length=200)]
     metadata: Metadata = {}
+    #: Who referred the player; taken when the account is created, and refused when there is no such code.
+    referral_code: ReferralCode | None = None
+
+
+class NewAccountView(PlayerView, frozen=True, kw_only=True):
+    """`referral_code`: the account's own. `referred_by`: the account that referred it."""
+
+    referral_code: str
+    referred_by: str | None
 
 
 class AccountPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,7 +114,9 @@ async def create_account(call: Call[NoQuery, NewAccount], conn: Connection) -> R
     player, created = await create_player(
         conn, call.services.new_id(), new.external_id, new.metadata, call.now
     )
-    return Reply(player_view(player), 201 if created else 200)
+    own, referred_by = await sign_up(call, conn, player.id, new.referral_code if created else None)
+    view = msgspec.structs.asdict(player_view(player))
+    return Reply(NewAccountView(**view, referral_code=own, referred_by=referred_by), 201 if created else 200)
 
 
 async def list_accounts(call: Call[AccountsQuery, None], conn: Connection) -> Reply | Problem:

@@ -15,6 +15,7 @@ from cryptowatch.api import (
 from cryptowatch.api.calls import Route
 from cryptowatch.api.house_routes import HOUSE
 from cryptowatch.api.keys import Scope
+from cryptowatch.api.referral_routes import REFERRALS
 from cryptowatch.deposits.view import DepositView
 from cryptowatch.payouts.view import WithdrawalView
 
@@ -30,10 +31,11 @@ _ACCOUNTS = (
         Scope.ACCOUNTS,
         "Create a player's account, or get it when the external id is known",
         accounts.create_account,
-        PlayerView,
+        accounts.NewAccountView,
         body=accounts.NewAccount,
         status=201,
         other_statuses=(200,),
+        codes=("unknown_referral_code",),
     ),
     Route(
         "GET",
@@ -239,4 +241,4 @@ _MONEY = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*_ACCOUNTS, *_MONEY, *HOUSE)
+ROUTES: tuple[Route, ...] = (*_ACCOUNTS, *_MONEY, *REFERRALS, *HOUSE)

@@ -46,11 +46,8 @@ class Services:
 
     @cached_property
     def decimals(self) -> Mapping[str, int]:
-        """asset -> decimals; the ledger knows one asset of each name, whatever chains it lives on."""
-        found: dict[str, int] = {}
-        for chain in self.settings.chains.values():
-            found |= {asset: settings.decimals for asset, settings in chain.asset_settings.items()}
-        return found
+        """asset -> decimals."""
+        return self.settings.decimals
 
     @cached_property
     def rules(self) -> Mapping[str, ChainRules]:

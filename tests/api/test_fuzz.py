@@ -32,6 +32,7 @@ from cryptowatch.db.pool import open_pool
 from tests.api.world import GOOD_ADDRESS, running_api
 from tests.api.world import settings as api_settings
 from tests.support.moving_clock import MovingClock
+from tests.support.referrals import TERMS
 
 _CONFORMS = [
     not_a_server_error,
@@ -96,6 +97,7 @@ async def _serve(dsn: str, found: list[Target], ready: threading.Event, stop: as
         endpoint = await backend.post("/v1/webhook-endpoints", {"url": "http://127.0.0.1:1/"})
         body = {"chain": "bitcoin", "asset": "BTC", "direction": "overflow", "amount": "1"}
         rebalance = await backend.post("/v1/rebalances", body)
+        programme = await backend.post("/v1/referrals/programmes", {"name": "it", "terms": TERMS})
         assert backend.key is not None
         found.append(
             Target(
@@ -107,6 +109,9 @@ async def _serve(dsn: str, found: list[Target], ready: threading.Event, stop: as
                     "withdrawal_id": requested.body["id"],
                     "endpoint_id": endpoint.body["endpoint"]["id"],
                     "rebalance_id": rebalance.body["id"],
+                    "programme_id": programme.body["id"],
+                    "reward_id": "rw_" + uuid.uuid4().hex,
+                    "code": "LUCKY",
                     "delivery_id": "whd_" + uuid.uuid4().hex,
                 },
             )
