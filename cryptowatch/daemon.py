@@ -44,7 +44,6 @@ from cryptowatch.payouts.denied import Denied, DenyListFile
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
 from cryptowatch.plant import Plant, entropy, node_pool, open_database, tune_garbage_collection
 from cryptowatch.referrals.programmes import keep_settings_programme, settings_terms
-from cryptowatch.referrals.worker import CONSUMER as REFERRALS_CONSUMER
 from cryptowatch.referrals.worker import ReferralWorker
 from cryptowatch.sending.coins import CoinReserver
 from cryptowatch.sending.market import Market, market_rules
@@ -275,14 +274,7 @@ async def _referrals(plant: Plant, settings: Settings) -> None:
         terms, now = settings_terms(own.default_programme, decimals), plant.clock.now()
         async with transaction(plant.pool) as conn:
             await keep_settings_programme(conn, derived_id(now, os.urandom(16)), terms, now)
-    worker = ReferralWorker(
-        plant.pool,
-        plant.clock,
-        decimals,
-        own.batch_max,
-        own.activity_interval_s,
-        plant.metrics.database.event_log_lag.labels(REFERRALS_CONSUMER).set,
-    )
+    worker = ReferralWorker(plant.pool, plant.clock, decimals, own.batch_max, own.activity_interval_s)
     plant.loop("referrals:feed", worker.follow, own.poll_interval_s)
     plant.loop("referrals:play", worker.look_at_play, own.poll_interval_s)
     plant.loop("referrals:payment", worker.pay, own.poll_interval_s)

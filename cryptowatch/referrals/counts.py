@@ -39,7 +39,6 @@ async def _change(
     if not changed:
         return
     columns = [list(column) for column in zip(*changed, strict=True)]
-    await conn.execute(SQL["begin_counts"], *columns)
     await conn.execute(
         SQL["change_counts"],
         *columns,

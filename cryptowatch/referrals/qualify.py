@@ -16,7 +16,7 @@ import asyncpg
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ids import derived_id
-from cryptowatch.ledger.events import append_events
+from cryptowatch.ledger.events import NewEvent, append_events
 from cryptowatch.referrals.counts import count_qualified
 from cryptowatch.referrals.facts import Promises, gone_deposits, lock_referrals, standings, ties
 from cryptowatch.referrals.machine import Event
@@ -70,9 +70,9 @@ async def reconsider(
         if (done := act_done(programme.act, standing[row["account_id"]])) is not None
     ]
     if qualified:
-        await _step(conn, "qualified", [(q.row, q.deposit_id) for q in qualified], now)
+        told = await _step(conn, "qualified", [(q.row, q.deposit_id) for q in qualified], now)
         drafts = await _drafts(conn, qualified, now)
-        await create_rewards(conn, drafts, decimals, now)
+        await append_events(conn, [*told, *await create_rewards(conn, drafts, decimals, now)])
     if qualified or undone:
         await count_qualified(
             conn, [q.row["ancestors"] for q in qualified], [row["ancestors"] for row in undone]
@@ -86,7 +86,7 @@ async def _undo(
     accounts, rounds = [row["account_id"] for row in rows], [row["round"] for row in rows]
     rewards = await lock_rewards(conn, accounts, rounds)
     moves = [Move(reward, Event.REVERSE, reason="the deposit was reversed") for reward in rewards]
-    await _step(conn, "pending", [(row, None) for row in rows], now)
+    await append_events(conn, await _step(conn, "pending", [(row, None) for row in rows], now))
     await move_rewards(conn, moves, decimals, now)
 
 
@@ -95,8 +95,8 @@ async def _step(
     state: str,
     referrals: Sequence[tuple[asyncpg.Record, UUID | None]],
     now: datetime,
-) -> None:
-    """The referrals' own rows and events."""
+) -> list[NewEvent]:
+    """The referrals' own rows; the events that tell of it are the caller's to write."""
     moved = await conn.fetch(
         SQL["move_referrals"],
         [row["account_id"] for row, _ in referrals],
@@ -105,7 +105,7 @@ async def _step(
         now,
     )
     what = "qualified" if state == "qualified" else "disqualified"
-    await append_events(conn, [referral_event(row, what, row["version"], now) for row in moved])
+    return [referral_event(row, what, row["version"], now) for row in moved]
 
 
 async def _drafts(conn: Connection, qualified: Sequence[_Qualified], now: datetime) -> list[Draft]:

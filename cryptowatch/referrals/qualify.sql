@@ -12,15 +12,11 @@ RETURNING r.*
 -- The ancestors of accounts that were referred.
 SELECT ancestors FROM referral WHERE account_id = ANY ($1)
 
--- name: begin_counts
--- Counts that are not there yet, at nothing.
-INSERT INTO referral_count (referrer_id, level, referred, qualified)
-SELECT n.referrer_id, n.level, 0, 0 FROM unnest($1::uuid[], $2::smallint[]) AS n (referrer_id, level)
-ORDER BY n.referrer_id, n.level
-ON CONFLICT DO NOTHING
-
 -- name: change_counts
--- Adds to counts.
-UPDATE referral_count c SET referred = c.referred + n.referred, qualified = c.qualified + n.qualified
+-- Adds to counts, in one order.
+INSERT INTO referral_count AS c (referrer_id, level, referred, qualified)
+SELECT n.referrer_id, n.level, n.referred, n.qualified
 FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::bigint[]) AS n (referrer_id, level, referred, qualified)
-WHERE c.referrer_id = n.referrer_id AND c.level = n.level
+ORDER BY n.referrer_id, n.level
+ON CONFLICT (referrer_id, level) DO UPDATE
+SET referred = c.referred + excluded.referred, qualified = c.qualified + excluded.qualified

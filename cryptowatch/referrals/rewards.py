@@ -5,9 +5,10 @@ A reward is paid as a bonus out of the house account `referral`, and taken back 
 name the reward, so that neither happens twice, whatever is repeated.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -15,8 +16,8 @@ import asyncpg
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
-from cryptowatch.ledger.accounts import ensure_accounts, ensure_players, house
-from cryptowatch.ledger.events import append_events
+from cryptowatch.ledger.accounts import ensure_accounts, house, player
+from cryptowatch.ledger.events import NewEvent, append_events
 from cryptowatch.ledger.postings import post_all
 from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, Posting, customer_posting
 from cryptowatch.ledger.rules import Kind as PostingKind
@@ -27,6 +28,9 @@ from cryptowatch.referrals.tallies import Counted, count_effects
 from cryptowatch.referrals.view import reward_event
 
 SQL = load_queries(__package__, "rewards.sql")
+
+#: A reward's row after a step, and what it means for money.
+_Moved: TypeAlias = tuple[asyncpg.Record, Effect | None]
 
 #: The house's side of every reward.
 ROLE = "referral"
@@ -65,10 +69,13 @@ class Move:
 
 async def create_rewards(
     conn: Connection, drafts: Sequence[Draft], decimals: Mapping[str, int], now: datetime
-) -> None:
-    """Raises ConcurrentUpdate when another writer decided one of them first."""
+) -> Sequence[NewEvent]:
+    """Their events, for the caller to write beside its own. The caller holds the tallies.
+
+    Raises ConcurrentUpdate when another writer decided one of them first.
+    """
     if not drafts:
-        return
+        return []
     steps = [_step(State.PENDING, draft.event) for draft in drafts]
     try:
         rows = await conn.fetch(
@@ -93,7 +100,8 @@ async def create_rewards(
     except asyncpg.UniqueViolationError as problem:
         raise ConcurrentUpdate("another writer decided one of these rewards first") from problem
     effects = {draft.id: effect for draft, (_, effect) in zip(drafts, steps, strict=True)}
-    await _carry_out(conn, [(row, effects[row["id"]]) for row in rows], decimals, now)
+    await _count(conn, [(row, effects[row["id"]]) for row in rows], held=True)
+    return [reward_event(row, decimals[row["asset"]], now) for row in rows]
 
 
 async def lock_rewards(
@@ -129,7 +137,14 @@ async def move_rewards(
         raise ConcurrentUpdate("another writer moved one of these rewards first")
     done = {move.row["id"]: (move, effect) for move, (_, effect) in zip(moves, steps, strict=True)}
     approved = {id_ for id_, (move, _) in done.items() if move.event is Event.APPROVE}
-    await _carry_out(conn, [(row, done[row["id"]][1]) for row in rows], decimals, now, approved)
+    moved = [(row, done[row["id"]][1]) for row in rows]
+    await _count(conn, moved, held=False)
+    await _post(conn, [(r, effect) for r, effect in moved if effect in (Effect.PAY, Effect.TAKE_BACK)], now)
+    told = [
+        reward_event(row, decimals[row["asset"]], now, "approved" if row["id"] in approved else None)
+        for row in rows
+    ]
+    await append_events(conn, told)
     return rows
 
 
@@ -139,51 +154,38 @@ def _step(state: State, event: Event) -> tuple[State, Effect | None]:
     return step
 
 
-async def _carry_out(
-    conn: Connection,
-    moved: Sequence[tuple[asyncpg.Record, Effect | None]],
-    decimals: Mapping[str, int],
-    now: datetime,
-    approved: Collection[UUID] = (),
-) -> None:
+async def _count(conn: Connection, moved: Sequence[_Moved], *, held: bool) -> None:
     counted = [(_counted(row), row["amount"], effect) for row, effect in moved if effect is not None]
-    await count_effects(conn, counted)
-    moving = [(row, effect) for row, effect in moved if effect in (Effect.PAY, Effect.TAKE_BACK)]
-    await _post(conn, moving, now)
-    await append_events(
-        conn,
-        [
-            reward_event(row, decimals[row["asset"]], now, "approved" if row["id"] in approved else None)
-            for row, _ in moved
-        ],
-    )
+    await count_effects(conn, counted, held=held)
 
 
 def _counted(row: asyncpg.Record) -> Counted:
     return Counted(row["referrer_id"], row["programme_id"], row["asset"], row["level"], row["day"])
 
 
-async def _post(
-    conn: Connection, moving: Sequence[tuple[asyncpg.Record, Effect | None]], now: datetime
-) -> None:
+async def _post(conn: Connection, moving: Sequence[_Moved], now: datetime) -> None:
     if not moving:
         return
-    assets = sorted({row["asset"] for row, _ in moving})
-    players = await ensure_players(conn, [(row["referrer_id"], row["asset"]) for row, _ in moving])
-    houses = await ensure_accounts(conn, [house(ROLE, asset) for asset in assets])
-    house_of = dict(zip(assets, map(HouseAccount, houses), strict=True))
+    refs = {house(ROLE, row["asset"]) for row, _ in moving}
+    refs |= {player(row["referrer_id"], row["asset"]) for row, _ in moving}
+    ids = dict(zip(refs, await ensure_accounts(conn, list(refs)), strict=True))
     postings = [
-        _posting(row, effect, players[row["referrer_id"], row["asset"]], house_of[row["asset"]])
+        _posting(
+            row,
+            effect,
+            CustomerAccount(ids[player(row["referrer_id"], row["asset"])]),
+            HouseAccount(ids[house(ROLE, row["asset"])]),
+        )
         for row, effect in moving
     ]
     await post_all(conn, postings, now)
 
 
 def _posting(
-    row: asyncpg.Record, effect: Effect | None, player: CustomerAccount, house_account: HouseAccount
+    row: asyncpg.Record, effect: Effect | None, customer: CustomerAccount, house_account: HouseAccount
 ) -> Posting:
     paid, amount = f"referral:{row['id'].hex}:pay", BaseUnits(row["amount"])
     if effect is Effect.PAY:
-        return customer_posting(PostingKind.BONUS, paid, player, house_account, amount)
+        return customer_posting(PostingKind.BONUS, paid, customer, house_account, amount)
     key = f"referral:{row['id'].hex}:reverse"
-    return customer_posting(PostingKind.BONUS_REVERSE, key, player, house_account, amount, resolves=paid)
+    return customer_posting(PostingKind.BONUS_REVERSE, key, customer, house_account, amount, resolves=paid)

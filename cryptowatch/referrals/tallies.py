@@ -12,6 +12,7 @@ from uuid import UUID
 
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
+from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.referrals.machine import Effect
 from cryptowatch.referrals.rules import scopes
 
@@ -52,24 +53,29 @@ _SIGNS: Mapping[Effect, tuple[int, int]] = {
 
 
 async def hold_tallies(conn: Connection, keys: Collection[TallyKey]) -> dict[TallyKey, int]:
-    """What is open or paid in each, until the transaction ends for nobody else to change."""
+    """What is open or paid in each, until the transaction ends for nobody else to change.
+
+    Raises ConcurrentUpdate when another writer begins one of them at this moment.
+    """
     columns = [list(column) for column in zip(*sorted(set(keys)), strict=True)]
     if not columns:
         return {}
-    await conn.execute(SQL["begin_tallies"], *columns)
-    rows = await conn.fetch(SQL["lock_tallies"], *columns)
+    rows = await conn.fetch(SQL["hold_tallies"], *columns)
+    if len(rows) < len(columns[0]):
+        raise ConcurrentUpdate("another writer begins one of these tallies")
     return {TallyKey(*list(row.values())[:4]): row["open"] + row["paid"] for row in rows}
 
 
-async def count_effects(conn: Connection, done: Iterable[tuple[Counted, int, Effect]]) -> None:
-    """Of rewards with their amounts."""
+async def count_effects(conn: Connection, done: Iterable[tuple[Counted, int, Effect]], *, held: bool) -> None:
+    """Of rewards with their amounts. `held`: the caller holds the tallies."""
     sums: defaultdict[TallyKey, list[int]] = defaultdict(lambda: [0, 0])
     for counted, amount, effect in done:
         for key in counted.keys:
             for place, sign in enumerate(_SIGNS[effect]):
                 sums[key][place] += sign * amount
     if sums:
-        await hold_tallies(conn, sums)
+        if not held:
+            await hold_tallies(conn, sums)
         keys, changes = zip(*sums.items(), strict=True)
         await conn.execute(
             SQL["change_tallies"],

@@ -4,7 +4,7 @@ Called by `daemon`. Each step is one database transaction of bounded size. Two p
 (`ledger/consumers.py`) and share what is due: a row is held by one of them, and every step is a compare-and-set.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -15,7 +15,6 @@ from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Connection, Pool, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ledger.consumers import move, take
-from cryptowatch.ledger.events import feed_head
 from cryptowatch.referrals.counts import count_referred
 from cryptowatch.referrals.facts import Promises, ties
 from cryptowatch.referrals.machine import Event
@@ -23,7 +22,7 @@ from cryptowatch.referrals.qualify import reconsider
 from cryptowatch.referrals.rewards import Move, move_rewards
 from cryptowatch.referrals.rules import Finding, findings
 
-SQL = load_queries(__package__, "payment.sql")
+SQL = load_queries(__package__, "worker.sql")
 
 CONSUMER: Final = "referrals"
 _ATTRIBUTED: Final = "referral.attributed"
@@ -33,14 +32,11 @@ TYPES: Final = (_ATTRIBUTED, "account.updated", "deposit.finalized", "deposit.re
 
 @dataclass(frozen=True, slots=True)
 class ReferralWorker:
-    """`observe_lag` hears how many events of the feed are not read yet."""
-
     pool: Pool
     clock: Clock
     decimals: Mapping[str, int]
     batch_max: int
     activity_interval_s: float
-    observe_lag: Callable[[int], None] = lambda events: None
 
     async def follow(self) -> int:
         """The next portion of the feed; 0 when there is none, or another process is at it."""
@@ -48,13 +44,13 @@ class ReferralWorker:
             portion = await take(conn, CONSUMER, TYPES, self.batch_max)
             if portion is None:
                 return 0
+            await conn.execute(SQL["plan_once"])
             new = [e.account_id for e in portion.events if e.type == _ATTRIBUTED and e.account_id is not None]
             if new:
                 await count_referred(conn, new)
             accounts = {event.account_id for event in portion.events if event.account_id is not None}
             await reconsider(conn, accounts, self.decimals, self.clock.now())
             await move(conn, CONSUMER, portion)
-            self.observe_lag(await feed_head(conn) - portion.until)
             return portion.until - portion.after
 
     async def look_at_play(self) -> int:
@@ -70,6 +66,7 @@ class ReferralWorker:
         """Rewards whose hold period is over: paid, unless something speaks against it by now."""
         now = self.clock.now()
         async with transaction(self.pool) as conn:
+            await conn.execute(SQL["plan_once"])
             rows = await conn.fetch(SQL["due"], now, self.batch_max)
             await move_rewards(conn, await self._judged(conn, rows), self.decimals, now)
             return len(rows)

@@ -78,16 +78,16 @@ CREATE INDEX referral_look ON referral (look_at) WHERE look_at IS NOT NULL;
 CREATE TABLE referral_count (
     referrer_id uuid NOT NULL,
     level       smallint NOT NULL CHECK (level > 0),
-    referred    bigint NOT NULL CHECK (referred >= 0),
-    qualified   bigint NOT NULL CHECK (qualified >= 0),
+    referred    bigint NOT NULL,
+    qualified   bigint NOT NULL,
     PRIMARY KEY (referrer_id, level)
 ) WITH (fillfactor = 80);
-CREATE INDEX referral_count_best ON referral_count (qualified DESC, referrer_id) WHERE level = 1 AND qualified > 0;
 
--- One reward of one referrer for one referral's round. The amount is what caps left of it.
+-- One reward of one referrer for one referral's round. The amount is what caps left of it. Its referral is held while it
+-- is decided, and never deleted: a foreign key would only cost.
 CREATE TABLE referral_reward (
     id          uuid PRIMARY KEY,
-    account_id  uuid NOT NULL REFERENCES referral,
+    account_id  uuid NOT NULL,
     round       integer NOT NULL,
     level       smallint NOT NULL CHECK (level > 0),
     referrer_id uuid NOT NULL,
@@ -126,7 +126,8 @@ CREATE TABLE referral_tally (
     paid        numeric(100, 0) NOT NULL CHECK (paid >= 0),
     PRIMARY KEY (referrer_id, programme_id, asset, scope)
 ) WITH (fillfactor = 80);
-CREATE INDEX referral_tally_best ON referral_tally (programme_id, asset, paid DESC, referrer_id) INCLUDE (open)
+-- Without `open`, which every decision changes: an update of it touches no index.
+CREATE INDEX referral_tally_best ON referral_tally (programme_id, asset, paid DESC, referrer_id)
     WHERE scope = 'all';
 
 -- For people with SQL, and for the API.

@@ -1,3 +1,7 @@
+-- name: plan_once
+-- Every query here goes by index, however many it is asked for: planning each anew costs more than running it.
+SET LOCAL plan_cache_mode = force_generic_plan
+
 -- name: due
 -- Rewards whose hold period is over, of programmes that pay, for what is still final; each held by one payer.
 SELECT w.*, t.terms
