@@ -44,6 +44,7 @@ from cryptowatch.payouts.denied import Denied, DenyListFile
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
 from cryptowatch.plant import Plant, entropy, node_pool, open_database, tune_garbage_collection
 from cryptowatch.referrals.programmes import keep_settings_programme, settings_terms
+from cryptowatch.referrals.terms import Terms
 from cryptowatch.referrals.worker import ReferralWorker
 from cryptowatch.sending.coins import CoinReserver
 from cryptowatch.sending.market import Market, market_rules
@@ -78,6 +79,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
     """Until cancelled, or until something that is not temporary goes wrong: then the error leaves here."""
     clock = clock or SystemClock()
     tune_garbage_collection()
+    terms = settings_terms(settings.referrals.default_programme, settings.decimals)
     metrics = create_metrics(CollectorRegistry())
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_database(settings))
@@ -111,7 +113,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                     )
                 )
             if "referrals" in roles:
-                await _referrals(plant, settings)
+                await _referrals(plant, settings, terms)
             if "api" not in roles and settings.telemetry.metrics_port is not None:
                 start_http_server(settings.telemetry.metrics_port, settings.api.host, metrics.registry)
             if "api" in roles:
@@ -267,14 +269,16 @@ def _treasury(
             plant.loop(f"rebalancer:{name}", rebalancer.step, own.rebalance_interval_s)
 
 
-async def _referrals(plant: Plant, settings: Settings) -> None:
+async def _referrals(plant: Plant, settings: Settings, terms: Terms | None) -> None:
     """The settings' programme is there before anything is decided."""
-    own, decimals = settings.referrals, settings.decimals
-    if own.default_programme is not None:
-        terms, now = settings_terms(own.default_programme, decimals), plant.clock.now()
+    own = settings.referrals
+    if terms is not None:
+        now = plant.clock.now()
         async with transaction(plant.pool) as conn:
             await keep_settings_programme(conn, derived_id(now, os.urandom(16)), terms, now)
-    worker = ReferralWorker(plant.pool, plant.clock, decimals, own.batch_max, own.activity_interval_s)
+    worker = ReferralWorker(
+        plant.pool, plant.clock, settings.decimals, own.batch_max, own.activity_interval_s
+    )
     plant.loop("referrals:feed", worker.follow, own.poll_interval_s)
     plant.loop("referrals:play", worker.look_at_play, own.poll_interval_s)
     plant.loop("referrals:payment", worker.pay, own.poll_interval_s)

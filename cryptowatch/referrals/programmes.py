@@ -115,8 +115,10 @@ async def keep_settings_programme(conn: Connection, new_id: UUID, terms: Terms, 
     await create_programme(conn, new_id, SETTINGS_NAME, terms, is_default=not taken, now=now)
 
 
-def settings_terms(given: Mapping[str, Any], decimals: Mapping[str, int]) -> Terms:
+def settings_terms(given: Mapping[str, Any] | None, decimals: Mapping[str, int]) -> Terms | None:
     """Raises SettingsError that names what cannot be a programme's terms."""
+    if given is None:
+        return None
     try:
         terms = msgspec.convert(given, Terms)
         read_terms(terms, decimals)

@@ -16,7 +16,7 @@ from cryptowatch.ledger.postings import post
 from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, Kind, customer_posting
 from cryptowatch.money import BaseUnits
 from cryptowatch.referrals.attribution import Newcomer, attribute
-from cryptowatch.referrals.codes import own_code
+from cryptowatch.referrals.codes import CodeView, choose_code, disable_code, own_code
 from cryptowatch.referrals.machine import Event
 from cryptowatch.referrals.programmes import Change, change_programme, keep_settings_programme, read_programme
 from cryptowatch.referrals.refusal import Refusal
@@ -351,6 +351,18 @@ async def test_a_draw_that_meets_a_taken_code_is_drawn_anew(platform: Platform) 
     async with transaction(platform.pool) as conn:
         with pytest.raises(ConcurrentUpdate):
             await own_code(conn, third, lambda _: b"\x00" * 6, platform.clock.now())
+
+
+async def test_codes_tell_what_people_do_with_them_and_nothing_of_what_is_drawn(platform: Platform) -> None:
+    account, now = await platform.account(), platform.clock.now()
+    drawn = await platform.code(account)
+    async with transaction(platform.pool) as conn:
+        chosen = await choose_code(conn, account, "Lucky", None, reserved=(), count_max=9, now=now)
+        assert isinstance(chosen, CodeView)
+        ended = [await disable_code(conn, code, now) for code in (drawn, "1ucky", "1ucky", "NOSUCH")]
+    assert ended == [True, True, False, False]
+    assert await platform.story("referral_code") == ["referral_code.created"] + ["referral_code.disabled"] * 2
+    await platform.assert_sound()
 
 
 async def test_many_workers_at_once_pay_everything_once(platform: Platform) -> None:
