@@ -31,6 +31,7 @@ from cryptowatch.deposits.apply import chain_rules
 from cryptowatch.deposits.pending import PendingObserver
 from cryptowatch.deposits.watcher import Watcher
 from cryptowatch.deposits.watchlist import ChainWatchList
+from cryptowatch.ids import derived_id
 from cryptowatch.instruments import (
     DatabaseInstruments,
     chain_instruments,
@@ -40,11 +41,14 @@ from cryptowatch.instruments import (
 )
 from cryptowatch.ledger.balances import roll_up
 from cryptowatch.ledger.events import sequence_events
-from cryptowatch.money import parse_amount
 from cryptowatch.payouts.denied import Denied, DenyListFile
 from cryptowatch.payouts.riders import QueuedRiders
-from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
+from cryptowatch.payouts.rules import PayoutRules, payout_rules
+from cryptowatch.payouts.worker import PayoutWorker
 from cryptowatch.plant import Plant, entropy, node_pool, open_database, tune_garbage_collection
+from cryptowatch.referrals.programmes import keep_settings_programme, settings_terms
+from cryptowatch.referrals.terms import Terms
+from cryptowatch.referrals.worker import ReferralWorker
 from cryptowatch.sending.coins import CoinReserver
 from cryptowatch.sending.market import Market, market_rules
 from cryptowatch.sending.reservers import account_reserver, reserver_for
@@ -80,6 +84,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
     """Until cancelled, or until something that is not temporary goes wrong: then the error leaves here."""
     clock = clock or SystemClock()
     tune_garbage_collection()
+    terms = settings_terms(settings.referrals.default_programme, settings.decimals)
     metrics = create_metrics(CollectorRegistry())
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_database(settings))
@@ -101,9 +106,6 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
             _ledger(plant)
             if "treasury" in roles:
                 _treasury(plant, settings, chains, nodes)
-            if "referrals" in roles:
-                agents = AgentWorker(pool, clock, agent_rules(settings))
-                plant.loop("agents", agents.step, settings.agents.interval_s)
             if "webhooks" in roles:
                 tasks.create_task(
                     run_webhooks(
@@ -115,6 +117,8 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                         Random().random,  # noqa: S311 - jitter
                     )
                 )
+            if "referrals" in roles:
+                await _referrals(plant, settings, terms)
             if "api" not in roles and settings.telemetry.metrics_port is not None:
                 start_http_server(settings.telemetry.metrics_port, settings.api.host, metrics.registry)
             if "api" in roles:
@@ -205,7 +209,7 @@ def _send(
         chain.fees,
         market,
         reserver,
-        _payout_rules(settings, name),
+        payout_rules(settings, name),
         entropy,
         instruments,
         denied,
@@ -292,19 +296,21 @@ def _treasury(
             plant.loop(f"rebalancer:{name}", rebalancer.step, own.rebalance_interval_s)
 
 
-def _payout_rules(settings: Settings, chain: str) -> PayoutRules:
-    """The chain's, and where the signer would refuse a larger batch whole, the signer's."""
-    own, policy = settings.chains[chain], settings.signer.policy.get(chain)
-    decimals = {asset: asset_settings.decimals for asset, asset_settings in own.asset_settings.items()}
-    if policy is None:
-        return PayoutRules(own.batching, decimals, {})
-    count_max = min(own.batching.count_max, policy.payments_max)
-    amounts_max = {
-        asset: parse_amount(text, decimals[asset])
-        for asset, text in policy.amounts_max(own.asset).items()
-        if asset in decimals
-    }
-    return PayoutRules(own.batching.model_copy(update={"count_max": count_max}), decimals, amounts_max)
+async def _referrals(plant: Plant, settings: Settings, terms: Terms | None) -> None:
+    """Referrals and agents. The settings' programme is there before anything is decided."""
+    own = settings.referrals
+    if terms is not None:
+        now = plant.clock.now()
+        async with transaction(plant.pool) as conn:
+            await keep_settings_programme(conn, derived_id(now, os.urandom(16)), terms, now)
+    worker = ReferralWorker(
+        plant.pool, plant.clock, settings.decimals, own.batch_max, own.activity_interval_s
+    )
+    plant.loop("referrals:feed", worker.follow, own.poll_interval_s)
+    plant.loop("referrals:play", worker.look_at_play, own.poll_interval_s)
+    plant.loop("referrals:payment", worker.pay, own.poll_interval_s)
+    agents = AgentWorker(plant.pool, plant.clock, agent_rules(settings))
+    plant.loop("agents", agents.step, settings.agents.interval_s)
 
 
 def _upkeep(plant: Plant, chain: ConnectedChain, nodes: NodePool) -> Upkeep:

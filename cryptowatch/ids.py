@@ -24,6 +24,9 @@ class Kind(StrEnum):
     PLAN = "cp"
     AGENT = "ag"
     STATEMENT = "cs"
+    PROGRAMME = "rp"
+    REFERRAL = "ref"
+    REWARD = "rw"
 
 
 def show_id(kind: Kind, value: UUID) -> str:

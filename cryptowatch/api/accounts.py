@@ -39,6 +39,7 @@ from cryptowatch.api.calls import (
 )
 from cryptowatch.api.paging import page, page_size, uuid_cursor
 from cryptowatch.api.problems import Problem, refuse
+from cryptowatch.api.referrals import ReferralCode, sign_up
 from cryptowatch.db.pool import Connection
 from cryptowatch.deposits.addresses import assign_address
 from cryptowatch.deposits.limits import deposit_limits, deposited, is_full
@@ -64,6 +65,15 @@ class NewAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     jurisdiction: Jurisdiction | None = None
     tags: Tags = []
     agent_id: Id | None = None
+    #: Who referred the player; taken when the account is created, and refused when there is no such code.
+    referral_code: ReferralCode | None = None
+
+
+class NewAccountView(PlayerView, frozen=True, kw_only=True):
+    """`referral_code`: the account's own. `referred_by`: the account that referred it."""
+
+    referral_code: str
+    referred_by: str | None
 
 
 class AccountPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,7 +137,9 @@ async def create_account(call: Call[NoQuery, NewAccount], conn: Connection) -> R
         assigned = await assign_player(conn, player.id, agent_id, at_once=True, now=call.now)
         if isinstance(assigned, Refusal):
             raise refuse(assigned.code, assigned.detail)
-    return Reply(player_view(player, call.now), 201 if created else 200)
+    own, referred_by = await sign_up(call, conn, player.id, new.referral_code if created else None)
+    view = msgspec.structs.asdict(player_view(player, call.now))
+    return Reply(NewAccountView(**view, referral_code=own, referred_by=referred_by), 201 if created else 200)
 
 
 async def list_accounts(call: Call[AccountsQuery, None], conn: Connection) -> Reply | Problem:

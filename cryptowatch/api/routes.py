@@ -19,6 +19,7 @@ from cryptowatch.api.agent_routes import AGENTS
 from cryptowatch.api.calls import Route
 from cryptowatch.api.house_routes import HOUSE
 from cryptowatch.api.keys import Scope
+from cryptowatch.api.referral_routes import REFERRALS
 from cryptowatch.deposits.view import DepositView
 from cryptowatch.payouts.view import WithdrawalView
 
@@ -34,11 +35,11 @@ _ACCOUNTS = (
         Scope.ACCOUNTS,
         "Create a player's account, or get it when the external id is known",
         accounts.create_account,
-        PlayerView,
+        accounts.NewAccountView,
         body=accounts.NewAccount,
         status=201,
         other_statuses=(200,),
-        codes=("unknown_agent", "jurisdiction_not_allowed"),
+        codes=("unknown_agent", "jurisdiction_not_allowed", "unknown_referral_code"),
     ),
     Route(
         "GET",
@@ -326,4 +327,4 @@ _MONEY = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*_ACCOUNTS, *_MONEY, *AGENTS, *HOUSE)
+ROUTES: tuple[Route, ...] = (*_ACCOUNTS, *_MONEY, *REFERRALS, *AGENTS, *HOUSE)

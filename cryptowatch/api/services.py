@@ -46,6 +46,7 @@ class Services:
 
     @cached_property
     def decimals(self) -> Mapping[str, int]:
+        """asset -> decimals."""
         return self.settings.decimals
 
     @cached_property

@@ -39,7 +39,7 @@ def player(account_id: UUID, asset: str) -> AccountRef:
 def house(role: str, asset: str) -> AccountRef:
     """A house account. Roles in use: `custody:<chain>` (its balance is minus what is hot there),
     `in_transit:<chain>` and `cold:<chain>` (the same of what is on its way to or from cold, and of what is there),
-    `fee_income`, `network_fees:<chain>`, `game`, `bonus`, `commission`, `adjustment`, `dust`,
+    `fee_income`, `network_fees:<chain>`, `game`, `bonus`, `commission`, `referral`, `adjustment`, `dust`,
     `house_funds:<chain>` (what came to the wallet and is no player's), `losses:<chain>` (what a person wrote off)."""
     return AccountRef("house", HOUSE, role, asset)
 

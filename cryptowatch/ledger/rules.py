@@ -1,7 +1,7 @@
 """What a posting is and does: kinds, their effects and floors, and the arithmetic of a balance. Pure.
 
 Called by everything that builds postings; `verify` replays history with it; tests run it against Postgres.
-The same table stands in the database (`posting_kind` in 0001-ledger.sql); a test holds the two equal.
+The same table stands in the database (`posting_kind`, begun in 0001-ledger.sql); a test holds the two equal.
 
 A customer's balance is three numbers, from which the rest follows:
 
@@ -48,6 +48,7 @@ class Kind(StrEnum):
     WIN = "win"
     REFUND = "refund"
     BONUS = "bonus"
+    BONUS_REVERSE = "bonus_reverse"  # what a referral's bonus was paid for is gone
     ADJUSTMENT_CREDIT = "adjustment_credit"
     ADJUSTMENT_DEBIT = "adjustment_debit"
     HOUSE_TRANSFER = "house_transfer"  # fee income, network fees, wallets: no customer's row
@@ -98,6 +99,7 @@ EFFECTS: Final[Mapping[Kind, Effect]] = MappingProxyType(
         Kind.WIN: Effect(1, 0, 0),
         Kind.REFUND: Effect(1, 0, 0),
         Kind.BONUS: Effect(1, 0, 0),
+        Kind.BONUS_REVERSE: Effect(-1, 0, 0, None, frozenset({Kind.BONUS})),
         Kind.ADJUSTMENT_CREDIT: Effect(1, 0, 0),
         Kind.ADJUSTMENT_DEBIT: Effect(-1, 0, 0, Floor.PLAYABLE),
         Kind.HOUSE_TRANSFER: Effect(0, 0, 0),

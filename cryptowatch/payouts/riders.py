@@ -16,7 +16,7 @@ from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.moves import set_aside, tell
-from cryptowatch.payouts.worker import PayoutRules
+from cryptowatch.payouts.rules import PayoutRules
 from cryptowatch.sending.market import Market
 from cryptowatch.sending.quotes import PRIORITIES
 from cryptowatch.sending.riders import Rider

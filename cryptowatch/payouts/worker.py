@@ -29,26 +29,17 @@ from cryptowatch.payouts.bookkeeping import Settlement, release, settle
 from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.machine import Effect, Event, State, advance
 from cryptowatch.payouts.moves import set_aside, tell
+from cryptowatch.payouts.rules import PayoutRules
 from cryptowatch.sending.market import Market
 from cryptowatch.sending.patience import Wait
 from cryptowatch.sending.quotes import reason
 from cryptowatch.sending.reserve import Halted, NotReady, Order, Reserver
 from cryptowatch.sending.worker import is_caught_up
-from cryptowatch.settings.chains import Batching
 
 SQL = load_queries(__package__, "worker.sql")
 log = structlog.get_logger(__name__)
 
 _FOLLOWED_A_STEP_MAX = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class PayoutRules:
-    batching: Batching
-    #: asset -> decimals
-    decimals: Mapping[str, int]
-    #: asset -> what the signer allows one transaction to pay, in base units, where this process knows.
-    amounts_max: Mapping[str, int]
 
 
 class PayoutObserver(Protocol):

@@ -103,6 +103,23 @@ class Treasury(Section):
     rebalance_expires_s: Seconds = 86_400
 
 
+class Referrals(Section):
+    """Bounds of the role `referrals`, and the programme under which codes refer when there is no other."""
+
+    poll_interval_s: Seconds = 0.5
+    #: Events of the feed, payments or accounts in one transaction.
+    batch_max: Annotated[int, Field(gt=0, le=5000)] = 500
+    #: Of ancestors that a referral keeps.
+    levels_max: Annotated[int, Field(gt=0, le=10)] = 5
+    circle_steps_max: Annotated[int, Field(gt=0, le=1000)] = 50
+    #: Between two looks at what an account played, where that is the act.
+    activity_interval_s: Seconds = 3600
+    codes_per_account_max: Count = 20
+    reserved_codes: tuple[str, ...] = ("ADMIN", "CASINO", "OFFICIAL", "SUPPORT")
+    #: As `POST /v1/referrals/programmes` takes `terms`.
+    default_programme: Mapping[str, Any] | None = None
+
+
 class Telemetry(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
@@ -123,10 +140,20 @@ class Settings(BaseSettings):
     accounts: Accounts = Accounts()
     agents: Agents = Agents()
     treasury: Treasury = Treasury()
+    referrals: Referrals = Referrals()
     withdrawals: Withdrawals = Withdrawals()
     signer: Signer
     telemetry: Telemetry = Telemetry()
     chains: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")], Chain]
+
+    @property
+    def decimals(self) -> Mapping[str, int]:
+        """asset -> decimals; the ledger knows one asset of each name, whatever chains it lives on."""
+        return {
+            asset: settings.decimals
+            for chain in self.chains.values()
+            for asset, settings in chain.asset_settings.items()
+        }
 
     @model_validator(mode="after")
     def _one_ledger(self) -> Self:
@@ -148,15 +175,6 @@ class Settings(BaseSettings):
             if first != name:
                 raise ValueError(f"chains.{name}: is the same network as chains.{first}")
         return self
-
-    @property
-    def decimals(self) -> Mapping[str, int]:
-        """asset -> decimals; the ledger knows one asset of each name, whatever chains it lives on."""
-        return {
-            asset: own.decimals
-            for chain in self.chains.values()
-            for asset, own in chain.asset_settings.items()
-        }
 
     @classmethod
     def settings_customise_sources(

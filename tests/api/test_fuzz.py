@@ -35,6 +35,7 @@ from cryptowatch.db.pool import open_pool, transaction
 from tests.api.world import GOOD_ADDRESS, Caller, World, running_api
 from tests.api.world import settings as api_settings
 from tests.support.moving_clock import MovingClock
+from tests.support.referrals import TERMS
 
 _CONFORMS = [
     not_a_server_error,
@@ -101,6 +102,7 @@ async def _serve(dsn: str, found: list[Target], ready: threading.Event, stop: as
         bet = {"account_id": account, "asset": "BTC", "kind": "win", "amount": "1", "round": "round 1"}
         await backend.post("/v1/transfers", bet)
         rebalance = await backend.post("/v1/rebalances", body)
+        programme = await backend.post("/v1/referrals/programmes", {"name": "it", "terms": TERMS})
         assert backend.key is not None
         found.append(
             Target(
@@ -112,6 +114,9 @@ async def _serve(dsn: str, found: list[Target], ready: threading.Event, stop: as
                     "withdrawal_id": requested.body["id"],
                     "endpoint_id": endpoint.body["endpoint"]["id"],
                     "rebalance_id": rebalance.body["id"],
+                    "programme_id": programme.body["id"],
+                    "reward_id": "rw_" + uuid.uuid4().hex,
+                    "code": "LUCKY",
                     "delivery_id": "whd_" + uuid.uuid4().hex,
                     "round": "round 1",
                     **await _agents(world, backend, account),

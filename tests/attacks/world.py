@@ -41,7 +41,8 @@ from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.policy import Refusal, WithdrawalPolicy
 from cryptowatch.payouts.requests import Request, request_withdrawals
 from cryptowatch.payouts.riders import QueuedRiders
-from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
+from cryptowatch.payouts.rules import PayoutRules
+from cryptowatch.payouts.worker import PayoutWorker
 from cryptowatch.sending.change import ChangeRules
 from cryptowatch.sending.coins import CoinReserver, CoinRules
 from cryptowatch.sending.market import Market, MarketRules

@@ -1,0 +1,1 @@
+"""Referrals: codes, who referred whom, and what is earned by it."""

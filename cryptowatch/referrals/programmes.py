@@ -1,0 +1,174 @@
+"""Programmes as rows: create, change, list; and the one of the settings.
+
+Called by the API inside its transactions, and at start. New terms are a new version: referrals that were made keep
+theirs, so a change never rewrites what was promised. Keeps P8: one event for each creation and each change.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from cryptowatch.db.pool import Connection
+from cryptowatch.db.queries import load_queries
+from cryptowatch.errors import SettingsError
+from cryptowatch.ids import Kind, show_id
+from cryptowatch.ledger.events import NewEvent, append_events
+from cryptowatch.referrals.refusal import Refusal
+from cryptowatch.referrals.terms import InvalidTerms, Terms, read_terms
+
+SQL = load_queries(__package__, "programmes.sql")
+
+#: What the settings' programme is called.
+SETTINGS_NAME = "default"
+
+
+class ProgrammeState(StrEnum):
+    ACTIVE = "active"
+    PAUSED = "paused"  # refers nobody and pays nothing meanwhile
+    CLOSED = "closed"  # refers nobody any more; what was earned is paid
+
+
+class ProgrammeView(msgspec.Struct, frozen=True):
+    """`is_default`: codes without a programme of their own refer under it. `terms` are those of new referrals."""
+
+    id: str
+    name: str
+    state: ProgrammeState
+    is_default: bool
+    terms_version: int
+    terms: Terms
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is None stays as it is."""
+
+    state: ProgrammeState | None = None
+    is_default: bool | None = None
+    terms: Terms | None = None
+
+
+async def create_programme(
+    conn: Connection, programme_id: UUID, name: str, terms: Terms, *, is_default: bool, now: datetime
+) -> ProgrammeView | Refusal:
+    """Becoming the default ends another one's being so."""
+    await conn.execute(SQL["one_at_a_time"])
+    if is_default:
+        await _displace_default(conn, now)
+    if await conn.fetchval(SQL["insert"], programme_id, name, is_default, now) is None:
+        return Refusal("name_taken", "another programme has this name")
+    await conn.execute(SQL["insert_terms"], programme_id, 1, _json(terms), now)
+    return await _told(conn, programme_id, "created", now)
+
+
+async def change_programme(
+    conn: Connection, programme_id: UUID, change: Change, now: datetime
+) -> ProgrammeView | None:
+    """None = no such programme. No change, no event."""
+    await conn.execute(SQL["one_at_a_time"])
+    row = await conn.fetchrow(SQL["by_id"], programme_id)
+    if row is None:
+        return None
+    state = row["state"] if change.state is None else change.state
+    is_default = row["is_default"] if change.is_default is None else change.is_default
+    terms_version = row["terms_version"]
+    new_terms = change.terms is not None and change.terms != _terms(row)
+    if new_terms:
+        terms_version += 1
+        await conn.execute(SQL["insert_terms"], programme_id, terms_version, _json(change.terms), now)
+    if not new_terms and (state, is_default) == (row["state"], row["is_default"]):
+        return _view(row)
+    if is_default and not row["is_default"]:
+        await _displace_default(conn, now)
+    await conn.execute(SQL["change"], programme_id, state, is_default, terms_version, now)
+    return await _told(conn, programme_id, "updated", now)
+
+
+async def read_programme(conn: Connection, programme_id: UUID) -> ProgrammeView | None:
+    row = await conn.fetchrow(SQL["by_id"], programme_id)
+    return None if row is None else _view(row)
+
+
+async def list_programmes(
+    conn: Connection, *, limit: int, before: UUID | None
+) -> Sequence[tuple[UUID, ProgrammeView]]:
+    """The newest below an id."""
+    return [(row["id"], _view(row)) for row in await conn.fetch(SQL["newest"], before, limit)]
+
+
+async def keep_settings_programme(conn: Connection, new_id: UUID, terms: Terms, now: datetime) -> None:
+    """The settings' programme says what the settings say. Whether it is active, and the default, people may change."""
+    await conn.execute(SQL["one_at_a_time"])
+    found = await conn.fetchval(SQL["id_by_name"], SETTINGS_NAME)
+    if found is not None:
+        await change_programme(conn, found, Change(terms=terms), now)
+        return
+    taken = await conn.fetchval(SQL["default"]) is not None
+    await create_programme(conn, new_id, SETTINGS_NAME, terms, is_default=not taken, now=now)
+
+
+def settings_terms(given: Mapping[str, Any] | None, decimals: Mapping[str, int]) -> Terms | None:
+    """Raises SettingsError that names what cannot be a programme's terms."""
+    if given is None:
+        return None
+    try:
+        terms = msgspec.convert(given, Terms)
+        read_terms(terms, decimals)
+    except (msgspec.ValidationError, InvalidTerms) as problem:
+        raise SettingsError("referrals.default_programme", str(problem)) from problem
+    return terms
+
+
+async def _displace_default(conn: Connection, now: datetime) -> None:
+    found = await conn.fetchval(SQL["default"])
+    if found is not None:
+        row = await conn.fetchrow(SQL["by_id"], found)
+        assert row is not None
+        await conn.execute(SQL["change"], found, row["state"], False, row["terms_version"], now)
+        await _told(conn, found, "updated", now)
+
+
+async def _told(conn: Connection, programme_id: UUID, what: str, now: datetime) -> ProgrammeView:
+    row = await conn.fetchrow(SQL["by_id"], programme_id)
+    assert row is not None
+    view = _view(row)
+    event = NewEvent(
+        type=f"referral_programme.{what}",
+        entity_kind="referral_programme",
+        entity_id=view.id,
+        entity_version=row["version"],
+        account_id=None,
+        data=msgspec.json.encode(view).decode(),
+        created_at=now,
+    )
+    await append_events(conn, [event])
+    return view
+
+
+def _view(row: asyncpg.Record) -> ProgrammeView:
+    return ProgrammeView(
+        id=show_id(Kind.PROGRAMME, row["id"]),
+        name=row["name"],
+        state=ProgrammeState(row["state"]),
+        is_default=row["is_default"],
+        terms_version=row["terms_version"],
+        terms=_terms(row),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _terms(row: asyncpg.Record) -> Terms:
+    return msgspec.json.decode(row["terms"], type=Terms)
+
+
+def _json(terms: Terms | None) -> str:
+    return msgspec.json.encode(terms, order="deterministic").decode()

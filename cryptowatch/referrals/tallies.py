@@ -1,0 +1,85 @@
+"""What referrers have under a programme, by asset and scope: held while caps are asked, then changed by what was done.
+
+Called by `qualify` and `rewards` inside their transactions. Everybody holds tallies in the same order.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import NamedTuple
+from uuid import UUID
+
+from cryptowatch.db.pool import Connection
+from cryptowatch.db.queries import load_queries
+from cryptowatch.errors import ConcurrentUpdate
+from cryptowatch.referrals.machine import Effect
+from cryptowatch.referrals.rules import scopes
+
+SQL = load_queries(__package__, "rewards.sql")
+
+
+class TallyKey(NamedTuple):
+    referrer_id: UUID
+    programme_id: UUID
+    asset: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One reward as the tallies see it."""
+
+    referrer_id: UUID
+    programme_id: UUID
+    asset: str
+    level: int
+    day: date
+
+    @property
+    def keys(self) -> list[TallyKey]:
+        """In the order of `rules.scopes`."""
+        where = scopes(self.level, self.day)
+        return [TallyKey(self.referrer_id, self.programme_id, self.asset, scope) for scope in where]
+
+
+#: effect -> what becomes of `open` and `paid`, as signs on the amount.
+_SIGNS: Mapping[Effect, tuple[int, int]] = {
+    Effect.RESERVE: (1, 0),
+    Effect.FREE: (-1, 0),
+    Effect.PAY: (-1, 1),
+    Effect.TAKE_BACK: (0, -1),
+}
+
+
+async def hold_tallies(conn: Connection, keys: Collection[TallyKey]) -> dict[TallyKey, int]:
+    """What is open or paid in each, until the transaction ends for nobody else to change.
+
+    Raises ConcurrentUpdate when another writer begins one of them at this moment.
+    """
+    columns = [list(column) for column in zip(*sorted(set(keys)), strict=True)]
+    if not columns:
+        return {}
+    rows = await conn.fetch(SQL["hold_tallies"], *columns)
+    if len(rows) < len(columns[0]):
+        raise ConcurrentUpdate("another writer begins one of these tallies")
+    return {TallyKey(*list(row.values())[:4]): row["open"] + row["paid"] for row in rows}
+
+
+async def count_effects(conn: Connection, done: Iterable[tuple[Counted, int, Effect]], *, held: bool) -> None:
+    """Of rewards with their amounts. `held`: the caller holds the tallies."""
+    sums: defaultdict[TallyKey, list[int]] = defaultdict(lambda: [0, 0])
+    for counted, amount, effect in done:
+        for key in counted.keys:
+            for place, sign in enumerate(_SIGNS[effect]):
+                sums[key][place] += sign * amount
+    if sums:
+        if not held:
+            await hold_tallies(conn, sums)
+        keys, changes = zip(*sums.items(), strict=True)
+        await conn.execute(
+            SQL["change_tallies"],
+            *(list(column) for column in zip(*keys, strict=True)),
+            [change[0] for change in changes],
+            [change[1] for change in changes],
+        )
