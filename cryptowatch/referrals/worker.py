@@ -66,7 +66,6 @@ class ReferralWorker:
         """Rewards whose hold period is over: paid, unless something speaks against it by now."""
         now = self.clock.now()
         async with transaction(self.pool) as conn:
-            await conn.execute(SQL["plan_once"])
             rows = await conn.fetch(SQL["due"], now, self.batch_max)
             await move_rewards(conn, await self._judged(conn, rows), self.decimals, now)
             return len(rows)

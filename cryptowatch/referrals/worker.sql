@@ -1,5 +1,5 @@
 -- name: plan_once
--- Every query here goes by index, however many it is asked for: planning each anew costs more than running it.
+-- What one event asks for goes by primary keys, however many: planning each anew costs as much as running it.
 SET LOCAL plan_cache_mode = force_generic_plan
 
 -- name: due
