@@ -50,6 +50,7 @@ from cryptowatch.settings import Settings
 from cryptowatch.settings.chains import BitcoinSettings, EthereumSettings
 from cryptowatch.signing.client import SignerClient
 from cryptowatch.signing.families import signing_for
+from cryptowatch.stream.worker import run_stream
 from cryptowatch.telemetry.metrics import create_metrics
 from cryptowatch.treasury.audit import BalanceAudit
 from cryptowatch.treasury.consolidate import Consolidator, consolidation_rules
@@ -62,7 +63,7 @@ from cryptowatch.webhooks.worker import run_webhooks
 
 log = structlog.get_logger(__name__)
 
-ROLES = ("watch", "send", "treasury", "webhooks", "api")
+ROLES = ("watch", "send", "treasury", "webhooks", "stream", "api")
 
 _SENDING_INTERVAL_S = 0.5
 _SEQUENCER_INTERVAL_S = 0.05
@@ -107,6 +108,8 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                         Random().random,  # noqa: S311 - jitter
                     )
                 )
+            if "stream" in roles and settings.stream.url is not None:
+                tasks.create_task(run_stream(pool, settings.stream, clock, metrics.stream))
             if "api" not in roles and settings.telemetry.metrics_port is not None:
                 start_http_server(settings.telemetry.metrics_port, settings.api.host, metrics.registry)
             if "api" in roles:

@@ -18,6 +18,7 @@ from cryptowatch.errors import SettingsError
 from cryptowatch.settings.chains import TAG_SIGN, Chain
 from cryptowatch.settings.sections import Count, Seconds, Section
 from cryptowatch.settings.signer import Signer
+from cryptowatch.settings.stream import Stream
 from cryptowatch.settings.withdrawals import Withdrawals
 
 
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     database: Database
     api: Api = Api()
     webhooks: Webhooks = Webhooks()
+    stream: Stream = Stream()
     treasury: Treasury = Treasury()
     withdrawals: Withdrawals = Withdrawals()
     signer: Signer

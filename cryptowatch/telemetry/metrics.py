@@ -124,6 +124,14 @@ class DatabaseMetrics:
 
 
 @dataclass(frozen=True)
+class StreamMetrics:
+    """Of the role `stream`; how far it is behind is `event_log_lag`."""
+
+    connected: Gauge
+    published: Counter
+
+
+@dataclass(frozen=True)
 class Metrics:
     """All families, registered in `registry`."""
 
@@ -136,6 +144,7 @@ class Metrics:
     webhooks: WebhookMetrics
     api: ApiMetrics
     database: DatabaseMetrics
+    stream: StreamMetrics
 
 
 class _Families:
@@ -168,6 +177,7 @@ def create_metrics(registry: CollectorRegistry) -> Metrics:
         webhooks=_webhooks(families),
         api=_api(families),
         database=_database(families),
+        stream=_stream(families),
     )
 
 
@@ -320,4 +330,11 @@ def _database(f: _Families) -> DatabaseMetrics:
         pool_connections=f.gauge("db_pool_connections", "Connections of the pool.", "state"),
         transaction_seconds=f.histogram("db_transaction_seconds", "Time a transaction was open.", _REQUEST_S),
         event_log_lag=f.gauge("event_log_lag_events", "Events that a consumer has not read yet.", "consumer"),
+    )
+
+
+def _stream(f: _Families) -> StreamMetrics:
+    return StreamMetrics(
+        connected=f.gauge("stream_connected", "1 while the event stream's server takes events."),
+        published=f.counter("stream_published_events", "Events that the event stream's server has stored."),
     )

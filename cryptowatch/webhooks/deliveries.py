@@ -18,9 +18,9 @@ from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import Event, read_events
+from cryptowatch.ledger.payload import event_id, event_view
 from cryptowatch.webhooks.endpoints import disable_endpoint, wants
 from cryptowatch.webhooks.machine import GONE, Answered, Attempt, State, Verdict, pause_s
-from cryptowatch.webhooks.payload import event_id, event_view
 
 SQL = load_queries(__package__, "deliveries.sql")
 
