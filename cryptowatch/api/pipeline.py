@@ -21,10 +21,11 @@ import structlog
 from aiohttp import web
 
 from cryptowatch.api import idempotency
-from cryptowatch.api.calls import Call, Route, Together
+from cryptowatch.api.calls import Call, Live, Route, Together
 from cryptowatch.api.groups import Asking, Groups
 from cryptowatch.api.idempotency import Claim, Stored
 from cryptowatch.api.keys import Caller, find_caller
+from cryptowatch.api.live import LiveFeed
 from cryptowatch.api.problems import CONTENT_TYPE, RETRY_AFTER_S, Problem, Refused, problem_view, refuse
 from cryptowatch.api.reading import decode_body, decode_query, read_raw
 from cryptowatch.api.services import Services
@@ -52,12 +53,15 @@ class Pipeline:
     """One per application. `last_used` is written out by the application's housekeeping."""
 
     services: Services
+    live: LiveFeed
     in_flight: int = 0
     last_used: dict[UUID, datetime] = field(default_factory=dict)
 
     def handler_of(self, route: Route) -> RouteHandler:
         """aiohttp's handler of a route of the table."""
         label = f"{route.method} {route.path}"
+        if isinstance(route.handler, Live):
+            return partial(self._stream, route)
         answer = self._answer
         if isinstance(route.handler, Together):
             answer = partial(
@@ -79,6 +83,14 @@ class Pipeline:
                 self.services.metrics.api.in_flight.set(self.in_flight)
 
         return handle
+
+    async def _stream(self, route: Route, request: web.Request) -> web.StreamResponse:
+        """An answer without end: beyond the limits on time and on requests, and within those on streams."""
+        request[_LABEL] = f"{route.method} {route.path}"
+        async with connection(self.services.pool) as conn:
+            await self._allowed(request, route, conn, self.services.clock.now())
+        query = decode_query(request, route.query)
+        return await self.live.answer(request, query, route.scope, {REQUEST_ID_HEADER: request[_ID]})
 
     async def _within_time(self, request: web.Request, route: Route, answer: Answer) -> web.Response:
         limit_s = self.services.settings.api.request_timeout_s
@@ -143,7 +155,7 @@ class Pipeline:
                 raise Refused(earlier)
             if isinstance(earlier, Stored):
                 return _response(earlier.status, earlier.body, _REPLAYED)
-        assert not isinstance(route.handler, Together)
+        assert not isinstance(route.handler, Together | Live)
         call = Call(self.services, caller, request.match_info, query, body, now, effect)
         reply = await route.handler(call, conn)
         if isinstance(reply, Problem):
@@ -179,6 +191,8 @@ class Pipeline:
             except Exception as problem:
                 closing = self.services.pool.is_closing()
                 response = _problem_response(request, problem, closing)
+            if response.prepared:
+                return response
             response.headers[REQUEST_ID_HEADER] = request[_ID]
             response.headers.setdefault("Cache-Control", "no-store")
             response.headers["X-Content-Type-Options"] = "nosniff"

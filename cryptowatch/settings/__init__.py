@@ -39,6 +39,12 @@ class Api(Section):
     request_timeout_s: Seconds = 30
     concurrent_requests_max: Count = 256
     page_size_max: Annotated[int, Field(gt=0, le=1000)] = 200
+    #: `GET /v1/events/stream`.
+    streams_max: Count = 100
+    stream_events_kept: Count = 1000
+    stream_heartbeat_s: Seconds = 15
+    stream_lifetime_s: Seconds = 3600
+    stream_poll_interval_s: Seconds = 0.2
 
 
 class Webhooks(Section):

@@ -111,6 +111,7 @@ class ApiMetrics:
 
     request_seconds: Histogram
     in_flight: Gauge
+    streams: Gauge
     overloaded: Counter
 
 
@@ -321,6 +322,7 @@ def _api(f: _Families) -> ApiMetrics:
     return ApiMetrics(
         request_seconds=f.histogram("api_request_seconds", "Time to answer.", _REQUEST_S, "method", "state"),
         in_flight=f.gauge("api_requests_in_flight", "Requests being answered."),
+        streams=f.gauge("api_event_streams", "Streams of events that are open."),
         overloaded=f.counter("api_overloaded", "Requests refused because too many are under way."),
     )
 
