@@ -59,6 +59,7 @@ from cryptowatch.treasury.rebalancer import Rebalancer
 from cryptowatch.treasury.reconcile import Reconciler, reconcile_rules
 from cryptowatch.treasury.refills import ColdDesk, proposer_for
 from cryptowatch.treasury.upkeep import Upkeep, upkeep_rules
+from cryptowatch.webhooks.sealing import Seal, read_seal
 from cryptowatch.webhooks.worker import run_webhooks
 
 log = structlog.get_logger(__name__)
@@ -89,6 +90,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
         async with asyncio.TaskGroup() as tasks:
             plant = Plant(tasks, pool, clock, metrics)
             denied = _deny_list(plant, settings, chains)
+            seal = read_seal(settings.webhooks.key_file) if {"webhooks", "api"} & {*roles} else Seal()
             for name, chain in chains.items():
                 if "watch" in roles:
                     await _watch(plant, chain, nodes[name])
@@ -106,6 +108,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                         metrics.webhooks,
                         metrics.database,
                         Random().random,  # noqa: S311 - jitter
+                        seal,
                     )
                 )
             if "stream" in roles and settings.stream.url is not None:
@@ -114,7 +117,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                 start_http_server(settings.telemetry.metrics_port, settings.api.host, metrics.registry)
             if "api" in roles:
                 await stack.enter_async_context(
-                    _api(plant, settings, chains, nodes if "watch" in roles else {}, denied)
+                    _api(plant, settings, chains, nodes if "watch" in roles else {}, denied, seal)
                 )
             log.info("started", roles=list(roles), chains=list(chains))
 
@@ -304,6 +307,7 @@ async def _api(
     chains: Mapping[str, ConnectedChain],
     nodes: Mapping[str, NodePool],
     denied: Callable[[], Denied],
+    seal: Seal,
 ) -> AsyncIterator[None]:
     """Serves until the end, then answers what it has begun to answer."""
     runner = web.AppRunner(
@@ -323,6 +327,7 @@ async def _api(
                     for name, chain in chains.items()
                     if chain.cold is not None
                 },
+                webhook_seal=seal,
             )
         ),
         access_log=None,

@@ -169,10 +169,10 @@ _EVENTS = (
     ),
     Route(
         "POST",
-        _ENDPOINT + "/test",
+        _ENDPOINT + "/ping",
         Scope.ADMIN,
         "Send a ping to this endpoint",
-        endpoints.test_endpoint,
+        endpoints.ping_endpoint,
         EndpointView,
         body=deposits.Empty,
         status=202,

@@ -56,6 +56,10 @@ class Webhooks(Section):
     poll_interval_s: Seconds = 0.5
     response_bytes_max: Count = 16_384
     endpoints_max: Count = 50
+    #: An endpoint that answered nothing well for so long is disabled.
+    disable_after_days: Annotated[float, Field(gt=0, le=365)] = 5
+    #: With what the endpoints' secrets are sealed in the database.
+    key_file: Path | None = None
 
 
 class Treasury(Section):
