@@ -25,6 +25,7 @@ _SHARED = (
     "invalid_request",
     "unauthorized",
     "forbidden",
+    "rate_limited",
     "internal_error",
     "overloaded",
     "database_unavailable",

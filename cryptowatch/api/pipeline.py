@@ -24,9 +24,10 @@ from cryptowatch.api import idempotency
 from cryptowatch.api.calls import Call, Live, Route, Together
 from cryptowatch.api.groups import Asking, Groups
 from cryptowatch.api.idempotency import Claim, Stored
-from cryptowatch.api.keys import Caller, find_caller
+from cryptowatch.api.keys import Caller, digest_of, find_caller
 from cryptowatch.api.live import LiveFeed
 from cryptowatch.api.problems import CONTENT_TYPE, RETRY_AFTER_S, Problem, Refused, problem_view, refuse
+from cryptowatch.api.rates import Buckets, Rate
 from cryptowatch.api.reading import decode_body, decode_query, read_raw
 from cryptowatch.api.services import Services
 from cryptowatch.db.pool import Connection, connection, transaction
@@ -56,6 +57,11 @@ class Pipeline:
     live: LiveFeed
     in_flight: int = 0
     last_used: dict[UUID, datetime] = field(default_factory=dict)
+    rates: Buckets = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings = self.services.settings.api
+        self.rates = Buckets(Rate(settings.rate_per_s, settings.rate_burst))
 
     def handler_of(self, route: Route) -> RouteHandler:
         """aiohttp's handler of a route of the table."""
@@ -64,12 +70,11 @@ class Pipeline:
             return partial(self._stream, route)
         answer = self._answer
         if isinstance(route.handler, Together):
-            answer = partial(
-                self._answer_together, Groups(self.services, route, route.handler, self.last_used)
-            )
+            answer = partial(self._answer_together, Groups(self.services, route, route.handler, self._meet))
 
         async def handle(request: web.Request) -> web.StreamResponse:
             request[_LABEL] = label
+            self._admit(request)
             settings = self.services.settings.api
             if self.in_flight >= settings.concurrent_requests_max:
                 self.services.metrics.api.overloaded.inc()
@@ -84,9 +89,17 @@ class Pipeline:
 
         return handle
 
+    def _admit(self, request: web.Request) -> None:
+        """Once for each request, before anything is done for it. Raises Refused (429)."""
+        digest = digest_of(request.headers.get("Authorization"))
+        if not self.rates.take(digest, self.services.clock.monotonic_s()):
+            self.services.metrics.api.rate_limited.inc()
+            raise refuse("rate_limited", "this key calls more often than it may")
+
     async def _stream(self, route: Route, request: web.Request) -> web.StreamResponse:
         """An answer without end: beyond the limits on time and on requests, and within those on streams."""
         request[_LABEL] = f"{route.method} {route.path}"
+        self._admit(request)
         async with connection(self.services.pool) as conn:
             await self._allowed(request, route, conn, self.services.clock.now())
         query = decode_query(request, route.query)
@@ -174,8 +187,12 @@ class Pipeline:
             raise refuse("unauthorized", "send a valid key as `Authorization: Bearer cwk_…`")
         if route.scope not in caller.scopes:
             raise refuse("forbidden", f"this call needs the scope `{route.scope}`")
-        self.last_used[caller.id] = now
+        self._meet(caller, now)
         return caller
+
+    def _meet(self, caller: Caller, now: datetime) -> None:
+        self.last_used[caller.id] = now
+        self.rates.meet(caller.digest, caller.rate, self.services.clock.monotonic_s())
 
     @property
     def middleware(self) -> Any:

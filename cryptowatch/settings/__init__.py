@@ -39,6 +39,9 @@ class Api(Section):
     request_timeout_s: Seconds = 30
     concurrent_requests_max: Count = 256
     page_size_max: Annotated[int, Field(gt=0, le=1000)] = 200
+    #: Of each key, in each process; a key can have its own.
+    rate_per_s: Count = 2000
+    rate_burst: Count = 4000
     #: `GET /v1/events/stream`.
     streams_max: Count = 100
     stream_events_kept: Count = 1000

@@ -113,6 +113,7 @@ class ApiMetrics:
     in_flight: Gauge
     streams: Gauge
     overloaded: Counter
+    rate_limited: Counter
 
 
 @dataclass(frozen=True)
@@ -323,6 +324,7 @@ def _api(f: _Families) -> ApiMetrics:
         request_seconds=f.histogram("api_request_seconds", "Time to answer.", _REQUEST_S, "method", "state"),
         in_flight=f.gauge("api_requests_in_flight", "Requests being answered."),
         streams=f.gauge("api_event_streams", "Streams of events that are open."),
+        rate_limited=f.counter("api_rate_limited", "Requests refused because a key calls too often."),
         overloaded=f.counter("api_overloaded", "Requests refused because too many are under way."),
     )
 

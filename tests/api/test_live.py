@@ -22,6 +22,7 @@ QUICK = {
     "stream_poll_interval_s": 0.02,
     "stream_events_kept": 10,
     "streams_max": 3,
+    "stream_lifetime_s": 60,
 }
 
 
