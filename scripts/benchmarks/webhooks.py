@@ -1,8 +1,8 @@
 """`webhooks`: deliveries from the event log to a real receiver in a process of its own.
 
 Ours: the whole worker: feed, queue, leases, signatures, checked sockets, outcomes committed to a durable Postgres. The
-peer is a bare aiohttp client that posts the same bytes to the same receiver over as many connections, from memory. Short
-samples alternate, and the median of their ratios is told.
+peer is a bare aiohttp client that posts the same bytes to the same receiver over as many connections, from memory.
+Samples alternate, and the median of their ratios is told.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from cryptowatch.webhooks.endpoints import create_endpoint
 from cryptowatch.webhooks.sealing import Seal
 from cryptowatch.webhooks.worker import run_webhooks
 
-EVENTS, ROUNDS = 2_000, 5
+EVENTS, ROUNDS = 6_000, 4
 GOAL = 0.4
 _DATA = '{"id":"dep_%032d","account_id":"acc_%032d","state":"credited","amount":"0.05000000","note":"%s"}'
 
