@@ -45,7 +45,7 @@ from cryptowatch.payouts.denied import Denied, DenyListFile
 from cryptowatch.payouts.riders import QueuedRiders
 from cryptowatch.payouts.rules import PayoutRules, payout_rules
 from cryptowatch.payouts.worker import PayoutWorker
-from cryptowatch.plant import Plant, entropy, node_pool, open_database, tune_garbage_collection
+from cryptowatch.plant import Plant, connected, entropy, node_pool, open_database, tune_garbage_collection
 from cryptowatch.referrals.programmes import keep_settings_programme, settings_terms
 from cryptowatch.referrals.terms import Terms
 from cryptowatch.referrals.worker import ReferralWorker
@@ -58,6 +58,7 @@ from cryptowatch.settings import Settings
 from cryptowatch.settings.chains import BitcoinSettings, EthereumSettings
 from cryptowatch.signing.client import SignerClient
 from cryptowatch.signing.families import signing_for
+from cryptowatch.stream.worker import run_stream
 from cryptowatch.telemetry.metrics import create_metrics
 from cryptowatch.treasury.audit import BalanceAudit
 from cryptowatch.treasury.consolidate import Consolidator, consolidation_rules
@@ -66,11 +67,12 @@ from cryptowatch.treasury.rebalancer import Rebalancer
 from cryptowatch.treasury.reconcile import Reconciler, reconcile_rules
 from cryptowatch.treasury.refills import ColdDesk, proposer_for
 from cryptowatch.treasury.upkeep import Upkeep, upkeep_rules
+from cryptowatch.webhooks.sealing import Seal, read_seal
 from cryptowatch.webhooks.worker import run_webhooks
 
 log = structlog.get_logger(__name__)
 
-ROLES = ("watch", "send", "treasury", "webhooks", "referrals", "api")
+ROLES = ("watch", "send", "treasury", "webhooks", "referrals", "stream", "api")
 
 _SENDING_INTERVAL_S = 0.5
 _SEQUENCER_INTERVAL_S = 0.05
@@ -98,6 +100,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
         async with asyncio.TaskGroup() as tasks:
             plant = Plant(tasks, pool, clock, metrics)
             denied = _deny_list(plant, settings, chains)
+            seal = read_seal(settings.webhooks.key_file) if {"webhooks", "api"} & {*roles} else Seal()
             for name, chain in chains.items():
                 if "watch" in roles:
                     await _watch(plant, chain, nodes[name])
@@ -115,15 +118,18 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                         metrics.webhooks,
                         metrics.database,
                         Random().random,  # noqa: S311 - jitter
+                        seal,
                     )
                 )
             if "referrals" in roles:
                 await _referrals(plant, settings, terms)
+            if "stream" in roles and settings.stream.url is not None:
+                tasks.create_task(run_stream(pool, settings.stream, clock, metrics.stream))
             if "api" not in roles and settings.telemetry.metrics_port is not None:
                 start_http_server(settings.telemetry.metrics_port, settings.api.host, metrics.registry)
             if "api" in roles:
                 await stack.enter_async_context(
-                    _api(plant, settings, chains, nodes if "watch" in roles else {}, denied)
+                    _api(plant, settings, chains, nodes if "watch" in roles else {}, denied, seal)
                 )
             log.info("started", roles=list(roles), chains=list(chains))
 
@@ -337,6 +343,7 @@ async def _api(
     chains: Mapping[str, ConnectedChain],
     nodes: Mapping[str, NodePool],
     denied: Callable[[], Denied],
+    seal: Seal,
 ) -> AsyncIterator[None]:
     """Serves until the end, then answers what it has begun to answer."""
     runner = web.AppRunner(
@@ -356,6 +363,7 @@ async def _api(
                     for name, chain in chains.items()
                     if chain.cold is not None
                 },
+                webhook_seal=seal,
             )
         ),
         access_log=None,
@@ -375,10 +383,6 @@ def _ledger(plant: Plant) -> None:
     """What every process may do, whatever its roles: order events, note what they say, fold balances, show gauges."""
     gauges = DatabaseInstruments(plant.pool, plant.metrics, plant.clock)
 
-    async def sequence() -> int:
-        async with connection(plant.pool) as conn:
-            return await sequence_events(conn)
-
     async def fold() -> int:
         async with connection(plant.pool) as conn:
             await roll_up(conn)
@@ -388,7 +392,7 @@ def _ledger(plant: Plant) -> None:
         async with transaction(plant.pool) as conn:
             return await note_addresses(conn)
 
-    plant.loop("sequencer", sequence, _SEQUENCER_INTERVAL_S)
+    plant.loop("sequencer", connected(plant.pool, sequence_events), _SEQUENCER_INTERVAL_S)
     plant.loop("traits", note, _TRAITS_INTERVAL_S)
     plant.loop("roll-up", fold, _ROLL_UP_INTERVAL_S)
     plant.loop("gauges", gauges.step, _GAUGES_INTERVAL_S)

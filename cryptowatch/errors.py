@@ -8,6 +8,7 @@
         NoQuorum             fewer nodes agree than the chain's `quorum` asks for
         DatabaseUnavailable  Postgres is away; the outcome of what was under way is unknown
         SignerUnavailable    the signer process is away
+        StreamUnavailable    the event stream is away, or holds what the log did not tell it
       NodeRejected           a node understood the call and refused it
       NodeLied               a node's answer contradicts the hash that it was asked for
       SignerRefused          the signer's own policy says no
@@ -51,6 +52,10 @@ class DatabaseUnavailable(Temporary):
 
 
 class SignerUnavailable(Temporary):
+    pass
+
+
+class StreamUnavailable(Temporary):
     pass
 
 

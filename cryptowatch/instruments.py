@@ -152,6 +152,7 @@ class DatabaseInstruments:
             chains = await conn.fetch(SQL["chains"])
             stopped = await conn.fetch(SQL["stopped_assets"])
             lag = await unsequenced_events(conn)
+            consumers = await conn.fetch(SQL["consumers"])
         payouts = self.metrics.payouts
         payouts.waiting.clear()
         for row in waiting:
@@ -173,6 +174,8 @@ class DatabaseInstruments:
             self.metrics.treasury.stopped.labels(row["chain"], row["asset"]).set(row["stopped"])
         database = self.metrics.database
         database.event_log_lag.labels("sequencer").set(lag)
+        for row in consumers:
+            database.event_log_lag.labels(row["name"]).set(row["lag"])
         database.pool_connections.labels("idle").set(self.pool.get_idle_size())
         database.pool_connections.labels("busy").set(self.pool.get_size() - self.pool.get_idle_size())
         return 0

@@ -53,3 +53,8 @@ FROM chain c
 -- Which assets' payouts are stopped, of those that were ever compared.
 SELECT r.chain, r.asset, (r.asset = ANY(c.stopped_assets))::int AS stopped
 FROM reconciliation r JOIN chain c USING (chain)
+
+-- name: consumers
+-- How many events each reader of the feed with a place has before it.
+SELECT c.name, greatest(0, head.position - c.position) AS lag
+FROM consumer c CROSS JOIN (SELECT coalesce(max(position), 0) AS position FROM event_position) AS head

@@ -19,7 +19,7 @@ from cryptowatch.chains.nodes import NodePool
 from cryptowatch.clock import Clock
 from cryptowatch.db import embedded
 from cryptowatch.db.migrate import migrate
-from cryptowatch.db.pool import Pool, open_pool
+from cryptowatch.db.pool import Connection, Pool, connection, open_pool
 from cryptowatch.ids import derived_id
 from cryptowatch.instruments import ChainInstruments
 from cryptowatch.loops import run_forever
@@ -39,6 +39,16 @@ class Plant:
 
     def loop(self, name: str, step: Callable[[], Awaitable[int]], interval_s: float) -> None:
         self.tasks.create_task(run_forever(name, step, interval_s=interval_s, clock=self.clock), name=name)
+
+
+def connected(pool: Pool, step: Callable[[Connection], Awaitable[int]]) -> Callable[[], Awaitable[int]]:
+    """The step of a loop, on a connection without a transaction."""
+
+    async def stepped() -> int:
+        async with connection(pool) as conn:
+            return await step(conn)
+
+    return stepped
 
 
 def node_pool(chain: ConnectedChain, clock: Clock, instruments: ChainInstruments | None) -> NodePool:

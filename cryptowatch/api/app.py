@@ -7,6 +7,7 @@ answers that the ledger's own keys make unnecessary.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 import structlog
@@ -15,6 +16,7 @@ from aiohttp import web
 from cryptowatch.api import idempotency
 from cryptowatch.api.health import document_handlers, health_handlers
 from cryptowatch.api.keys import write_last_used
+from cryptowatch.api.live import LiveFeed
 from cryptowatch.api.openapi import docs_page, openapi_document
 from cryptowatch.api.pipeline import Pipeline, meet_expectation
 from cryptowatch.api.routes import ROUTES
@@ -33,7 +35,8 @@ GUARDED_KEPT = timedelta(days=30)
 def create_app(services: Services) -> web.Application:
     """Serves until cleaned up. Raises SettingsError when two chains disagree on an asset's decimals."""
     assert services.decimals is not None
-    pipeline = Pipeline(services)
+    live = LiveFeed(services)
+    pipeline = Pipeline(services, live)
     app = web.Application(
         middlewares=[pipeline.middleware], client_max_size=services.settings.api.body_bytes_max
     )
@@ -47,7 +50,26 @@ def create_app(services: Services) -> web.Application:
     for path, handler in open_handlers.items():
         app.router.add_route("GET", path, handler, expect_handler=meet_expectation)
     app.cleanup_ctx.append(_housekeeping(services, pipeline))
+    app.cleanup_ctx.append(_feeding(services, live))
+    app.on_shutdown.append(partial(_ending, live))
     return app
+
+
+def _feeding(services: Services, live: LiveFeed) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def run(_: web.Application) -> AsyncIterator[None]:
+        interval_s = services.settings.api.stream_poll_interval_s
+        loop = run_forever("api:streams", live.step, interval_s=interval_s, clock=services.clock)
+        task = asyncio.create_task(loop, name="api:streams")
+        yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    return run
+
+
+async def _ending(live: LiveFeed, _: web.Application) -> None:
+    """Before the server waits for answers to be over: streams would never be."""
+    live.end_all()
 
 
 def _housekeeping(services: Services, pipeline: Pipeline) -> Callable[[web.Application], AsyncIterator[None]]:

@@ -4,7 +4,7 @@ Used by `routes` (the table), `pipeline` (which runs it), `openapi` (which docum
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
@@ -110,6 +110,13 @@ class Together:
 
 
 @dataclass(frozen=True, slots=True)
+class Live:
+    """A call that is answered by a stream of events (`live`). `name` is the call's."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One call of the API. `codes` are the problems that it can answer beside those that all calls share."""
 
@@ -117,7 +124,7 @@ class Route:
     path: str
     scope: Scope
     summary: str
-    handler: Handler | Together
+    handler: Handler | Together | Live
     answer: Any
     query: type = NoQuery
     body: type | None = None
@@ -130,10 +137,12 @@ class Route:
     idempotent: bool = False
     #: The ledger's own key recognizes a repetition, so that the stored answer may be forgotten after a while.
     guarded: bool = False
+    #: Optional ones, by name, with what they mean.
+    header_parameters: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def operation(self) -> str:
-        return self.handler.name if isinstance(self.handler, Together) else self.handler.__name__
+        return self.handler.name if isinstance(self.handler, Together | Live) else self.handler.__name__
 
     @property
     def writes(self) -> bool:

@@ -73,6 +73,7 @@ async def create_endpoint(call: Call[NoQuery, NewEndpoint], conn: Connection) ->
         description=wanted.description,
         event_types=wanted.event_types,
         secret_bytes=services.random_bytes(SECRET_BYTES),
+        seal=services.webhook_seal,
         endpoints_max=services.settings.webhooks.endpoints_max,
         now=call.now,
     )
@@ -116,12 +117,11 @@ async def delete_endpoint(call: Call[NoQuery, None], conn: Connection) -> Reply 
 async def rotate_secret(call: Call[NoQuery, Rotation], conn: Connection) -> Reply | Problem:
     until = call.now + timedelta(seconds=call.body.overlap_s)
     secret_bytes = call.services.random_bytes(SECRET_BYTES)
-    return _found(
-        await endpoints.rotate_secret(conn, call.path_id(Kind.ENDPOINT), secret_bytes, until, call.now)
-    )
+    endpoint_id, seal = call.path_id(Kind.ENDPOINT), call.services.webhook_seal
+    return _found(await endpoints.rotate_secret(conn, endpoint_id, secret_bytes, seal, until, call.now))
 
 
-async def test_endpoint(call: Call[NoQuery, Empty], conn: Connection) -> Reply | Problem:
+async def ping_endpoint(call: Call[NoQuery, Empty], conn: Connection) -> Reply | Problem:
     """Sends a `webhook_endpoint.ping` the way of all events."""
     return _found(await endpoints.ping_endpoint(conn, call.path_id(Kind.ENDPOINT), call.now))
 

@@ -6,7 +6,7 @@ from cryptowatch.api.problems import Problem
 from cryptowatch.db.pool import Connection
 from cryptowatch.ids import Kind
 from cryptowatch.ledger.events import read_events, sequence_events
-from cryptowatch.webhooks.payload import EventView, event_view
+from cryptowatch.ledger.payload import EventView, event_view
 
 EventPage = Page[EventView]
 

@@ -8,11 +8,10 @@ Keeps P2 as `pipeline` does: every answer is committed with its effect, under it
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
@@ -58,7 +57,8 @@ class Groups:
     services: Services
     route: Route
     together: Together
-    last_used: dict[UUID, datetime]
+    #: Told of everyone who is let in.
+    meet: Callable[[Caller, datetime], None]
     _waiting: deque[_Member] = field(default_factory=deque)
     _working: int = 0
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
@@ -174,7 +174,7 @@ class Groups:
             return refuse("unauthorized", "send a valid key as `Authorization: Bearer cwk_…`")
         if self.route.scope not in caller.scopes:
             return refuse("forbidden", f"this call needs the scope `{self.route.scope}`")
-        self.last_used[caller.id] = now
+        self.meet(caller, now)
         return caller
 
     def _call(self, asking: Asking, caller: Caller | None, now: datetime) -> Call[Any, Any]:

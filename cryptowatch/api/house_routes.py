@@ -6,10 +6,11 @@ from cryptowatch.api import (
     endpoints,
     events,
     fees,
+    live,
     rebalances,
     reconciliation,
 )
-from cryptowatch.api.calls import PageQuery, Route
+from cryptowatch.api.calls import Live, PageQuery, Route
 from cryptowatch.api.keys import Scope
 from cryptowatch.sending.quotes import FeeQuote
 from cryptowatch.treasury.rebalances import RebalanceView
@@ -105,6 +106,18 @@ _EVENTS = (
         codes=("invalid_cursor",),
     ),
     Route(
+        "GET",
+        "/v1/events/stream",
+        Scope.READ,
+        "Follow the events as they happen, as server-sent events",
+        Live("stream_events"),
+        None,
+        query=live.StreamQuery,
+        header_parameters={
+            live.LAST_ID_HEADER: "The last `id` that was seen, its `sequence`: the stream goes on after it."
+        },
+    ),
+    Route(
         "POST",
         "/v1/webhook-endpoints",
         Scope.ADMIN,
@@ -156,10 +169,10 @@ _EVENTS = (
     ),
     Route(
         "POST",
-        _ENDPOINT + "/test",
+        _ENDPOINT + "/ping",
         Scope.ADMIN,
         "Send a ping to this endpoint",
-        endpoints.test_endpoint,
+        endpoints.ping_endpoint,
         EndpointView,
         body=deposits.Empty,
         status=202,

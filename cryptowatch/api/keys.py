@@ -16,6 +16,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from cryptowatch.api.rates import Rate
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ids import Kind, show_id
@@ -49,6 +50,9 @@ class Caller:
 
     id: UUID
     scopes: frozenset[str]
+    digest: bytes
+    #: None: as the settings say.
+    rate: Rate | None
     #: Whose key it is, where it is an agent's own.
     agent_id: UUID | None = None
 
@@ -68,6 +72,8 @@ class KeyView(msgspec.Struct, frozen=True):
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    rate_per_s: int | None
+    rate_burst: int | None
 
 
 async def create_key(
@@ -80,6 +86,7 @@ async def create_key(
     expires_at: datetime | None,
     now: datetime,
     agent_id: UUID | None = None,
+    rate: Rate | None = None,
 ) -> tuple[str, KeyView]:
     """(the key, to be shown once, and what is kept of it). `random_bytes`: 32 unguessable ones."""
     if agent_id is not None and set(scopes) != {Scope.DOWNLINE}:
@@ -88,8 +95,19 @@ async def create_key(
         raise ValueError(f"a key is made of {SECRET_BYTES} random bytes")
     key = PREFIX + base64.urlsafe_b64encode(random_bytes).rstrip(b"=").decode()
     hint, wanted = key[-_HINT_LENGTH:], sorted(scopes)
+    per_s, burst = (None, None) if rate is None else (rate.per_s, rate.burst)
     row = await conn.fetchrow(
-        SQL["insert"], key_id, name, _digest(key), hint, wanted, now, expires_at, agent_id
+        SQL["insert"],
+        key_id,
+        name,
+        _digest(key),
+        hint,
+        wanted,
+        now,
+        expires_at,
+        agent_id,
+        per_s,
+        burst,
     )
     assert row is not None
     return key, _view(row)
@@ -114,7 +132,7 @@ async def find_callers(
     conn: Connection, authorizations: Collection[str | None], now: datetime
 ) -> Mapping[str | None, Caller]:
     """By header; one that is not a key that is good now is left out."""
-    digests = {header: digest for header in authorizations if (digest := _digest_of(header)) is not None}
+    digests = {header: digest for header in authorizations if (digest := digest_of(header)) is not None}
     if not digests:
         return {}
     rows = {row["digest"]: row for row in await conn.fetch(SQL["by_digest"], list(digests.values()))}
@@ -122,11 +140,12 @@ async def find_callers(
     for header, digest in digests.items():
         row = rows.get(digest)
         if row is not None and (row["expires_at"] is None or row["expires_at"] > now):
-            found[header] = Caller(row["id"], frozenset(row["scopes"]), row["agent_id"])
+            own = None if row["rate_per_s"] is None else Rate(row["rate_per_s"], row["rate_burst"])
+            found[header] = Caller(row["id"], frozenset(row["scopes"]), digest, own, row["agent_id"])
     return found
 
 
-def _digest_of(authorization: str | None) -> bytes | None:
+def digest_of(authorization: str | None) -> bytes | None:
     """None when the header does not have the form."""
     scheme, _, key = (authorization or "").partition(" ")
     key = key.strip(" ")
@@ -160,4 +179,6 @@ def _view(row: asyncpg.Record) -> KeyView:
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
         last_used_at=row["last_used_at"],
+        rate_per_s=row["rate_per_s"],
+        rate_burst=row["rate_burst"],
     )

@@ -12,7 +12,7 @@ import msgspec
 
 from cryptowatch import __version__
 from cryptowatch.api import idempotency
-from cryptowatch.api.calls import Route
+from cryptowatch.api.calls import Live, Route
 from cryptowatch.api.health import HealthView
 from cryptowatch.api.pipeline import REQUEST_ID_HEADER
 from cryptowatch.api.problems import CODES, CONTENT_TYPE, ProblemView
@@ -25,6 +25,7 @@ _SHARED = (
     "invalid_request",
     "unauthorized",
     "forbidden",
+    "rate_limited",
     "internal_error",
     "overloaded",
     "database_unavailable",
@@ -91,6 +92,15 @@ def _operation(route: Route, schemas: Mapping[str, Json], components: Mapping[st
         "parameters": [*_path_parameters(route), *_query_parameters(route, components)],
         "responses": _responses(route, schemas),
     }
+    for name, meaning in route.header_parameters.items():
+        operation["parameters"].append(
+            {
+                "name": name,
+                "in": "header",
+                "description": meaning,
+                "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"},
+            }
+        )
     if route.idempotent:
         operation["parameters"].append(_IDEMPOTENCY_PARAMETER)
     if route.body is not None:
@@ -144,6 +154,8 @@ def _responses(route: Route, schemas: Mapping[str, Json]) -> Json:
         success: Json = {"description": "Done", "headers": headers}
         if route.answer is not None:
             success["content"] = {route.media: {"schema": schemas[str(route.answer)]}}
+        if isinstance(route.handler, Live):
+            success["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
         responses[str(status)] = success
     by_status: dict[int, list[str]] = {}
     for code in codes_of(route):

@@ -20,11 +20,13 @@ import structlog
 from aiohttp import web
 
 from cryptowatch.api import idempotency
-from cryptowatch.api.calls import Call, Download, Route, Together
+from cryptowatch.api.calls import Call, Download, Live, Route, Together
 from cryptowatch.api.groups import Asking, Groups
 from cryptowatch.api.idempotency import Claim, Stored
-from cryptowatch.api.keys import Caller, find_caller
+from cryptowatch.api.keys import Caller, digest_of, find_caller
+from cryptowatch.api.live import LiveFeed
 from cryptowatch.api.problems import CONTENT_TYPE, RETRY_AFTER_S, Problem, Refused, problem_view, refuse
+from cryptowatch.api.rates import Buckets, Rate
 from cryptowatch.api.reading import decode_body, decode_query, read_raw
 from cryptowatch.api.services import Services
 from cryptowatch.db.pool import Connection, connection, transaction
@@ -53,20 +55,27 @@ class Pipeline:
     """One per application. `last_used` is written out by the application's housekeeping."""
 
     services: Services
+    live: LiveFeed
     in_flight: int = 0
     last_used: dict[UUID, datetime] = field(default_factory=dict)
+    rates: Buckets = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings = self.services.settings.api
+        self.rates = Buckets(Rate(settings.rate_per_s, settings.rate_burst))
 
     def handler_of(self, route: Route) -> RouteHandler:
         """aiohttp's handler of a route of the table."""
         label = f"{route.method} {route.path}"
+        if isinstance(route.handler, Live):
+            return partial(self._stream, route)
         answer = self._answer
         if isinstance(route.handler, Together):
-            answer = partial(
-                self._answer_together, Groups(self.services, route, route.handler, self.last_used)
-            )
+            answer = partial(self._answer_together, Groups(self.services, route, route.handler, self._meet))
 
         async def handle(request: web.Request) -> web.StreamResponse:
             request[_LABEL] = label
+            self._admit(request)
             settings = self.services.settings.api
             if self.in_flight >= settings.concurrent_requests_max:
                 self.services.metrics.api.overloaded.inc()
@@ -80,6 +89,22 @@ class Pipeline:
                 self.services.metrics.api.in_flight.set(self.in_flight)
 
         return handle
+
+    def _admit(self, request: web.Request) -> None:
+        """Once for each request, before anything is done for it. Raises Refused (429)."""
+        digest = digest_of(request.headers.get("Authorization"))
+        if not self.rates.take(digest, self.services.clock.monotonic_s()):
+            self.services.metrics.api.rate_limited.inc()
+            raise refuse("rate_limited", "this key calls more often than it may")
+
+    async def _stream(self, route: Route, request: web.Request) -> web.StreamResponse:
+        """An answer without end: beyond the limits on time and on requests, and within those on streams."""
+        request[_LABEL] = f"{route.method} {route.path}"
+        self._admit(request)
+        async with connection(self.services.pool) as conn:
+            await self._allowed(request, route, conn, self.services.clock.now())
+        query = decode_query(request, route.query)
+        return await self.live.answer(request, query, route.scope, {REQUEST_ID_HEADER: request[_ID]})
 
     async def _within_time(self, request: web.Request, route: Route, answer: Answer) -> web.Response:
         limit_s = self.services.settings.api.request_timeout_s
@@ -144,7 +169,7 @@ class Pipeline:
                 raise Refused(earlier)
             if isinstance(earlier, Stored):
                 return _response(earlier.status, earlier.body, _REPLAYED)
-        assert not isinstance(route.handler, Together)
+        assert not isinstance(route.handler, Together | Live)
         call = Call(self.services, caller, request.match_info, query, body, now, effect)
         reply = await route.handler(call, conn)
         if isinstance(reply, Download):
@@ -165,8 +190,12 @@ class Pipeline:
             raise refuse("unauthorized", "send a valid key as `Authorization: Bearer cwk_…`")
         if route.scope not in caller.scopes:
             raise refuse("forbidden", f"this call needs the scope `{route.scope}`")
-        self.last_used[caller.id] = now
+        self._meet(caller, now)
         return caller
+
+    def _meet(self, caller: Caller, now: datetime) -> None:
+        self.last_used[caller.id] = now
+        self.rates.meet(caller.digest, caller.rate, self.services.clock.monotonic_s())
 
     @property
     def middleware(self) -> Any:
@@ -182,6 +211,8 @@ class Pipeline:
             except Exception as problem:
                 closing = self.services.pool.is_closing()
                 response = _problem_response(request, problem, closing)
+            if response.prepared:
+                return response
             response.headers[REQUEST_ID_HEADER] = request[_ID]
             response.headers.setdefault("Cache-Control", "no-store")
             response.headers["X-Content-Type-Options"] = "nosniff"

@@ -77,6 +77,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "no_cold_wallet": (422, "The chain has no cold wallet"),
     "invalid_url": (422, "Deliveries cannot go to this URL"),
     "too_many_endpoints": (422, "There are as many webhook endpoints as allowed"),
+    "rate_limited": (429, "The API key calls more often than it may"),
     "internal_error": (500, "Something went wrong on our side"),
     "overloaded": (503, "Too many requests are under way"),
     "database_unavailable": (503, "The database is away"),
@@ -88,6 +89,8 @@ CODES: Mapping[str, tuple[int, str]] = {
 #: What a client waits before it asks again, for what passes by itself.
 RETRY_AFTER_S: Mapping[str, int] = {
     "in_progress": 1,
+    # A key's rate is at least one request a second.
+    "rate_limited": 1,
     "overloaded": 1,
     "database_unavailable": 2,
     "no_address_free": 2,

@@ -18,6 +18,7 @@ from cryptowatch.settings.withdrawals import AssetPolicy
 from cryptowatch.telemetry.metrics import Metrics
 from cryptowatch.treasury.keeping import RebalanceRules, rebalance_rules
 from cryptowatch.treasury.refills import ColdDesk
+from cryptowatch.webhooks.sealing import Seal
 
 NodeStatuses = Callable[[], Sequence[NodeStatus]]
 
@@ -43,6 +44,7 @@ class Services:
     denied: Callable[[], Denied] = Denied
     #: Of chains with a cold wallet.
     cold_desks: Mapping[str, ColdDesk] = field(default_factory=dict)
+    webhook_seal: Seal = field(default_factory=Seal)
 
     @cached_property
     def decimals(self) -> Mapping[str, int]:

@@ -27,6 +27,7 @@ def up(
     evm_nodes: Annotated[
         int, typer.Option("--ethereum-nodes", min=0, max=8, help="How many anvil nodes; 0: no Ethereum.")
     ] = 3,
+    stream: Annotated[bool, typer.Option("--stream", help="Run a NATS server for the event stream.")] = False,
     seed: Annotated[int | None, typer.Option("--seed", help="Makes the faults' chances repeatable.")] = None,
 ) -> None:
     """Start the network in the foreground; Ctrl-C stops all it started."""
@@ -40,6 +41,7 @@ def up(
             block_time_s=block_time_s,
             bitcoin_nodes=nodes,
             ethereum={"ethereum": evm_nodes} if evm_nodes else {},
+            stream=stream,
             seed=seed,
         )
     except OperatorError as problem:

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from cryptowatch.api import keys
 from cryptowatch.api.keys import KeyView, Scope
+from cryptowatch.api.rates import Rate
 from cryptowatch.cli.exits import exit_codes
 from cryptowatch.clock import SystemClock
 from cryptowatch.db.pool import connection, transaction
@@ -37,13 +38,23 @@ def create(
     days: Annotated[
         int | None, typer.Option("--days", min=1, max=3650, help="It expires after so many.")
     ] = None,
+    rate: Annotated[
+        int | None,
+        typer.Option("--rate", min=1, max=100_000, help="Requests a second, instead of the setting."),
+    ] = None,
+    burst: Annotated[
+        int | None, typer.Option("--burst", min=1, max=1_000_000, help="Requests at once; twice the rate.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key. It is shown once, now: only its digest is stored."""
     with exit_codes():
         if not 1 <= len(name) <= 100 or "\x00" in name:
             raise OperatorError("a key's name has 1 to 100 characters")
-        key, view = asyncio.run(_create(load_settings(config), name, scopes, days))
+        if rate is None and burst is not None:
+            raise OperatorError("--burst goes with --rate")
+        own = None if rate is None else Rate(rate, burst or 2 * rate)
+        key, view = asyncio.run(_create(load_settings(config), name, scopes, days, own))
     if as_json:
         print(msgspec.json.encode({"key": key, **msgspec.to_builtins(view)}).decode())
         return
@@ -64,6 +75,7 @@ def show(config: ConfigOption, as_json: JsonOption = False) -> None:
         "name",
         "ends with",
         "scopes",
+        "rate",
         "created",
         "expires",
         "revoked",
@@ -72,8 +84,12 @@ def show(config: ConfigOption, as_json: JsonOption = False) -> None:
     for view in found:
         times = (view.created_at, view.expires_at, view.revoked_at, view.last_used_at)
         shown = ["" if time is None else time.strftime("%Y-%m-%d %H:%M") for time in times]
-        table.add_row(view.id, view.name, view.hint, " ".join(view.scopes), *shown)
+        table.add_row(view.id, view.name, view.hint, " ".join(view.scopes), _rate(view), *shown)
     Console().print(table)
+
+
+def _rate(view: KeyView) -> str:
+    return "" if view.rate_per_s is None else f"{view.rate_per_s}/s"
 
 
 @app.command("revoke")
@@ -89,7 +105,7 @@ def revoke(
 
 
 async def _create(
-    settings: Settings, name: str, scopes: list[Scope], days: int | None
+    settings: Settings, name: str, scopes: list[Scope], days: int | None, rate: Rate | None
 ) -> tuple[str, KeyView]:
     now = SystemClock().now()
     async with open_database(settings) as pool, transaction(pool) as conn:
@@ -101,6 +117,7 @@ async def _create(
             scopes=set(scopes),
             expires_at=None if days is None else now + timedelta(days=days),
             now=now,
+            rate=rate,
         )
 
 

@@ -1,6 +1,6 @@
 """The casino's backend, as its developers would write it: a few calls, and a receiver of webhooks.
 
-It knows the HTTP API and Standard Webhooks, and nothing else of cryptowatch.
+It knows the client of the HTTP API and Standard Webhooks, and nothing else of cryptowatch.
 """
 
 import asyncio
@@ -12,11 +12,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
-import aiohttp
+import msgspec
 from aiohttp import web
 
+from cryptowatch.accounts.play import TransferKind
+from cryptowatch.api.accounts import AddressRequest, NewAccount
+from cryptowatch.api.deposits import DepositsQuery
+from cryptowatch.api.endpoints import NewEndpoint
+from cryptowatch.api.events import EventsQuery
+from cryptowatch.api.transfers import TransferRequest
+from cryptowatch.api.withdrawals import WithdrawalRequest
+from cryptowatch.client import ApiProblem, Client
 from cryptowatch.errors import OperatorError
 
 _PATIENCE_S = 45.0
@@ -25,9 +33,7 @@ _POLL_S = 0.1
 
 @dataclass
 class Casino:
-    """`approver` is the same API under another key, for what needs a second person."""
-
-    session: aiohttp.ClientSession
+    client: Client
     received: list[dict[str, Any]] = field(default_factory=list)
     secret: str = ""
     #: The receiver is told of every event after this sequence number.
@@ -35,74 +41,62 @@ class Casino:
     _keys: "itertools.count[int]" = field(default_factory=itertools.count)
 
     async def account(self, name: str) -> str:
-        return str((await self._call("POST", "/v1/accounts", {"external_id": name}))["id"])
+        return (await self.client.create_account(NewAccount(external_id=name))).id
 
     async def address(self, account: str, chain: str = "bitcoin") -> str:
-        found = await self._call("POST", f"/v1/accounts/{account}/addresses", {"chain": chain})
-        return str(found["address"])
+        return (await self.client.create_address(account, AddressRequest(chain))).address
 
     async def balance(self, account: str, asset: str = "BTC") -> dict[str, Decimal]:
         """Everything about the account's money in one asset; zeros before the first deposit."""
-        found = await self._call("GET", f"/v1/accounts/{account}/balances")
         names = ("total", "playable", "withdrawable", "unfinalized", "held", "debt")
-        row = next((row for row in found if row["asset"] == asset), dict.fromkeys(names, "0"))
-        return {name: Decimal(row[name]) for name in names}
+        for found in await self.client.list_balances(account):
+            if found.asset == asset:
+                return {name: Decimal(getattr(found, name)) for name in names}
+        return dict.fromkeys(names, Decimal())
 
-    async def transfer(self, account: str, kind: str, amount: str) -> dict[str, Any]:
-        body = {"account_id": account, "asset": "BTC", "amount": amount, "kind": kind, "reference": "round 1"}
-        return {**await self._call("POST", "/v1/transfers", body)}
+    async def transfer(self, account: str, kind: TransferKind, amount: str) -> None:
+        transfer = TransferRequest(account, "BTC", amount, kind, "round 1")
+        await self.client.create_transfer(transfer, idempotency_key=self._key())
 
     async def withdraw(
         self,
         account: str,
         amount: str,
         address: str,
-        priority: str = "normal",
+        priority: Literal["economy", "normal", "urgent"] = "normal",
         *,
         asset: str = "BTC",
         chain: str = "bitcoin",
     ) -> dict[str, Any]:
-        body = {
-            "account_id": account,
-            "asset": asset,
-            "chain": chain,
-            "amount": amount,
-            "address": address,
-            "priority": priority,
-        }
-        return {**await self._call("POST", "/v1/withdrawals", body)}
+        asked = WithdrawalRequest(account, asset, chain, amount, address, priority)
+        return _shown(await self.client.create_withdrawal(asked, idempotency_key=self._key()))
 
     async def refused(self, account: str, amount: str, address: str) -> str:
         """The code with which a withdrawal is refused. Raises OperatorError when it is not."""
         try:
             await self.withdraw(account, amount, address)
-        except OperatorError as problem:
-            return str(problem)
+        except ApiProblem as problem:
+            return problem.code
         raise OperatorError("the withdrawal was accepted")
 
     async def deposit(self, account: str, tx_hash: str) -> dict[str, Any] | None:
-        found = await self._call("GET", f"/v1/deposits?account_id={account}")
-        return next((row for row in found["data"] if row["tx_hash"] == tx_hash), None)
+        async for found in self.client.list_all_deposits(DepositsQuery(account_id=account)):
+            if found.tx_hash == tx_hash:
+                return _shown(found)
+        return None
 
     async def withdrawal(self, withdrawal_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = await self._call("GET", f"/v1/withdrawals/{withdrawal_id}")
-        return found
+        return _shown(await self.client.get_withdrawal(withdrawal_id))
 
     async def nodes(self) -> dict[str, str]:
         """node -> state, of every chain."""
-        chains = await self._call("GET", "/v1/chains")
-        return {node["name"]: node["state"] for chain in chains for node in chain["nodes"]}
+        return {node.name: node.state for chain in await self.client.list_chains() for node in chain.nodes}
 
     async def events(self) -> list[dict[str, Any]]:
-        """The feed that the receiver must have heard, page by page."""
-        found: list[dict[str, Any]] = []
-        while True:
-            after = found[-1]["sequence"] if found else self.heard_after
-            page = (await self._call("GET", f"/v1/events?after={after}&limit=200"))["data"]
-            if not page:
-                # An endpoint is not told of itself.
-                return [event for event in found if event["entity"]["kind"] != "webhook_endpoint"]
-            found += page
+        """The feed that the receiver must have heard. An endpoint is not told of itself."""
+        query = EventsQuery(after=self.heard_after, limit=200)
+        feed = [_shown(event) async for event in self.client.list_events(query)]
+        return [event for event in feed if event["entity"]["kind"] != "webhook_endpoint"]
 
     async def until_deposit(self, account: str, tx_hash: str, *states: str) -> dict[str, Any]:
         """Wait until the deposit is in one of these states. Raises OperatorError when it takes too long."""
@@ -120,16 +114,8 @@ class Casino:
 
         return {**await until(reached, f"withdrawal {state}")}
 
-    async def _call(self, verb: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        headers = {"Idempotency-Key": f"demo-{next(self._keys)}"} if verb == "POST" else {}
-        try:
-            async with self.session.request(verb, path, json=body, headers=headers) as answer:
-                found = await answer.json()
-        except aiohttp.ClientError as problem:
-            raise OperatorError(f"the daemon does not answer: {problem}") from problem
-        if answer.status >= 400:
-            raise OperatorError(found["code"])
-        return found
+    def _key(self) -> str:
+        return f"demo-{next(self._keys)}"
 
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[None]:
@@ -141,10 +127,8 @@ class Casino:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         try:
             port = runner.addresses[0][1]
-            endpoint = await self._call(
-                "POST", "/v1/webhook-endpoints", {"url": f"http://127.0.0.1:{port}/hooks"}
-            )
-            self.secret, self.heard_after = endpoint["secret"], endpoint["endpoint"]["position"]
+            made = await self.client.create_endpoint(NewEndpoint(f"http://127.0.0.1:{port}/hooks"))
+            self.secret, self.heard_after = made.secret, made.endpoint.position
             yield
         finally:
             await runner.cleanup()
@@ -158,6 +142,12 @@ class Casino:
             return web.Response(status=401)
         self.received.append(await request.json())
         return web.Response(status=204)
+
+
+def _shown(found: object) -> dict[str, Any]:
+    """As its JSON reads."""
+    shown: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(found))
+    return shown
 
 
 async def until(reached: Callable[[], Any], what: str) -> Any:

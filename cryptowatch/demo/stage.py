@@ -13,11 +13,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import msgspec
 from rich.console import Console
 
 from cryptowatch import devnet
+from cryptowatch.client import ApiProblem, OutcomeUnknown, connect
 from cryptowatch.db.pool import connection, open_pool
 from cryptowatch.demo import ethereum
 from cryptowatch.demo.casino import Casino, until
@@ -43,7 +43,7 @@ async def perform(keep: bool, console: Console) -> None:
                 await _play(net, line)
                 if keep:
                     await _keep(net, console)
-        except (CheckFailed, OperatorError) as problem:
+        except (CheckFailed, OperatorError, ApiProblem, OutcomeUnknown) as problem:
             raise OperatorError(f"the demo failed: {problem}\n{_log_tail(folder)}") from problem
 
 
@@ -57,10 +57,7 @@ def _folder(keep: bool) -> Iterator[Path]:
 
 async def _play(net: Net, line: Timeline) -> None:
     async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(
-            aiohttp.ClientSession(net.api_url, headers={"Authorization": f"Bearer {net.api_key}"})
-        )
-        casino = Casino(session)
+        casino = Casino(await stack.enter_async_context(connect(net.api_url, net.api_key)))
         await stack.enter_async_context(casino.receiving())
         heights = [await node.rpc("getblockcount") for node in net.bitcoin]
         line.check(

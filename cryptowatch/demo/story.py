@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from cryptowatch.accounts.play import TransferKind
 from cryptowatch.demo.casino import Casino, until
 from cryptowatch.demo.timeline import Timeline
 from cryptowatch.demo.witness import Witness
@@ -70,7 +71,7 @@ async def deposits(s: Story) -> None:
         big is not None and big["state"] == "confirming",
         "carol's 2 BTC wait for a second block: a higher tier",
     )
-    await s.casino.transfer(alice, "bet", "0.3")
+    await s.casino.transfer(alice, TransferKind.BET, "0.3")
     s.line.check(
         (await s.casino.balance(alice))["playable"] == BTC("0.5"), "alice bets 0.3 of what is not final yet"
     )
@@ -94,7 +95,7 @@ async def reorg(s: Story) -> None:
     dave, tx_hash = await s.pay_in("dave", "0.4")
     await s.net.mine(1)
     await s.casino.until_deposit(dave, tx_hash, "credited")
-    await s.casino.transfer(dave, "bet", "0.3")
+    await s.casino.transfer(dave, TransferKind.BET, "0.3")
     s.line.tell("dave's 0.4 is credited, and he loses 0.3 of it")
     left = await s.witness.ask("getbestblockhash")
     await s.net.reorg(1, drop=[tx_hash])

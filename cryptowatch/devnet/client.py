@@ -61,6 +61,8 @@ class Net:
     bitcoin: tuple[NodeAddress, ...]
     evm: Mapping[str, EvmChainAddress]
     ethereum_private_key: str
+    #: None without `stream`.
+    nats_url: str | None
 
     @property
     def settings_file(self) -> Path:
@@ -106,7 +108,7 @@ class Net:
         await self._ask("DELETE", "/faults")
 
     async def kill(self, process: str) -> None:
-        """SIGKILL `postgres`, `bitcoin:N`, `ethereum:N`, `signer` or `daemon`."""
+        """SIGKILL `postgres`, `nats`, `bitcoin:N`, `ethereum:N`, `signer` or `daemon`."""
         await self._ask("POST", "/kill", process=process)
 
     async def start(self, process: str) -> None:
@@ -202,6 +204,7 @@ def net_of(folder: Path, document: Mapping[str, Any]) -> Net:
         bitcoin=bitcoin,
         evm=evm,
         ethereum_private_key=document["faucet"]["ethereum_private_key"],
+        nats_url=document.get("nats_url"),
         **{key: document[key] for key in keys},
     )
 

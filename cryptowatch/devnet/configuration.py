@@ -107,6 +107,12 @@ url = {url}
 auth_file = {auth_file}
 """
 
+_STREAM = """
+[stream]
+url = {nats_url}
+timeout_s = 2
+"""
+
 #: A devnet's wallet sends from so many accounts.
 HOT_ACCOUNTS = 2
 _EVM = """
@@ -211,6 +217,7 @@ def write(
     keys: WalletKeys,
     contracts: Mapping[str, WalletContracts],
     start_height: int,
+    nats_url: str | None,
 ) -> Net:
     """Writes all files; answers the network as its users see it."""
     evm_chains = {name: _evm_document(network) for name, network in evm.items()}
@@ -226,10 +233,13 @@ def write(
         "evm_chains": evm_chains,
         "faucet": {"bitcoin_wallet": FAUCET_WALLET, "ethereum_private_key": ETHEREUM_FAUCET_KEY},
     }
+    if nats_url is not None:
+        document["nats_url"] = nats_url
     sections = [
         _SETTINGS.format(api_port=api_port, **_quoted(_texts(folder, dsn, keys))),
         _bitcoin_section(proxies, keys, start_height),
         *(_evm_section(name, network, keys, contracts[name]) for name, network in evm.items()),
+        "" if nats_url is None else _STREAM.format(**_quoted({"nats_url": nats_url})),
     ]
     write_private(folder / SETTINGS, "".join(sections))
     # Whoever waits for the file shall find it whole.

@@ -24,10 +24,11 @@ def run(
     block_time_s: float = 0,
     bitcoin_nodes: int = 3,
     ethereum: Mapping[str, int] | None = None,
+    stream: bool = False,
     seed: int | None = None,
 ) -> None:
     """Blocks. Raises OperatorError when a part does not start."""
-    asyncio.run(_until_told(folder, daemon, block_time_s, bitcoin_nodes, ethereum, seed))
+    asyncio.run(_until_told(folder, daemon, block_time_s, bitcoin_nodes, ethereum, stream, seed))
 
 
 async def _until_told(
@@ -36,6 +37,7 @@ async def _until_told(
     block_time_s: float,
     bitcoin_nodes: int,
     ethereum: Mapping[str, int] | None,
+    stream: bool,
     seed: int | None,
 ) -> None:
     console = Console(highlight=False)
@@ -57,6 +59,7 @@ async def _until_told(
             folder,
             bitcoin_nodes=bitcoin_nodes,
             ethereum=ethereum,
+            stream=stream,
             daemon=daemon,
             block_time_s=block_time_s,
             seed=seed,
@@ -81,6 +84,7 @@ def _summary(net: Net) -> Table:
     for chain, found in net.evm.items():
         rows += [(f"{chain} {n}", node.rpc_url) for n, node in enumerate(found.nodes)]
         rows += [(f"{chain} {symbol}", place) for symbol, place in found.tokens.items()]
+    rows += [("events", net.nats_url)] if net.nats_url else []
     rows += [("settings", str(net.settings_file)), ("stop", "Ctrl-C")]
     for name, value in rows:
         table.add_row(name, value)

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cryptowatch.db import embedded
-from cryptowatch.devnet import bitcoind, configuration, control, nodes
+from cryptowatch.devnet import bitcoind, configuration, control, nats, nodes
 from cryptowatch.devnet.bitcoin_chain import BitcoinChain
 from cryptowatch.devnet.client import Net
 from cryptowatch.devnet.ethereum import anvil
@@ -44,6 +44,7 @@ async def up(
     *,
     bitcoin_nodes: int = 3,
     ethereum: Mapping[str, int] | None = None,
+    stream: bool = False,
     daemon: bool = False,
     block_time_s: float = 0,
     seed: int | None = None,
@@ -56,7 +57,7 @@ async def up(
     Call it on the main thread's event loop, or on a thread that stays (`cryptowatch.leash` says why). A
     folder that was used before is taken up where it was left. `seed` makes the faults' chances repeatable.
     `node_options` are settings of bitcoin.conf that differ from the devnet's. `ethereum` is how many nodes each
-    Ethereum chain has, by the chain's name; without, there is none.
+    Ethereum chain has, by the chain's name; without, there is none. `stream` adds a NATS server for the events.
     """
     folder = _made(folder)
     async with AsyncExitStack() as stack:
@@ -66,22 +67,20 @@ async def up(
         progress("finding bitcoind (fetched once per machine: 27 MB)")
         node_program = await asyncio.to_thread(bitcoind.find_or_fetch)
         progress(f"starting Postgres and {bitcoin_nodes} bitcoind nodes")
-        server = await asyncio.to_thread(
-            embedded.prepare, folder / "postgres", fast_unsafe=fast_unsafe_postgres
-        )
-        await supervisor.run(postgres_program(server))
+        dsn = await _postgres(folder, supervisor, fast_unsafe_postgres)
         bitcoin = _nodes(stack, folder, bitcoin_nodes, node_options or {})
         bitcoin_chain, proxies = await _bitcoin_chain(stack, bitcoin, node_program, supervisor, seed)
         evm = await _evm_networks(stack, folder, ethereum or {}, supervisor, seed, progress)
         devnet = Devnet(supervisor, bitcoin_chain, proxies, evm)
+        nats_url = await _nats_server(stack, folder, supervisor, progress) if stream else None
         keys = write_keys(folder)
         api_port = HeldPort()
         stack.callback(api_port.close)
         control_url = await stack.enter_async_context(control.serving(devnet))
         net = configuration.write(
             folder,
-            dsn=server.dsn,
-            api_keys=await configuration.make_api_keys(folder, server.dsn),
+            dsn=dsn,
+            api_keys=await configuration.make_api_keys(folder, dsn),
             control_url=control_url,
             api_port=api_port.number,
             proxies=proxies,
@@ -89,16 +88,32 @@ async def up(
             keys=keys,
             contracts=await _deployed(folder, evm, keys),
             start_height=await bitcoin[0].rpc("getblockcount"),
+            nats_url=nats_url,
         )
-        for name in [BITCOIN, *evm] if block_time_s > 0 else []:
-            miner = asyncio.create_task(_mine_regularly(devnet, name, block_time_s))
-            stack.push_async_callback(_cancel, miner)
+        if block_time_s > 0:
+            _start_mining(stack, devnet, [BITCOIN, *evm], block_time_s)
         if daemon:
             progress("starting signer and daemon")
             for part in configuration.daemon_programs(folder, net):
                 await supervisor.run(part)
         progress("ready")
         yield net
+
+
+async def _postgres(folder: Path, supervisor: Supervisor, fast_unsafe: bool) -> str:
+    server = await asyncio.to_thread(embedded.prepare, folder / "postgres", fast_unsafe=fast_unsafe)
+    await supervisor.run(postgres_program(server))
+    return server.dsn
+
+
+async def _nats_server(
+    stack: AsyncExitStack, folder: Path, supervisor: Supervisor, progress: Callable[[str], None]
+) -> str:
+    progress("starting the NATS server")
+    server = nats.NatsServer(folder / "nats")
+    stack.callback(server.close)
+    await supervisor.run(nats.program(server))
+    return server.url
 
 
 async def _bitcoin_chain(
@@ -195,6 +210,12 @@ def postgres_program(server: embedded.Server) -> Program:
         before_start=before_start,
         stop_signal=signal.SIGINT,
     )
+
+
+def _start_mining(stack: AsyncExitStack, devnet: Devnet, chains: Sequence[str], block_time_s: float) -> None:
+    for name in chains:
+        miner = asyncio.create_task(_mine_regularly(devnet, name, block_time_s))
+        stack.push_async_callback(_cancel, miner)
 
 
 async def _mine_regularly(devnet: Devnet, chain: str, block_time_s: float) -> None:

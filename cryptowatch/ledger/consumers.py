@@ -31,17 +31,21 @@ async def take(conn: Connection, name: str, types: Sequence[str] | None, limit: 
 
     None: there is nothing new, or another process is at it.
     """
-    place = await conn.fetchval(SQL["hold"], name)
-    if place is None:
+    held = await conn.fetchval(SQL["hold"], name)
+    if held is None:
         await conn.execute(SQL["begin"], name)
-        place = await conn.fetchval(SQL["hold"], name)
-    return None if place is None else await _portion(conn, place, types, limit)
+        held = await conn.fetchval(SQL["hold"], name)
+    return None if held is None else await _portion(conn, held, types, limit)
 
 
 async def look(conn: Connection, name: str, types: Sequence[str] | None, limit: int) -> Portion | None:
     """As `take`, without holding the place: another process may be at the same events."""
-    place = await conn.fetchval(SQL["place"], name)
-    return await _portion(conn, place or 0, types, limit)
+    return await _portion(conn, await place(conn, name), types, limit)
+
+
+async def place(conn: Connection, name: str) -> int:
+    """The last position that a consumer is done with; 0 before the first."""
+    return await conn.fetchval(SQL["place"], name) or 0
 
 
 async def move(conn: Connection, name: str, portion: Portion) -> None:
@@ -52,10 +56,10 @@ async def move(conn: Connection, name: str, portion: Portion) -> None:
         raise ConcurrentUpdate(f"another process moved the consumer {name}")
 
 
-async def _portion(conn: Connection, place: int, types: Sequence[str] | None, limit: int) -> Portion | None:
-    until = min(place + limit, await feed_head(conn))
-    if until <= place:
+async def _portion(conn: Connection, after: int, types: Sequence[str] | None, limit: int) -> Portion | None:
+    until = min(after + limit, await feed_head(conn))
+    if until <= after:
         return None
     # Positions have no gaps: no more than `limit` events lie between.
-    events = await read_events(conn, place, limit, types, until=until)
-    return Portion(place, until, events)
+    events = await read_events(conn, after, limit, types, until=until)
+    return Portion(after, until, events)

@@ -18,6 +18,7 @@ from cryptowatch.errors import SettingsError
 from cryptowatch.settings.chains import TAG_SIGN, Chain
 from cryptowatch.settings.sections import Count, Seconds, Section
 from cryptowatch.settings.signer import Signer
+from cryptowatch.settings.stream import Stream
 from cryptowatch.settings.withdrawals import Withdrawals
 
 
@@ -42,6 +43,15 @@ class Api(Section):
     group_max: Annotated[int, Field(gt=0, le=500)] = 64
     #: Lines in one answer of a statement as a file.
     export_lines_max: Annotated[int, Field(gt=0, le=100_000)] = 10_000
+    #: Of each key, in each process; a key can have its own.
+    rate_per_s: Count = 2000
+    rate_burst: Count = 4000
+    #: `GET /v1/events/stream`.
+    streams_max: Count = 100
+    stream_events_kept: Count = 1000
+    stream_heartbeat_s: Seconds = 15
+    stream_lifetime_s: Seconds = 3600
+    stream_poll_interval_s: Seconds = 0.2
 
 
 class Webhooks(Section):
@@ -53,6 +63,10 @@ class Webhooks(Section):
     poll_interval_s: Seconds = 0.5
     response_bytes_max: Count = 16_384
     endpoints_max: Count = 50
+    #: An endpoint that answered nothing well for so long is disabled.
+    disable_after_days: Annotated[float, Field(gt=0, le=365)] = 5
+    #: With what the endpoints' secrets are sealed in the database.
+    key_file: Path | None = None
 
 
 class Accounts(Section):
@@ -139,6 +153,7 @@ class Settings(BaseSettings):
     webhooks: Webhooks = Webhooks()
     accounts: Accounts = Accounts()
     agents: Agents = Agents()
+    stream: Stream = Stream()
     treasury: Treasury = Treasury()
     referrals: Referrals = Referrals()
     withdrawals: Withdrawals = Withdrawals()

@@ -114,7 +114,9 @@ class ApiMetrics:
 
     request_seconds: Histogram
     in_flight: Gauge
+    streams: Gauge
     overloaded: Counter
+    rate_limited: Counter
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,14 @@ class DatabaseMetrics:
     pool_connections: Gauge
     transaction_seconds: Histogram
     event_log_lag: Gauge
+
+
+@dataclass(frozen=True)
+class StreamMetrics:
+    """Of the role `stream`; how far it is behind is `event_log_lag`."""
+
+    connected: Gauge
+    published: Counter
 
 
 @dataclass(frozen=True)
@@ -139,6 +149,7 @@ class Metrics:
     webhooks: WebhookMetrics
     api: ApiMetrics
     database: DatabaseMetrics
+    stream: StreamMetrics
 
 
 class _Families:
@@ -171,6 +182,7 @@ def create_metrics(registry: CollectorRegistry) -> Metrics:
         webhooks=_webhooks(families),
         api=_api(families),
         database=_database(families),
+        stream=_stream(families),
     )
 
 
@@ -316,6 +328,8 @@ def _api(f: _Families) -> ApiMetrics:
     return ApiMetrics(
         request_seconds=f.histogram("api_request_seconds", "Time to answer.", _REQUEST_S, "method", "state"),
         in_flight=f.gauge("api_requests_in_flight", "Requests being answered."),
+        streams=f.gauge("api_event_streams", "Streams of events that are open."),
+        rate_limited=f.counter("api_rate_limited", "Requests refused because a key calls too often."),
         overloaded=f.counter("api_overloaded", "Requests refused because too many are under way."),
     )
 
@@ -325,4 +339,11 @@ def _database(f: _Families) -> DatabaseMetrics:
         pool_connections=f.gauge("db_pool_connections", "Connections of the pool.", "state"),
         transaction_seconds=f.histogram("db_transaction_seconds", "Time a transaction was open.", _REQUEST_S),
         event_log_lag=f.gauge("event_log_lag_events", "Events that a consumer has not read yet.", "consumer"),
+    )
+
+
+def _stream(f: _Families) -> StreamMetrics:
+    return StreamMetrics(
+        connected=f.gauge("stream_connected", "1 while the event stream's server takes events."),
+        published=f.counter("stream_published_events", "Events that the event stream's server has stored."),
     )

@@ -18,9 +18,9 @@ from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import Event, read_events
+from cryptowatch.ledger.payload import event_id, event_view
 from cryptowatch.webhooks.endpoints import disable_endpoint, wants
 from cryptowatch.webhooks.machine import GONE, Answered, Attempt, State, Verdict, pause_s
-from cryptowatch.webhooks.payload import event_id, event_view
 
 SQL = load_queries(__package__, "deliveries.sql")
 
@@ -162,10 +162,12 @@ def _claimed(row: asyncpg.Record, until: datetime) -> Claimed:
     )
 
 
-async def finish(conn: Connection, finished: Sequence[Finished], now: datetime) -> None:
-    """Write the outcomes of a batch of attempts, and what they say about their endpoints.
+async def finish(
+    conn: Connection, finished: Sequence[Finished], failing_max: timedelta, now: datetime
+) -> int:
+    """Write the outcomes of a batch of attempts, and what they say about their endpoints. In a transaction.
 
-    In a transaction.
+    Answers how many endpoints were disabled for failing longer than `failing_max`.
     """
     ordered = sorted(finished, key=lambda item: item.delivery.id)
     await conn.execute(
@@ -187,20 +189,24 @@ async def finish(conn: Connection, finished: Sequence[Finished], now: datetime) 
     for item in finished:
         if item.verdict.state is not State.DELIVERED:
             failures.setdefault(item.delivery.endpoint_id, []).append(item)
+    given_up = 0
     for endpoint_id in sorted(failures):
-        await _endpoint_failed(conn, endpoint_id, failures[endpoint_id], endpoint_id in succeeded, now)
-
-
-async def _endpoint_failed(
-    conn: Connection, endpoint_id: UUID, failures: Sequence[Finished], also_succeeded: bool, now: datetime
-) -> None:
-    wait_s = max(item.verdict.pause_s for item in failures)
-    if not also_succeeded:
-        wait_s = max(wait_s, pause_s(await conn.fetchval(SQL["failed"], endpoint_id)))
-    if wait_s > 0:
-        await conn.execute(SQL["pause"], endpoint_id, now + timedelta(seconds=wait_s))
-    if any(item.verdict.disable for item in failures):
-        await disable_endpoint(conn, endpoint_id, f"it answered {GONE} Gone", now)
+        verdicts = [item.verdict for item in failures[endpoint_id]]
+        if any(verdict.disable for verdict in verdicts):
+            await disable_endpoint(conn, endpoint_id, f"it answered {GONE} Gone", now)
+            continue
+        wait_s = max(verdict.pause_s for verdict in verdicts)
+        if endpoint_id not in succeeded:
+            row = await conn.fetchrow(SQL["failed"], endpoint_id, now)
+            assert row is not None
+            wait_s = max(wait_s, pause_s(row["failures"]))
+            since = row["failing_since"]
+            if now - since >= failing_max:
+                reason = f"nothing was answered well since {since:%Y-%m-%d %H:%M} UTC"
+                given_up += await disable_endpoint(conn, endpoint_id, reason, now)
+        if wait_s > 0:
+            await conn.execute(SQL["pause"], endpoint_id, now + timedelta(seconds=wait_s))
+    return given_up
 
 
 async def release(conn: Connection, claimed: Sequence[Claimed]) -> None:

@@ -85,11 +85,13 @@ WHERE d.id = u.id AND d.attempts = u.attempts AND d.state = 'pending'
 
 -- name: succeeded
 -- Endpoints that answered well: their failures are forgotten.
-UPDATE webhook_endpoint SET failures = 0, paused_until = NULL WHERE id = ANY ($1::uuid[]) AND failures > 0
+UPDATE webhook_endpoint SET failures = 0, paused_until = NULL, failing_since = NULL
+WHERE id = ANY ($1::uuid[]) AND failures > 0
 
 -- name: failed
 -- One more round without a success.
-UPDATE webhook_endpoint SET failures = failures + 1 WHERE id = $1 RETURNING failures
+UPDATE webhook_endpoint SET failures = failures + 1, failing_since = coalesce(failing_since, $2)
+WHERE id = $1 RETURNING failures, failing_since
 
 -- name: pause
 -- Leaves an endpoint alone for a while.

@@ -1,8 +1,8 @@
 """Webhook endpoints: who wants to hear of which events, and with which secret they are signed.
 
-Called by the API inside its transactions, and by `worker` when an endpoint answers 410. Keeps P8: each change
-writes one event `webhook_endpoint.…`. The secret is shown when it is made and when it is rotated, and never
-again.
+Called by the API inside its transactions, and by `worker` when an endpoint answers 410, or nothing well for days. Keeps
+P8: each change writes one event `webhook_endpoint.…`. The secret is shown when it is made and when it is rotated, and
+never again.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import NewEvent, append_events, feed_head
+from cryptowatch.webhooks.sealing import Seal
 from cryptowatch.webhooks.signature import show_secret
 
 SQL = load_queries(__package__, "endpoints.sql")
@@ -79,6 +80,7 @@ async def create_endpoint(
     description: str,
     event_types: Sequence[str],
     secret_bytes: bytes,
+    seal: Seal,
     endpoints_max: int,
     now: datetime,
 ) -> EndpointSecretView | TooManyEndpoints:
@@ -88,7 +90,7 @@ async def create_endpoint(
         return TooManyEndpoints(endpoints_max)
     secret, position = show_secret(secret_bytes), await feed_head(conn)
     row = await conn.fetchrow(
-        SQL["insert"], endpoint_id, url, description, list(event_types), secret, position, now
+        SQL["insert"], endpoint_id, url, description, list(event_types), seal.close(secret), position, now
     )
     assert row is not None
     await _tell(conn, "created", row, now)
@@ -127,11 +129,16 @@ async def delete_endpoint(conn: Connection, endpoint_id: UUID, now: datetime) ->
 
 
 async def rotate_secret(
-    conn: Connection, endpoint_id: UUID, secret_bytes: bytes, previous_until: datetime, now: datetime
+    conn: Connection,
+    endpoint_id: UUID,
+    secret_bytes: bytes,
+    seal: Seal,
+    previous_until: datetime,
+    now: datetime,
 ) -> EndpointSecretView | None:
     """A new secret; the one before it signs too until `previous_until`, any earlier one no more."""
     secret = show_secret(secret_bytes)
-    row = await conn.fetchrow(SQL["rotate_secret"], endpoint_id, secret, previous_until, now)
+    row = await conn.fetchrow(SQL["rotate_secret"], endpoint_id, seal.close(secret), previous_until, now)
     view = await _told(conn, "secret_rotated", row, now)
     return None if view is None else EndpointSecretView(view, secret, previous_until)
 

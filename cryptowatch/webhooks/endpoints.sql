@@ -32,6 +32,7 @@ UPDATE webhook_endpoint SET
     reason = CASE WHEN $5 = 'enabled' THEN NULL WHEN $5 = 'disabled' THEN 'by request' ELSE reason END,
     failures = CASE WHEN $5 = 'enabled' THEN 0 ELSE failures END,
     paused_until = CASE WHEN $5 = 'enabled' THEN NULL ELSE paused_until END,
+    failing_since = CASE WHEN $5 = 'enabled' THEN NULL ELSE failing_since END,
     version = version + 1,
     updated_at = $6
 WHERE id = $1 AND state <> 'deleted'
@@ -63,7 +64,7 @@ WHERE id = $1 AND state <> 'deleted'
 RETURNING *
 
 -- name: disable
--- The endpoint said that nobody listens any more.
+-- Nobody seems to listen any more.
 UPDATE webhook_endpoint SET state = 'disabled', reason = $2, version = version + 1, updated_at = $3
 WHERE id = $1 AND state = 'enabled'
 RETURNING *

@@ -32,6 +32,7 @@ from cryptowatch.webhooks.attempt import attempt, open_session
 from cryptowatch.webhooks.deliveries import Claimed, Finished
 from cryptowatch.webhooks.fair import FairQueue
 from cryptowatch.webhooks.machine import State, judge, shares
+from cryptowatch.webhooks.sealing import Seal, seal_all
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +59,7 @@ class WebhookWorker:
     database_metrics: DatabaseMetrics
     jitter: Callable[[], float]
     session: aiohttp.ClientSession
+    seal: Seal = field(default_factory=Seal)
     _due: FairQueue = field(init=False)
     _done: asyncio.Queue[Finished | Claimed] = field(default_factory=asyncio.Queue)
     _known: list[Finished | Claimed] = field(default_factory=list)
@@ -146,7 +148,7 @@ class WebhookWorker:
                 url=delivery.url,
                 message_id=delivery.message_id,
                 body=delivery.body,
-                secrets=delivery.secrets,
+                secrets=[self.seal.open(secret) for secret in delivery.secrets],
             )
             self._due.sent(delivery)
             self.metrics.attempt_seconds.observe(self.clock.monotonic_s() - started_s)
@@ -176,11 +178,14 @@ class WebhookWorker:
         """Outcomes of attempts; and deliveries that were not attempted, which are given back."""
         finished = [item for item in batch if isinstance(item, Finished)]
         returned = [item for item in batch if isinstance(item, Claimed)]
+        failing_max, given_up = timedelta(days=self.settings.disable_after_days), 0
         async with transaction(self.pool) as conn:
             if finished:
-                await deliveries.finish(conn, finished, self.clock.now())
+                given_up = await deliveries.finish(conn, finished, failing_max, self.clock.now())
             if returned:
                 await deliveries.release(conn, returned)
+        if given_up:
+            self.metrics.attempts.labels("disabled").inc(given_up)
 
     async def _look_after(self) -> int:
         """Remove what is old, and show the backlog."""
@@ -223,8 +228,11 @@ async def run_webhooks(
     metrics: WebhookMetrics,
     database_metrics: DatabaseMetrics,
     jitter: Callable[[], float],
+    seal: Seal,
 ) -> None:
     """The role `webhooks`, until cancelled."""
+    async with transaction(pool) as conn:
+        await seal_all(conn, seal)
     async with open_session(settings) as session:
-        worker = WebhookWorker(pool, settings, clock, metrics, database_metrics, jitter, session)
+        worker = WebhookWorker(pool, settings, clock, metrics, database_metrics, jitter, session, seal)
         await worker.run()

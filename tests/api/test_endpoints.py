@@ -62,7 +62,7 @@ async def test_a_deleted_endpoint_is_gone(backend: Caller) -> None:
         await backend.patch(path, {}),
         await backend.call("DELETE", path),
         await backend.post(path + "/rotate-secret"),
-        await backend.post(path + "/test"),
+        await backend.post(path + "/ping"),
         await backend.post(path + "/replay", {"after": 0}),
         await backend.get(path + "/deliveries"),
     ):

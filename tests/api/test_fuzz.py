@@ -81,7 +81,7 @@ def target(postgres_server: str, migrated_template: str) -> Iterator[Target]:
 async def _serve(dsn: str, found: list[Target], ready: threading.Event, stop: asyncio.Event) -> None:
     async with (
         open_pool(dsn, application_name="fuzz", size_max=5) as pool,
-        running_api(pool, api_settings(dsn), MovingClock()) as world,
+        running_api(pool, api_settings(dsn, rate_per_s=100_000, rate_burst=100_000), MovingClock()) as world,
     ):
         backend = await world.caller()
         account = await world.account(backend)

@@ -81,3 +81,14 @@ def test_what_cannot_be_done_fails_with_one_clear_line(config: Path, words: list
 )
 def test_wrong_usage_has_its_own_exit_code(config: Path, words: list[str]) -> None:
     assert run(*words, "--config", str(config)).exit_code == 2
+
+
+def test_a_key_can_have_a_rate_of_its_own(config: Path) -> None:
+    base = ("create", "--name", "busy", "--scope", "read", "--config", str(config), "--json")
+    made = [
+        json.loads(run(*base, *more).stdout)
+        for more in ((), ("--rate", "5"), ("--rate", "5", "--burst", "7"))
+    ]
+    assert [(key["rate_per_s"], key["rate_burst"]) for key in made] == [(None, None), (5, 10), (5, 7)]
+    assert run(*base, "--burst", "7").exit_code == 1
+    assert run(*base, "--rate", "0").exit_code == 2

@@ -55,7 +55,8 @@ def settings(dsn: str, **api: Any) -> Settings:
     nowhere = Path("/nowhere")
     return Settings(
         database=Database(dsn=dsn),
-        api=Api(**api),
+        # Whoever reads a whole answer comes to its end.
+        api=Api(**{"stream_lifetime_s": 0.05, **api}),
         webhooks=Webhooks(allow_private_addresses=True, endpoints_max=3),
         signer=Signer(socket=nowhere, keystore=nowhere, passphrase_file=nowhere, log=nowhere),
         chains={"bitcoin": chain},
@@ -153,6 +154,7 @@ class World:
                 name="test",
                 scopes=scopes,
                 expires_at=options.get("expires_at"),
+                rate=options.get("rate"),
                 now=self.clock.now(),
             )
         return Caller(self.session, self.url, key, view.id)

@@ -74,10 +74,15 @@ async def test_a_folder_used_before_is_taken_up_where_it_was_left(folder: Path) 
     assert not (folder / "devnet.json").exists()
     with pytest.raises(OperatorError, match="no devnet"):
         devnet.connect(folder)
-    async with devnet.up(folder, bitcoin_nodes=2, fast_unsafe_postgres=True) as net:
+    async with devnet.up(folder, bitcoin_nodes=2, stream=True, fast_unsafe_postgres=True) as net:
         assert (await net.bitcoin[1].rpc("getblockheader", mined))["confirmations"] >= 1
         assert await net.send(await net.bitcoin[0].rpc("getnewaddress"), "1")
         assert (folder / "keystore.json").read_bytes() == keys
+        assert load_settings(net.settings_file).stream.url == net.nats_url
+        for lever, runs in ((net.kill, False), (net.start, True)):
+            await lever("nats")
+            found = {row["process"]: row["running"] for row in await net.processes()}
+            assert found["nats"] is runs
         connection = await asyncpg.connect(net.postgres_dsn)
         assert await connection.fetchval("SELECT count(*) FROM kept") == 0
         await connection.close()

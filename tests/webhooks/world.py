@@ -19,6 +19,7 @@ from cryptowatch.settings import Webhooks
 from cryptowatch.telemetry.metrics import Metrics, create_metrics
 from cryptowatch.webhooks.attempt import open_session
 from cryptowatch.webhooks.endpoints import EndpointSecretView, create_endpoint
+from cryptowatch.webhooks.sealing import Seal
 from cryptowatch.webhooks.worker import WebhookWorker
 from tests.api.world import uuid_of
 from tests.support.moving_clock import MovingClock
@@ -30,6 +31,7 @@ class World:
     clock: MovingClock
     settings: Webhooks
     metrics: Metrics = field(default_factory=lambda: create_metrics(CollectorRegistry()))
+    seal: Seal = field(default_factory=Seal)
     _versions: dict[str, Any] = field(default_factory=dict)
 
     async def endpoint(self, url: str, event_types: Sequence[str] = ()) -> EndpointSecretView:
@@ -41,6 +43,7 @@ class World:
                 description="",
                 event_types=event_types,
                 secret_bytes=os.urandom(32),
+                seal=self.seal,
                 endpoints_max=50,
                 now=self.clock.now(),
             )
@@ -75,6 +78,7 @@ class World:
                 self.metrics.database,
                 lambda: 0.0,
                 session,
+                self.seal,
             )
             task = asyncio.create_task(worker.run())
             try:

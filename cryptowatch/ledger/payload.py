@@ -1,4 +1,4 @@
-"""An event as consumers see it, in webhooks and in `GET /v1/events` alike: the same bytes in both."""
+"""An event as consumers see it, in webhooks, in the API and in the event stream: the same bytes everywhere."""
 
 from datetime import datetime
 
