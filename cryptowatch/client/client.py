@@ -13,20 +13,33 @@ import aiohttp
 import msgspec
 
 from cryptowatch.accounts.players import PlayerView
-from cryptowatch.api.accounts import AccountPatch, AddressRequest, AddressView, BalanceView, NewAccount
+from cryptowatch.agents.hierarchy import AgentView, PlanView
+from cryptowatch.agents.listing import StatementView
+from cryptowatch.api.accounts import (
+    AccountPatch,
+    AddressRequest,
+    AddressView,
+    BalanceView,
+    NewAccount,
+    NewAccountView,
+)
+from cryptowatch.api.agents import AgentRequest, NewPlan, StatementsQuery
 from cryptowatch.api.calls import Page, PageQuery
 from cryptowatch.api.chains import ChainView
 from cryptowatch.api.deposits import DepositsQuery
 from cryptowatch.api.endpoints import NewEndpoint
 from cryptowatch.api.events import EventsQuery
 from cryptowatch.api.live import LAST_ID_HEADER, StreamQuery
-from cryptowatch.api.transfers import TransferRequest, TransferView
+from cryptowatch.api.referrals import NewProgramme, RewardsQuery
+from cryptowatch.api.transfers import BatchRequest, BatchView, TransferRequest, TransferView
 from cryptowatch.api.withdrawals import Decision, WithdrawalRequest, WithdrawalsQuery
 from cryptowatch.client.sse import Reader
 from cryptowatch.client.transport import ApiProblem, Patience, Transport, query_parameters, read_problem
 from cryptowatch.deposits.view import DepositView
 from cryptowatch.ledger.payload import EventView
 from cryptowatch.payouts.view import WithdrawalView
+from cryptowatch.referrals.programmes import ProgrammeView
+from cryptowatch.referrals.view import RewardView
 from cryptowatch.webhooks.endpoints import EndpointSecretView
 
 T = TypeVar("T")
@@ -52,9 +65,9 @@ class Client:
 
     transport: Transport
 
-    async def create_account(self, new: NewAccount) -> PlayerView:
+    async def create_account(self, new: NewAccount) -> NewAccountView:
         """The account, also if its external id is known already."""
-        return await self.transport.send("POST", "/v1/accounts", PlayerView, body=new, repeatable=True)
+        return await self.transport.send("POST", "/v1/accounts", NewAccountView, body=new, repeatable=True)
 
     async def get_account(self, account_id: str) -> PlayerView:
         return await self.transport.send("GET", f"/v1/accounts/{account_id}", PlayerView)
@@ -75,6 +88,12 @@ class Client:
     async def create_transfer(self, transfer: TransferRequest, *, idempotency_key: str) -> TransferView:
         return await self.transport.send(
             "POST", "/v1/transfers", TransferView, body=transfer, idempotency_key=idempotency_key
+        )
+
+    async def create_transfer_batch(self, batch: BatchRequest) -> BatchView:
+        """Each transfer has a key of its own, so that the whole may be sent again."""
+        return await self.transport.send(
+            "POST", "/v1/transfers/batch", BatchView, body=batch, repeatable=True
         )
 
     async def get_deposit(self, deposit_id: str) -> DepositView:
@@ -116,6 +135,26 @@ class Client:
 
     async def list_chains(self) -> list[ChainView]:
         return await self.transport.send("GET", "/v1/chains", list[ChainView])
+
+    async def create_programme(self, new: NewProgramme) -> ProgrammeView:
+        return await self.transport.send("POST", "/v1/referrals/programmes", ProgrammeView, body=new)
+
+    def list_rewards(self, query: RewardsQuery = RewardsQuery()) -> AsyncIterator[RewardView]:  # noqa: B008
+        """Newest first, page by page."""
+        return self._pages("/v1/referrals/rewards", query, Page[RewardView])
+
+    async def create_plan(self, new: NewPlan) -> PlanView:
+        return await self.transport.send("POST", "/v1/commission-plans", PlanView, body=new)
+
+    async def create_agent(self, new: AgentRequest) -> AgentView:
+        return await self.transport.send("POST", "/v1/agents", AgentView, body=new)
+
+    def list_agent_statements(
+        self,
+        query: StatementsQuery = StatementsQuery(),  # noqa: B008
+    ) -> AsyncIterator[StatementView]:
+        """Newest first, page by page."""
+        return self._pages("/v1/agent-statements", query, Page[StatementView])
 
     async def create_endpoint(self, new: NewEndpoint) -> EndpointSecretView:
         return await self.transport.send("POST", "/v1/webhook-endpoints", EndpointSecretView, body=new)

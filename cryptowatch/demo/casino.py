@@ -40,8 +40,13 @@ class Casino:
     heard_after: int = 0
     _keys: "itertools.count[int]" = field(default_factory=itertools.count)
 
-    async def account(self, name: str) -> str:
-        return (await self.client.create_account(NewAccount(external_id=name))).id
+    async def account(self, name: str, *, referral_code: str | None = None, agent: str | None = None) -> str:
+        new = NewAccount(external_id=name, referral_code=referral_code, agent_id=agent)
+        return (await self.client.create_account(new)).id
+
+    async def referral_code(self, name: str) -> str:
+        """Of a player who is there."""
+        return (await self.client.create_account(NewAccount(external_id=name))).referral_code
 
     async def address(self, account: str, chain: str = "bitcoin") -> str:
         return (await self.client.create_address(account, AddressRequest(chain))).address
@@ -54,8 +59,16 @@ class Casino:
                 return {name: Decimal(getattr(found, name)) for name in names}
         return dict.fromkeys(names, Decimal())
 
-    async def transfer(self, account: str, kind: TransferKind, amount: str) -> None:
-        transfer = TransferRequest(account, "BTC", amount, kind, "round 1")
+    async def transfer(
+        self,
+        account: str,
+        kind: TransferKind,
+        amount: str,
+        *,
+        product: str = "",
+        round_name: str | None = None,
+    ) -> None:
+        transfer = TransferRequest(account, "BTC", amount, kind, "round 1", product, round_name)
         await self.client.create_transfer(transfer, idempotency_key=self._key())
 
     async def withdraw(

@@ -19,7 +19,7 @@ from rich.console import Console
 from cryptowatch import devnet
 from cryptowatch.client import ApiProblem, OutcomeUnknown, connect
 from cryptowatch.db.pool import connection, open_pool
-from cryptowatch.demo import ethereum
+from cryptowatch.demo import ethereum, platform
 from cryptowatch.demo.casino import Casino, until
 from cryptowatch.demo.story import CHAPTERS, Story
 from cryptowatch.demo.timeline import CheckFailed, Timeline
@@ -64,7 +64,7 @@ async def _play(net: Net, line: Timeline) -> None:
             len(set(heights)) == 1, f"three nodes agree at height {heights[0]}, and the daemon answers"
         )
         story = Story(net, casino, line, Witness(net))
-        await story.play([*CHAPTERS, *ethereum.CHAPTERS])
+        await story.play([*CHAPTERS, *platform.CHAPTERS, *ethereum.CHAPTERS])
         facts = await _close_the_books(story)
     line.summary(facts)
 

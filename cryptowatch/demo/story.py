@@ -36,8 +36,13 @@ class Story:
     async def player(self, name: str, chain: str = "bitcoin") -> tuple[str, str]:
         """(account, a fresh address) of a player, who is signed up at first sight."""
         if name not in self.accounts:
-            self.accounts[name] = await self.casino.account(name)
+            await self.sign_up(name)
         return self.accounts[name], await self.casino.address(self.accounts[name], chain)
+
+    async def sign_up(self, name: str, **by: str) -> str:
+        """The account of a new player; `by` a referral's code, an agent."""
+        self.accounts[name] = await self.casino.account(name, **by)
+        return self.accounts[name]
 
     async def pay_in(self, name: str, amount: str) -> tuple[str, str]:
         """(account, transaction) of a payment from outside, in the mempools."""

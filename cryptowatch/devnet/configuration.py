@@ -55,6 +55,14 @@ allow_private_addresses = true
 timeout_s = 2
 schedule_s = [1, 2, 5, 10, 30]
 
+[referrals]
+poll_interval_s = 0.25
+
+[agents]
+period = "day"
+hold_s = 0
+approval = false
+
 [treasury]
 reconcile_interval_s = 1
 audit_interval_s = 2
@@ -185,7 +193,7 @@ url = {url}
 """
 
 _SCOPES = {
-    "api_key": [Scope.READ, Scope.ACCOUNTS, Scope.LEDGER, Scope.WITHDRAWALS, Scope.ADMIN],
+    "api_key": [*(scope for scope in Scope if scope not in (Scope.APPROVALS, Scope.TREASURY))],
     "approver_key": [Scope.READ, Scope.APPROVALS],
 }
 
