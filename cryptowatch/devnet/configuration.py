@@ -192,7 +192,7 @@ name = {name}
 url = {url}
 """
 
-_SCOPES = {
+_SCOPES: dict[str, list[Scope]] = {
     "api_key": [*(scope for scope in Scope if scope not in (Scope.APPROVALS, Scope.TREASURY))],
     "approver_key": [Scope.READ, Scope.APPROVALS],
 }
