@@ -37,12 +37,14 @@ from cryptowatch.webhooks.sealing import Seal, seal_all
 log = structlog.get_logger(__name__)
 
 #: Claimed deliveries per sender: what waits in memory, so that claiming is one round trip for many.
-CLAIMED_PER_SENDER = 16
+CLAIMED_PER_SENDER = 32
 #: A lease, in timeouts of an attempt. What cannot be attempted within its lease is given back instead.
 LEASE_TIMEOUTS = 4
 FINISH_BATCH = 500
 #: How long the first outcome waits for others to be written with it.
 FINISH_LINGER_S = 0.01
+#: So many are worth a commit at once.
+FINISH_ENOUGH = 64
 #: How often the backlog is measured and old rows are removed.
 CARE_INTERVAL_S = 10.0
 DELIVERED_KEPT = timedelta(days=30)
@@ -118,7 +120,7 @@ class WebhookWorker:
         """Fill the free places, when there are enough of them to be worth it; how many were claimed."""
         places = self.settings.concurrency * CLAIMED_PER_SENDER
         free, now = places - self._held.total(), self.clock.now()
-        if free * 2 < places:
+        if free * 4 < places:
             return 0
         async with connection(self.pool) as conn:
             ready = await deliveries.ready_endpoints(conn, now)
@@ -159,7 +161,8 @@ class WebhookWorker:
         """Write the outcomes that are there, in one transaction. Kept in `_known` until that worked."""
         if not self._known:
             self._known.append(await self._done.get())
-            await self.clock.sleep(FINISH_LINGER_S)
+            if self._done.qsize() < FINISH_ENOUGH:
+                await self.clock.sleep(FINISH_LINGER_S)
         while len(self._known) < FINISH_BATCH and not self._done.empty():
             self._known.append(self._done.get_nowait())
         await self._write(self._known)
