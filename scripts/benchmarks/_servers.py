@@ -66,7 +66,12 @@ async def ready(net: Net) -> None:
 async def cryptowatch(
     net: Net, command: str, *options: str, environment: Mapping[str, str] = MappingProxyType({})
 ) -> AsyncIterator[None]:
-    """A process as an operator starts it."""
+    """A process as an operator starts it, but that the one key may call as often as it can."""
+    environment = {
+        "CRYPTOWATCH_API__RATE_PER_S": "1000000",
+        "CRYPTOWATCH_API__RATE_BURST": "1000000",
+        **environment,
+    }
     arguments = ["-m", "cryptowatch", command, "--config", str(net.settings_file), *options]
     log = net.folder / f"{command}{''.join(options)}.log"
     async with python(arguments, environment, log):
