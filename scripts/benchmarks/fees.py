@@ -9,7 +9,7 @@ lowest rate at which a payment of ours would have been in one of them.
 Overpaid is the average over all bids of what was offered beyond that rate, in parts of it (nothing where a bid missed).
 That is stricter than what Augur's authors measured: missed is there what is below the 5th percentile of the block's
 rates, overpaid what is beyond its 75th. Their figures on mainnet are the goals, and both measures are shown.
-Peers are compared on their own trade-off: of our confidence levels (a fixed list) one that misses no more often and
+Peers are compared on their own trade-off: of our confidence levels (all whole percents) one that misses no more often and
 overpays less, or that overpays no more and misses less often.
 """
 
@@ -36,8 +36,8 @@ from cryptowatch.settings.chains import BitcoinFeeSettings
 SEED = 20250701
 MINUTES, WARM_UP_MINUTES, LOOK_MINUTES, BID_MINUTES = 2_100, 300, 2, 6
 TARGETS = (1, 3, 6, 12, 144)
-#: Our side of the comparison with each peer.
-CONFIDENCES = (5, 10, 20, 35, 50, 65, 80, 90, 95, 98)
+#: Our side of the comparison with each peer: every percent of confidence that can be asked for.
+CONFIDENCES = range(1, 100)
 _DEFAULTS = BitcoinFeeSettings().confidence_percent
 BLOCK_WEIGHT, RESERVED_WEIGHT = 160_000, 4_000
 _COINS, _COIN_SAT, _FAN_OUT = 9_000, 2_000_000, 450
