@@ -9,8 +9,8 @@ lowest rate at which a payment of ours would have been in one of them.
 Overpaid is the average over all bids of what was offered beyond that rate, in parts of it (nothing where a bid missed).
 That is stricter than what Augur's authors measured: missed is there what is below the 5th percentile of the block's
 rates, overpaid what is beyond its 75th. Their figures on mainnet are the goals, and both measures are shown.
-Peers are compared on their own trade-off: of our confidence levels (all whole percents) one that misses no more often and
-overpays less, or that overpays no more and misses less often.
+Peers are compared on their own trade-off: of our confidence levels (all whole percents) one that misses no more often
+and overpays less, or that overpays no more and misses less often.
 """
 
 import random
