@@ -160,6 +160,32 @@ async def test_a_loss_limit_binds_bets_and_wins_make_room(world: World, backend:
     assert (await backend.post("/v1/transfers", transfer(account, "bet", "0.3"))).status == 201
 
 
+async def test_a_bet_that_comes_again_is_there_though_its_limit_is_used_up_or_the_account_may_not_bet(
+    world: World, backend: Caller
+) -> None:
+    """Refusing it would have the platform void a bet that was paid."""
+    account = await rich(world, backend)
+    await limit(backend, account, {"kind": "loss", "period": "day", "asset": "BTC", "amount": "0.3"})
+    bets = [keyed(account, key, amount="0.1") for key in "abc"]
+    assert [one["status"] for one in await batch(backend, *bets)] == ["created"] * 3
+    again = await batch(backend, *bets, keyed(account, "d", "win", "0.1"))
+    assert [one["status"] for one in again] == [*["exists"] * 3, "created"]
+    alone = await backend.post("/v1/transfers", transfer(account, "bet", "0.1"), idempotency_key="a")
+    assert (alone.status, alone.body["id"]) == (201, again[0]["transfer"]["id"])
+    # A win that comes again makes no room twice: what it left is 0.1.
+    outcomes = await batch(backend, keyed(account, "d", "win", "0.1"), keyed(account, "e", amount="0.2"))
+    assert [one["status"] for one in outcomes] == ["exists", "refused"]
+    await backend.patch(f"/v1/accounts/{account}", {"status": "frozen"})
+    outcomes = await batch(backend, bets[1], keyed(account, "b", amount="0.2"), keyed(account, "f"))
+    assert [(one["problem"] or {}).get("code") for one in outcomes] == [
+        None,
+        "idempotency_key_reused",
+        "account_not_active",
+    ]
+    assert await total(backend, account) == "0.80000000"
+    assert await days(world, account) == [("", BTC * 3 // 10, BTC // 10, 0, 0, 3)]
+
+
 async def test_two_bets_at_once_do_not_both_use_what_a_limit_leaves(world: World, backend: Caller) -> None:
     account = await rich(world, backend)
     await limit(backend, account, {"kind": "wager", "period": "day", "asset": "BTC", "amount": "0.3"})
