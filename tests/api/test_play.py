@@ -105,6 +105,34 @@ async def test_what_was_sent_alone_has_its_effect_once_when_it_comes_in_a_batch(
     assert await total(backend, account) == "0.90000000"
 
 
+async def test_what_was_refused_alone_or_names_another_request_is_not_made_by_a_batch(
+    world: World, backend: Caller
+) -> None:
+    """The platform would hear of the refusal again, and take the bet for never made."""
+    account = await world.account(backend)
+    bet = transfer(account, "bet", "0.1")
+    assert (await backend.post("/v1/transfers", bet, idempotency_key="k")).code == "insufficient_funds"
+    await world.give(account, BTC)
+    paid = await backend.post("/v1/withdrawals", withdrawal(account, "0.5"), idempotency_key="w")
+    assert paid.status == 202
+    outcomes = await batch(
+        backend,
+        keyed(account, "k"),
+        keyed(account, "k", amount="0.2"),
+        keyed(account, "w"),
+        keyed(account, "n"),
+    )
+    assert [(one["problem"] or {}).get("code") for one in outcomes] == [
+        "insufficient_funds",
+        "idempotency_key_reused",
+        "idempotency_key_reused",
+        None,
+    ]
+    again = await backend.post("/v1/transfers", bet, idempotency_key="k")
+    assert again.body["code"] == "insufficient_funds"
+    assert await days(world, account) == [("", BTC // 10, 0, 0, 0, 1)]
+
+
 async def test_two_batches_at_once_never_take_more_than_there_is(world: World, backend: Caller) -> None:
     accounts = [await rich(world, backend) for _ in range(3)]
     batches = [
