@@ -368,6 +368,19 @@ async def test_agents_stand_only_so_deep(world: World, backend: Caller) -> None:
     assert (await backend.post("/v1/agents", body)).code == "agents_too_deep"
 
 
+async def test_a_statement_shows_the_rates_that_the_agent_above_left_of_its_plan(
+    world: World, backend: Caller
+) -> None:
+    high, low = await plan(backend, turnover={"*": 1000}), await plan(backend, turnover={"*": 400})
+    master = await agent(world, backend, high)
+    sub = await agent(world, backend, high, parent_id=master)
+    await backend.patch(f"/v1/agents/{master}", {"plan_id": low})
+    await to_next_month(world)
+    await play(backend, await player(world, backend, sub), "bet", "0.1")
+    statement = await closed(world, backend, sub)
+    assert (statement["amount"], statement["rates"]["turnover"]) == ("0.00400000", {"*": 400})
+
+
 async def test_every_change_of_an_agent_and_statement_is_told_once(world: World, backend: Caller) -> None:
     own = await agent(world, backend, await plan(backend, turnover={"*": 1000}))
     await backend.patch(f"/v1/agents/{own}", {"name": "another"})
