@@ -6,7 +6,7 @@ added up by day in the same transaction (`play_day`), so that limits, commission
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -118,11 +118,13 @@ async def make_transfers(
 ) -> list[Made | Refusal]:
     """In order. In a transaction; raises as `post_each` does.
 
-    Who is not active cannot bet; what was bet before can still be won, refunded, corrected. Within one batch a bet
-    counts for the limits of the ones behind it even when the balance does not cover it.
+    Who is not active cannot bet; what was bet before can still be won, refunded, corrected, and a bet that comes again
+    is there, whatever became of the account since. Within one batch a bet counts for the limits of the ones behind it
+    even when the balance does not cover it.
     """
     standings = await _standings(conn, {one.account_id for one in transfers}, now)
-    denials = await _denials(conn, transfers, standings, rules, now)
+    made_before = await _made_before(conn, transfers, standings, now)
+    denials = await _denials(conn, transfers, standings, made_before, rules, now)
     asked = [one for one, denial in zip(transfers, denials, strict=True) if denial is None]
     postings = await _postings(conn, asked)
     posted = await post_each(conn, postings, now)
@@ -176,10 +178,20 @@ def _standing(row: Any, now: datetime) -> _Standing:
     )
 
 
+async def _made_before(
+    conn: Connection, transfers: Sequence[Transfer], standings: Mapping[UUID, _Standing], now: datetime
+) -> frozenset[str]:
+    """Keys that the ledger knows. Only of accounts whose standing may refuse a bet: for others it decides alone."""
+    restricted = {id_ for id_, one in standings.items() if one.limits or one.refusal(now) is not None}
+    asked = [one.key for one in transfers if one.account_id in restricted]
+    return frozenset(row["key"] for row in await conn.fetch(SQL["times"], asked)) if asked else frozenset()
+
+
 async def _denials(
     conn: Connection,
     transfers: Sequence[Transfer],
     standings: Mapping[UUID, _Standing],
+    made_before: Collection[str],
     rules: PlayRules,
     now: datetime,
 ) -> list[Refusal | None]:
@@ -194,6 +206,9 @@ async def _denials(
         standing = standings.get(one.account_id)
         if standing is None:
             found.append(Refusal("unknown_account", "no such account"))
+            continue
+        if one.key in made_before:
+            found.append(None)  # it counts already, on its day
             continue
         denial = None
         if one.kind is TransferKind.BET:

@@ -56,8 +56,12 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """See the module. `below`: what was played below, by product; `carry_out` is never positive."""
+    """See the module. `plan`: the rates that were used; `below`: what was played below, by product.
 
+    `carry_out` is never positive.
+    """
+
+    plan: Plan
     below: Mapping[str, Played]
     carry_in: int
     carry_out: int
@@ -99,7 +103,13 @@ def settle(
         own = granted[agent.id]
         gross, carry_out = earned[agent.id]
         found[agent.id] = Settlement(
-            below[agent.id], carried.get(agent.id, 0), carry_out, gross, own, own - sum(parts.values())
+            plan=plans[agent.id],
+            below=below[agent.id],
+            carry_in=carried.get(agent.id, 0),
+            carry_out=carry_out,
+            earned=gross,
+            granted=own,
+            amount=own - sum(parts.values()),
         )
     return found
 

@@ -96,8 +96,16 @@ async def read_plan(conn: Connection, plan_id: UUID) -> PlanView | None:
     return None if row is None else plan_view(row)
 
 
-async def list_plans(conn: Connection, *, limit: int, before: UUID | None) -> Sequence[asyncpg.Record]:
-    return list(await conn.fetch(SQL["plans"], before, limit))
+async def list_plans(
+    conn: Connection, *, limit: int, before: UUID | None, under: UUID | None
+) -> Sequence[asyncpg.Record]:
+    """The newest of all, or of those that an agent and those under it have."""
+    return list(await conn.fetch(SQL["plans"], before, limit, under))
+
+
+async def is_plan_below(conn: Connection, plan_id: UUID, top: UUID) -> bool:
+    """Whether that agent, or one under it, has the plan."""
+    return bool(await conn.fetchval(SQL["is_plan_below"], plan_id, top))
 
 
 def plan_view(row: asyncpg.Record) -> PlanView:

@@ -7,8 +7,17 @@ INSERT INTO commission_plan (id, name, document, created_at) VALUES ($1, $2, $3,
 SELECT * FROM commission_plan WHERE id = $1
 
 -- name: plans
--- A page of plans, newest first.
-SELECT * FROM commission_plan WHERE $1::uuid IS NULL OR id < $1 ORDER BY id DESC LIMIT $2
+-- A page of plans, newest first: all, or those of an agent and of those under it.
+SELECT * FROM commission_plan p
+WHERE ($1::uuid IS NULL OR p.id < $1)
+  AND ($3::uuid IS NULL OR EXISTS (SELECT FROM agent_plan h JOIN agent a ON a.id = h.agent_id
+                                   WHERE h.plan_id = p.id AND (a.id = $3 OR a.path @> ARRAY[$3])))
+ORDER BY p.id DESC LIMIT $2
+
+-- name: is_plan_below
+-- Whether a plan is, was or will be that of an agent, or of one under it.
+SELECT EXISTS (SELECT FROM agent_plan h JOIN agent a ON a.id = h.agent_id
+               WHERE h.plan_id = $1 AND (a.id = $2 OR a.path @> ARRAY[$2]))
 
 -- name: hold_agent
 -- One agent, nobody else's until the transaction ends.

@@ -16,7 +16,7 @@ import msgspec
 from cryptowatch.agents.anomalies import AnomalyRules, Facts, Finding, anomalies
 from cryptowatch.agents.commission import Agent, Played, Settlement, settle
 from cryptowatch.agents.listing import State, event_of, plan_of, read_statements
-from cryptowatch.agents.plans import Plan, capped
+from cryptowatch.agents.plans import capped
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ids import derived_ids
@@ -60,8 +60,7 @@ async def close_period(
     for asset in sorted({*played, *carried}):
         settled = settle(forest, played[asset], carried[asset])
         wanted = {id_: one for id_, one in settled.items() if one.below or one.carry_in}
-        plans = {agent.id: agent.plan for agent in forest}
-        await _write(conn, _Closed(begin, end, asset, plans, wanted), rules, now)
+        await _write(conn, _Closed(begin, end, asset, wanted), rules, now)
         count += len(wanted)
     return count
 
@@ -71,7 +70,6 @@ class _Closed:
     begin: date
     end: date
     asset: str
-    plans: Mapping[UUID, Plan]
     settled: Mapping[UUID, Settlement]
 
 
@@ -100,7 +98,7 @@ async def _write(conn: Connection, closed: _Closed, rules: StatementRules, now: 
         [one.earned for one in settled],
         [one.granted for one in settled],
         [one.amount for one in settled],
-        [msgspec.json.encode(closed.plans[id_]).decode() for id_ in ordered],
+        [msgspec.json.encode(one.plan).decode() for one in settled],
         now + rules.hold,
         now,
     )

@@ -140,13 +140,16 @@ async def create_plan(call: Call[NoQuery, NewPlan], conn: Connection) -> Reply |
 
 async def list_plans(call: Call[PageQuery, None], conn: Connection) -> Reply | Problem:
     limit = page_size(call.query, call.services.settings.api.page_size_max)
-    rows = await hierarchy.list_plans(conn, limit=limit + 1, before=uuid_cursor(call.query))
+    rows = await hierarchy.list_plans(
+        conn, limit=limit + 1, before=uuid_cursor(call.query), under=call.caller.agent_id
+    )
     return Reply(page(rows, limit, lambda row: row["id"], hierarchy.plan_view))
 
 
 async def get_plan(call: Call[NoQuery, None], conn: Connection) -> Reply | Problem:
-    plan = await hierarchy.read_plan(conn, call.path_id(Kind.PLAN))
-    if plan is None:
+    plan_id, top = call.path_id(Kind.PLAN), call.caller.agent_id
+    plan = await hierarchy.read_plan(conn, plan_id)
+    if plan is None or (top is not None and not await hierarchy.is_plan_below(conn, plan_id, top)):
         raise not_found()
     return Reply(plan)
 

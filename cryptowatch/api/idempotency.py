@@ -91,6 +91,14 @@ async def begin_all(conn: Connection, claims: Sequence[Claim]) -> list[Stored | 
     ]
 
 
+async def look_up_all(conn: Connection, claims: Sequence[Claim]) -> list[Stored | Problem | None]:
+    """What requests under these keys were answered, in order; None: nothing is kept. Nothing begins by it."""
+    rows = await conn.fetch(
+        SQL["read"], [claim.api_key_id for claim in claims], [claim.key for claim in claims]
+    )
+    return [_earlier(claim, True, row) for claim, row in zip(claims, rows, strict=True)]
+
+
 def _earlier(claim: Claim, locked: bool, row: asyncpg.Record) -> Stored | Problem | None:
     if row["fingerprint"] is None:
         return (

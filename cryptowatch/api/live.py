@@ -34,6 +34,7 @@ _PAGE = 200
 _CATCHING_UP_MAX: Final = 2
 _HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _POSITION_MAX = 2**63 - 1
+_POSITION_DIGITS = len(str(_POSITION_MAX))
 
 Write = Callable[[bytes], Awaitable[None]]
 
@@ -220,7 +221,8 @@ def _last_id(header: str | None) -> int | None:
     """Raises Refused (400) when it is not one that a stream gave."""
     if header is None or header == "":
         return None
-    if not (header.isascii() and header.isdigit() and int(header[:20]) <= _POSITION_MAX):
+    known = header.isascii() and header.isdigit() and len(header) <= _POSITION_DIGITS
+    if not known or int(header) > _POSITION_MAX:
         raise refuse("invalid_request", f"{LAST_ID_HEADER} is the `id` of an event of this stream")
     return int(header)
 

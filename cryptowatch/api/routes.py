@@ -188,7 +188,7 @@ _ACCOUNTS = (
 _MONEY = (
     Route(
         "POST",
-        "/v1/transfers",
+        transfers.PATH,
         Scope.LEDGER,
         "Post a bet, win, refund, bonus or adjustment",
         transfers.CREATE,

@@ -6,6 +6,7 @@ the same kind: what was sent alone may be sent again in a batch, and has its eff
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from http import HTTPStatus
 from typing import Annotated, Literal
 
 import msgspec
@@ -33,13 +34,14 @@ from cryptowatch.api.calls import (
     body_id,
     not_found,
 )
-from cryptowatch.api.idempotency import KEY_LENGTH_MAX, effect_of
+from cryptowatch.api.idempotency import KEY_LENGTH_MAX, Claim, Stored, effect_of, fingerprint, look_up_all
 from cryptowatch.api.problems import Problem, Refused, refuse
 from cryptowatch.api.services import Services
 from cryptowatch.db.pool import Connection
 from cryptowatch.ids import Kind, derived_id, show_id
 from cryptowatch.money import BaseUnits, format_amount
 
+PATH = "/v1/transfers"
 #: What an answer about a round shows at most.
 ROUND_ENTRIES_MAX = 1000
 #: Transfers in one batch; more take no less time each.
@@ -167,7 +169,8 @@ def _answer(
 async def create_transfer_batch(call: Call[NoQuery, BatchRequest], conn: Connection) -> Reply | Problem:
     """Each transfer stands for itself: one that is refused leaves the others standing."""
     transfers, services = call.body.transfers, call.services
-    read = list(_read_batch(call))
+    claims = [Claim(call.caller.id, one.key, _fingerprint_alone(one)) for one in transfers]
+    read = list(_read_batch(call, await look_up_all(conn, claims)))
     wanted = [one for one in read if isinstance(one, Transfer)]
     made = iter(await make_transfers(conn, wanted, _rules(services), call.now))
     outcomes = [
@@ -177,12 +180,34 @@ async def create_transfer_batch(call: Call[NoQuery, BatchRequest], conn: Connect
     return Reply(BatchView(outcomes))
 
 
-def _read_batch(call: Call[NoQuery, BatchRequest]) -> Iterator[Transfer | Refusal]:
-    for asked in call.body.transfers:
+def _fingerprint_alone(asked: KeyedTransfer) -> bytes:
+    """As of a request of its own under its key."""
+    fields = {name: getattr(asked, name) for name in TransferRequest.__struct_fields__}
+    return fingerprint("POST", PATH, TransferRequest(**fields))
+
+
+def _read_batch(
+    call: Call[NoQuery, BatchRequest], answers: Sequence[Stored | Problem | None]
+) -> Iterator[Transfer | Refusal]:
+    """`answers`: of requests of their own. What one was refused by for good stays refused: it will be told so again."""
+    for asked, answer in zip(call.body.transfers, answers, strict=True):
+        refusal = _refusal_alone(answer)
+        if refusal is not None:
+            yield refusal
+            continue
         try:
             yield _read(asked, call.services, f"api:{effect_of(call.caller.id, asked.key)}")
         except Refused as refused:
             yield Refusal(refused.problem.code, refused.problem.detail)
+
+
+def _refusal_alone(answer: Stored | Problem | None) -> Refusal | None:
+    if isinstance(answer, Problem):
+        return Refusal(answer.code, answer.detail)
+    if answer is None or answer.status < HTTPStatus.BAD_REQUEST:
+        return None
+    told = msgspec.json.decode(answer.body, type=BatchProblem)
+    return Refusal(told.code, told.detail)
 
 
 def _outcome(

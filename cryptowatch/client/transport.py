@@ -120,9 +120,9 @@ def query_parameters(query: object) -> dict[str, str]:
 
 
 def read_problem(raw: bytes, status: int) -> ProblemView:
-    """A proxy's own refusal has no form that we know."""
+    """A proxy's own refusal has no form that we know; whether it had passed the request on, only 4xx says."""
     try:
         return msgspec.json.decode(raw, type=ProblemView)
     except msgspec.MsgspecError:
-        code = "database_unavailable" if status in (502, 503, 504) else "invalid_request"
+        code = "database_unavailable" if status >= 500 else "invalid_request"
         return ProblemView("about:blank", "not an answer of the API", status, f"HTTP {status}", code, "")

@@ -23,8 +23,8 @@ CROSS JOIN LATERAL (
     ORDER BY f.id LIMIT 1) AS d
 
 -- name: bets
--- What each account bet of an asset since the day on which it was referred.
-SELECT asked.account_id, coalesce(sum(p.bet), 0) AS bet
+-- What each account bet of an asset since the day on which it was referred, without what was refunded of it.
+SELECT asked.account_id, coalesce(sum(p.bet - p.refund), 0) AS bet
 FROM unnest($1::uuid[], $2::text[]) AS asked (account_id, asset)
 JOIN referral r ON r.account_id = asked.account_id
 JOIN play_day p ON p.account_id = asked.account_id AND p.asset = asked.asset

@@ -35,7 +35,7 @@ class FirstDeposit:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """The player bet so much of the asset since the day of the referral."""
+    """The player bet so much of the asset, without refunds, since the day of the referral."""
 
     asset: str
     bet: int

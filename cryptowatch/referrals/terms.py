@@ -42,7 +42,7 @@ class FirstDepositTerms(
 class ActivityTerms(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="activity"
 ):
-    """So much of the asset is bet since the day of the referral."""
+    """So much of the asset is bet, without refunds, since the day of the referral."""
 
     asset: _Asset
     bet: _Amount

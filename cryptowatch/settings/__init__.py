@@ -9,7 +9,7 @@ Every key, its unit and default, is shown in config/cryptowatch.example.toml (a 
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -20,6 +20,9 @@ from cryptowatch.settings.sections import Count, Seconds, Section
 from cryptowatch.settings.signer import Signer
 from cryptowatch.settings.stream import Stream
 from cryptowatch.settings.withdrawals import Withdrawals
+
+#: In the transaction of transfers, each of which may take `database.statement_timeout_s`; rounded up.
+_TRANSFER_STATEMENTS_MAX: Final = 20
 
 
 class Database(Section):
@@ -189,6 +192,16 @@ class Settings(BaseSettings):
             first = names.setdefault((chain.family, chain.network_name), name)
             if first != name:
                 raise ValueError(f"chains.{name}: is the same network as chains.{first}")
+        return self
+
+    @model_validator(mode="after")
+    def _no_period_closes_under_a_bet(self) -> Self:
+        """A bet of the period's last moment would be in no statement, ever."""
+        least = _TRANSFER_STATEMENTS_MAX * self.database.statement_timeout_s
+        if self.agents.close_delay_s < least:
+            raise ValueError(
+                f"agents.close_delay_s: below {least:g}, which a transfer can take by database.statement_timeout_s"
+            )
         return self
 
     @classmethod

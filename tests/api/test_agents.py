@@ -306,6 +306,32 @@ async def test_an_agents_key_sees_its_own_downline_and_nothing_else(world: World
     assert (await own.post(f"/v1/agents/{low}/players", {})).code == "forbidden"
 
 
+async def test_an_agents_key_sees_the_plans_of_its_own_downline_and_no_others(
+    world: World, backend: Caller
+) -> None:
+    """What the agent above earns, and a competitor, is theirs to know."""
+    above, other, mine, below, next_one = [
+        await plan(backend, turnover={"*": rate}) for rate in (1000, 900, 500, 100, 400)
+    ]
+    await agent(world, backend, other)
+    sub = await agent(world, backend, mine, parent_id=await agent(world, backend, above))
+    await agent(world, backend, below, parent_id=sub)
+    await backend.patch(f"/v1/agents/{sub}", {"plan_id": next_one})
+    made = await backend.post(f"/v1/agents/{sub}/keys", {"name": "sub's"})
+    own = Caller(world.session, world.url, made.body["secret"], made.body["key"]["id"])
+
+    assert [one["id"] for one in (await own.get("/v1/commission-plans")).body["data"]] == [
+        next_one,
+        below,
+        mine,
+    ]
+    for visible in (mine, below, next_one):
+        assert (await own.get(f"/v1/commission-plans/{visible}")).status == 200
+    for hidden in (above, other):
+        assert (await own.get(f"/v1/commission-plans/{hidden}")).code == "not_found"
+        assert (await backend.get(f"/v1/commission-plans/{hidden}")).status == 200
+
+
 async def test_the_tree_has_no_rings_and_no_plan_that_exceeds_the_one_above(
     world: World, backend: Caller
 ) -> None:
@@ -340,6 +366,19 @@ async def test_agents_stand_only_so_deep(world: World, backend: Caller) -> None:
         above = await agent(world, backend, rates, **({} if above is None else {"parent_id": above}))
     body = {"account_id": await world.account(backend), "plan_id": rates, "name": "n", "parent_id": above}
     assert (await backend.post("/v1/agents", body)).code == "agents_too_deep"
+
+
+async def test_a_statement_shows_the_rates_that_the_agent_above_left_of_its_plan(
+    world: World, backend: Caller
+) -> None:
+    high, low = await plan(backend, turnover={"*": 1000}), await plan(backend, turnover={"*": 400})
+    master = await agent(world, backend, high)
+    sub = await agent(world, backend, high, parent_id=master)
+    await backend.patch(f"/v1/agents/{master}", {"plan_id": low})
+    await to_next_month(world)
+    await play(backend, await player(world, backend, sub), "bet", "0.1")
+    statement = await closed(world, backend, sub)
+    assert (statement["amount"], statement["rates"]["turnover"]) == ("0.00400000", {"*": 400})
 
 
 async def test_every_change_of_an_agent_and_statement_is_told_once(world: World, backend: Caller) -> None:

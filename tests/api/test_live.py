@@ -161,7 +161,10 @@ async def opens(caller: Caller) -> bool:
         ("?limit=3", {}, "invalid_request"),
         ("?account_id=acc_x", {}, "invalid_request"),
         ("", {"Last-Event-ID": "evt_1"}, "invalid_request"),
+        ("", {"Last-Event-ID": "9" * 19}, "invalid_request"),
         ("", {"Last-Event-ID": "9" * 30}, "invalid_request"),
+        ("", {"Last-Event-ID": "0" * 20 + "9" * 20}, "invalid_request"),
+        ("", {"Last-Event-ID": "0" * 5000}, "invalid_request"),
         ("", {"Authorization": "Bearer cwk_" + "A" * 43}, "unauthorized"),
     ],
 )

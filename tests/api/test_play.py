@@ -105,6 +105,34 @@ async def test_what_was_sent_alone_has_its_effect_once_when_it_comes_in_a_batch(
     assert await total(backend, account) == "0.90000000"
 
 
+async def test_what_was_refused_alone_or_names_another_request_is_not_made_by_a_batch(
+    world: World, backend: Caller
+) -> None:
+    """The platform would hear of the refusal again, and take the bet for never made."""
+    account = await world.account(backend)
+    bet = transfer(account, "bet", "0.1")
+    assert (await backend.post("/v1/transfers", bet, idempotency_key="k")).code == "insufficient_funds"
+    await world.give(account, BTC)
+    paid = await backend.post("/v1/withdrawals", withdrawal(account, "0.5"), idempotency_key="w")
+    assert paid.status == 202
+    outcomes = await batch(
+        backend,
+        keyed(account, "k"),
+        keyed(account, "k", amount="0.2"),
+        keyed(account, "w"),
+        keyed(account, "n"),
+    )
+    assert [(one["problem"] or {}).get("code") for one in outcomes] == [
+        "insufficient_funds",
+        "idempotency_key_reused",
+        "idempotency_key_reused",
+        None,
+    ]
+    again = await backend.post("/v1/transfers", bet, idempotency_key="k")
+    assert again.body["code"] == "insufficient_funds"
+    assert await days(world, account) == [("", BTC // 10, 0, 0, 0, 1)]
+
+
 async def test_two_batches_at_once_never_take_more_than_there_is(world: World, backend: Caller) -> None:
     accounts = [await rich(world, backend) for _ in range(3)]
     batches = [
@@ -158,6 +186,32 @@ async def test_a_loss_limit_binds_bets_and_wins_make_room(world: World, backend:
     assert [one["status"] for one in outcomes] == ["created", "refused"]
     world.clock.move(86_400)
     assert (await backend.post("/v1/transfers", transfer(account, "bet", "0.3"))).status == 201
+
+
+async def test_a_bet_that_comes_again_is_there_though_its_limit_is_used_up_or_the_account_may_not_bet(
+    world: World, backend: Caller
+) -> None:
+    """Refusing it would have the platform void a bet that was paid."""
+    account = await rich(world, backend)
+    await limit(backend, account, {"kind": "loss", "period": "day", "asset": "BTC", "amount": "0.3"})
+    bets = [keyed(account, key, amount="0.1") for key in "abc"]
+    assert [one["status"] for one in await batch(backend, *bets)] == ["created"] * 3
+    again = await batch(backend, *bets, keyed(account, "d", "win", "0.1"))
+    assert [one["status"] for one in again] == [*["exists"] * 3, "created"]
+    alone = await backend.post("/v1/transfers", transfer(account, "bet", "0.1"), idempotency_key="a")
+    assert (alone.status, alone.body["id"]) == (201, again[0]["transfer"]["id"])
+    # A win that comes again makes no room twice: what it left is 0.1.
+    outcomes = await batch(backend, keyed(account, "d", "win", "0.1"), keyed(account, "e", amount="0.2"))
+    assert [one["status"] for one in outcomes] == ["exists", "refused"]
+    await backend.patch(f"/v1/accounts/{account}", {"status": "frozen"})
+    outcomes = await batch(backend, bets[1], keyed(account, "b", amount="0.2"), keyed(account, "f"))
+    assert [(one["problem"] or {}).get("code") for one in outcomes] == [
+        None,
+        "idempotency_key_reused",
+        "account_not_active",
+    ]
+    assert await total(backend, account) == "0.80000000"
+    assert await days(world, account) == [("", BTC * 3 // 10, BTC // 10, 0, 0, 3)]
 
 
 async def test_two_bets_at_once_do_not_both_use_what_a_limit_leaves(world: World, backend: Caller) -> None:

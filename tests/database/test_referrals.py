@@ -114,7 +114,12 @@ async def test_other_acts_pay_when_they_are_done_and_not_before(platform: Platfo
     await platform.plays(gambler, 99)
     await platform.settle()
     assert await platform.balance(referrer) == 7
-    await platform.pool.execute("UPDATE play_day SET bet = 100 WHERE account_id = $1", gambler)
+    # Bets that were called off are no play, however many.
+    await platform.pool.execute("UPDATE play_day SET bet = 500, refund = 401 WHERE account_id = $1", gambler)
+    platform.clock.move(61)
+    await platform.settle()
+    assert await platform.balance(referrer) == 7
+    await platform.pool.execute("UPDATE play_day SET refund = 400 WHERE account_id = $1", gambler)
     await platform.settle()
     assert await platform.balance(referrer) == 7  # it is looked at again after a while
     platform.clock.move(61)

@@ -213,6 +213,7 @@ def run_daemon(config: Path) -> Result:
         ("connections_max = 16", "connections_max = -1", "signer.connections_max"),
         ('"/etc/cryptowatch/secrets/passphrase"', '"credential:passphrase"', "signer.passphrase_file"),
         ('transaction_amount_max = "5"\n', "", "signer.policy.bitcoin.transaction_amount_max"),
+        ("statement_timeout_s = 30", "statement_timeout_s = 181", "agents.close_delay_s"),
         ("[referrals]\n", "[referrals]\ndefault_programme = { act = 1 }\n", "referrals.default_programme"),
         ("[chains.bitcoin]", "[chains.Bitcoin]", "chains.Bitcoin"),
         ('network = "main"', 'network = "mainnet"', "chains.bitcoin.network"),
