@@ -277,21 +277,19 @@ def _posting(one: Transfer, ids: Mapping[AccountRef, int]) -> Posting:
 
 
 async def _remember(conn: Connection, transfers: Sequence[Transfer], now: datetime) -> None:
-    """What was played today, and in which rounds."""
-    sums: defaultdict[tuple[UUID, str, str], dict[str, int]] = defaultdict(
-        lambda: {"bet": 0, "win": 0, "refund": 0, "bonus": 0, "bets": 0}
-    )
-    for one in transfers:
-        if one.kind is not TransferKind.ADJUSTMENT:
-            day = sums[one.account_id, one.asset, one.product]
-            day[one.kind] += one.amount
-            day["bets"] += one.kind is TransferKind.BET
-    if sums:
-        keys = sorted(sums)
-        columns = [list(column) for column in zip(*keys, strict=True)]
-        parts = [[sums[key][name] for key in keys] for name in ("bet", "win", "refund", "bonus", "bets")]
-        await conn.execute(SQL["add_to_day"], now.date(), *columns, *parts)
-    rounds = [one for one in transfers if one.round is not None and one.kind is not TransferKind.ADJUSTMENT]
+    """What was played today, and in which rounds. Amounts as text: quicker."""
+    played = [one for one in transfers if one.kind is not TransferKind.ADJUSTMENT]
+    if played:
+        await conn.execute(
+            SQL["add_to_day"],
+            now.date(),
+            [one.account_id for one in played],
+            [one.asset for one in played],
+            [one.product for one in played],
+            [one.kind for one in played],
+            [str(one.amount) for one in played],
+        )
+    rounds = [one for one in played if one.round is not None]
     if rounds:
         await conn.execute(
             SQL["add_to_rounds"],
@@ -300,7 +298,7 @@ async def _remember(conn: Connection, transfers: Sequence[Transfer], now: dateti
             [one.account_id for one in rounds],
             [one.asset for one in rounds],
             [one.kind for one in rounds],
-            [one.amount for one in rounds],
+            [str(one.amount) for one in rounds],
             [one.key for one in rounds],
             now,
         )

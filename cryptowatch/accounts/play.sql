@@ -23,9 +23,13 @@ SELECT key, created_at FROM posting WHERE key = ANY ($1)
 -- name: add_to_day
 -- What was just played. In one order, after the balances' rows: no two batches wait for each other in a ring.
 INSERT INTO play_day AS d (day, account_id, asset, product, bet, win, refund, bonus, bets)
-SELECT $1, account_id, asset, product, bet, win, refund, bonus, bets
-FROM unnest($2::uuid[], $3::text[], $4::text[], $5::numeric[], $6::numeric[], $7::numeric[], $8::numeric[], $9::bigint[])
-     AS new (account_id, asset, product, bet, win, refund, bonus, bets)
+SELECT $1, account_id, asset, product,
+       coalesce(sum(amount) FILTER (WHERE kind = 'bet'), 0), coalesce(sum(amount) FILTER (WHERE kind = 'win'), 0),
+       coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0), coalesce(sum(amount) FILTER (WHERE kind = 'bonus'), 0),
+       count(*) FILTER (WHERE kind = 'bet')
+FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[]::numeric[])
+     AS new (account_id, asset, product, kind, amount)
+GROUP BY account_id, asset, product
 ORDER BY account_id, asset, product
 ON CONFLICT (account_id, day, asset, product) DO UPDATE SET
     bet = d.bet + EXCLUDED.bet, win = d.win + EXCLUDED.win, refund = d.refund + EXCLUDED.refund,
@@ -35,7 +39,8 @@ ON CONFLICT (account_id, day, asset, product) DO UPDATE SET
 -- What was moved in rounds, in the order given.
 INSERT INTO round_entry (round, product, account_id, asset, kind, amount, key, created_at)
 SELECT round, product, account_id, asset, kind, amount, key, $8
-FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::numeric[], $7::text[]) WITH ORDINALITY
+FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[]::numeric[], $7::text[])
+     WITH ORDINALITY
      AS new (round, product, account_id, asset, kind, amount, key, place)
 ORDER BY place
 

@@ -12,7 +12,7 @@ sent again.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -91,12 +91,20 @@ async def begin_all(conn: Connection, claims: Sequence[Claim]) -> list[Stored | 
     ]
 
 
-async def look_up_all(conn: Connection, claims: Sequence[Claim]) -> list[Stored | Problem | None]:
-    """What requests under these keys were answered, in order; None: nothing is kept. Nothing begins by it."""
-    rows = await conn.fetch(
-        SQL["read"], [claim.api_key_id for claim in claims], [claim.key for claim in claims]
-    )
-    return [_earlier(claim, True, row) for claim, row in zip(claims, rows, strict=True)]
+async def look_up_all(
+    conn: Connection, api_key_id: UUID, keys: Sequence[str], fingerprint_of: Callable[[int], bytes]
+) -> list[Stored | Problem | None]:
+    """What requests under these keys were answered, in order; None: nothing is kept. Nothing begins by it.
+
+    `fingerprint_of` the n-th is asked for only where there is an answer to compare with.
+    """
+    rows = await conn.fetch(SQL["read"], [api_key_id] * len(keys), list(keys))
+    return [
+        None
+        if row["fingerprint"] is None
+        else _earlier(Claim(api_key_id, key, fingerprint_of(place)), True, row)
+        for place, (key, row) in enumerate(zip(keys, rows, strict=True))
+    ]
 
 
 def _earlier(claim: Claim, locked: bool, row: asyncpg.Record) -> Stored | Problem | None:

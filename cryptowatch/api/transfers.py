@@ -34,7 +34,7 @@ from cryptowatch.api.calls import (
     body_id,
     not_found,
 )
-from cryptowatch.api.idempotency import KEY_LENGTH_MAX, Claim, Stored, effect_of, fingerprint, look_up_all
+from cryptowatch.api.idempotency import KEY_LENGTH_MAX, Stored, effect_of, fingerprint, look_up_all
 from cryptowatch.api.problems import Problem, Refused, refuse
 from cryptowatch.api.services import Services
 from cryptowatch.db.pool import Connection
@@ -169,8 +169,9 @@ def _answer(
 async def create_transfer_batch(call: Call[NoQuery, BatchRequest], conn: Connection) -> Reply | Problem:
     """Each transfer stands for itself: one that is refused leaves the others standing."""
     transfers, services = call.body.transfers, call.services
-    claims = [Claim(call.caller.id, one.key, _fingerprint_alone(one)) for one in transfers]
-    read = list(_read_batch(call, await look_up_all(conn, claims)))
+    keys = [one.key for one in transfers]
+    answers = await look_up_all(conn, call.caller.id, keys, lambda n: _fingerprint_alone(transfers[n]))
+    read = list(_read_batch(call, answers))
     wanted = [one for one in read if isinstance(one, Transfer)]
     made = iter(await make_transfers(conn, wanted, _rules(services), call.now))
     outcomes = [
