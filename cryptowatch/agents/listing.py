@@ -36,7 +36,7 @@ class FlagView(msgspec.Struct, frozen=True):
 
 class StatementView(msgspec.Struct, frozen=True):
     """`amount` is what the agent gets; `granted` what its whole downline gets together, out of what was `earned`
-    there.
+    there. `flags` are not shown to agents.
     """
 
     id: str

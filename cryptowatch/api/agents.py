@@ -255,14 +255,14 @@ async def list_agent_statements(call: Call[StatementsQuery, None], conn: Connect
             rows,
             limit,
             lambda row: row["id"],
-            lambda row: listing.statement_view(row, decimals[row["asset"]]),
+            lambda row: _shown(call, listing.statement_view(row, decimals[row["asset"]])),
         )
     )
 
 
 async def get_agent_statement(call: Call[NoQuery, None], conn: Connection) -> Reply | Problem:
     row = await _statement(call, conn)
-    return Reply(listing.statement_view(row, call.services.decimals[row["asset"]]))
+    return Reply(_shown(call, listing.statement_view(row, call.services.decimals[row["asset"]])))
 
 
 async def list_statement_lines(call: Call[PageQuery, None], conn: Connection) -> Reply | Problem:
@@ -325,6 +325,11 @@ def _replied(answer: object) -> Reply | Problem:
     if isinstance(answer, hierarchy.Refusal):
         raise refuse(answer.code, answer.detail)
     return Reply(answer)
+
+
+def _shown(call: Call[object, object], view: StatementView) -> StatementView:
+    """To an agent without what was found: it would learn how much is not found."""
+    return view if call.caller.agent_id is None else msgspec.structs.replace(view, flags=[])
 
 
 async def _statement(call: Call[object, object], conn: Connection) -> asyncpg.Record:

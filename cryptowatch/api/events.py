@@ -2,10 +2,10 @@
 
 from cryptowatch.api.calls import Call, Id, Page, PageQuery, Position, Reply, Text, body_id
 from cryptowatch.api.paging import page, page_size, position_cursor
-from cryptowatch.api.problems import Problem
+from cryptowatch.api.problems import Problem, refuse
 from cryptowatch.db.pool import Connection
 from cryptowatch.ids import Kind
-from cryptowatch.ledger.events import read_events, sequence_events
+from cryptowatch.ledger.events import feed_head, read_events, sequence_events
 from cryptowatch.ledger.payload import EventView, event_view
 
 EventPage = Page[EventView]
@@ -30,4 +30,18 @@ async def list_events(call: Call[EventsQuery, None], conn: Connection) -> Reply 
     await sequence_events(conn)
     after = max(query.after, position_cursor(query) or 0)
     found = await read_events(conn, after, limit + 1, types, account_id)
+    if not found:
+        refuse_beyond(query.after, await feed_head(conn))
     return Reply(page(found, limit, lambda event: event.position, event_view))
+
+
+def refuse_beyond(after: int, head: int) -> int:
+    """A place that the feed has not reached. Raises Refused for it: nobody was ever given it by this database.
+
+    It is of before the database came back from a backup: who went on in silence would miss what is told there anew.
+    """
+    if after > head:
+        raise refuse(
+            "invalid_request", f"the feed ends at {head}, before {after}: is the database another one?"
+        )
+    return after

@@ -18,6 +18,7 @@ import msgspec
 from aiohttp import web
 
 from cryptowatch.api.calls import Id, Position, Text, body_id
+from cryptowatch.api.events import refuse_beyond
 from cryptowatch.api.keys import find_callers
 from cryptowatch.api.problems import refuse
 from cryptowatch.api.services import Services
@@ -166,10 +167,10 @@ class LiveFeed:
         after = _last_id(request.headers.get(LAST_ID_HEADER))
         if after is None:
             after = query.after
-        if after is None:
-            async with connection(self.services.pool) as conn:
-                await sequence_events(conn)
-                after = await feed_head(conn)
+        async with connection(self.services.pool) as conn:
+            await sequence_events(conn)
+            head = await feed_head(conn)
+        after = head if after is None else refuse_beyond(after, head)
         types = None if query.type is None else query.type.split(",")
         return Stream(
             request.headers.get("Authorization"), scope, types, account_id, after, request.transport

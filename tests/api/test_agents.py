@@ -205,6 +205,10 @@ async def test_an_agent_whose_own_account_plays_is_flagged_until_a_person_looked
     await play(backend, account, "bet", "0.1")
     statement = await closed(world, backend, own)
     assert [flag["anomaly"] for flag in statement["flags"]] == ["self_play"]
+    made = await backend.post(f"/v1/agents/{own}/keys", {"name": "its own"})
+    seen_by_it = Caller(world.session, world.url, made.body["secret"], made.body["key"]["id"])
+    assert (await seen_by_it.get(f"/v1/agent-statements/{statement['id']}")).body["flags"] == []
+    assert (await seen_by_it.get("/v1/agent-statements")).body["data"][0]["flags"] == []
     world.clock.move(7 * DAY_S)
     path = f"/v1/agent-statements/{statement['id']}"
     assert (await backend.post(path + "/pay")).code == "wrong_state"

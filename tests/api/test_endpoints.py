@@ -123,6 +123,8 @@ async def test_events_are_read_on_from_any_sequence(world: World, backend: Calle
     first = (await backend.get("/v1/events?limit=2")).body
     sequence = first["data"][-1]["sequence"]
     by_after = (await backend.get(f"/v1/events?after={sequence}")).body["data"]
+    assert (await backend.get("/v1/events?after=5")).body["data"] == []
+    assert (await backend.get("/v1/events?after=6")).code == "invalid_request"
     by_cursor = (await backend.get(f"/v1/events?cursor={first['next_cursor']}")).body["data"]
     assert by_after == by_cursor
     assert [event["entity"]["id"] for event in first["data"] + by_after] == made_accounts

@@ -159,6 +159,8 @@ async def opens(caller: Caller) -> bool:
     [
         ("?after=-1", {}, "invalid_request"),
         ("?limit=3", {}, "invalid_request"),
+        ("?after=9", {}, "invalid_request"),
+        ("", {"Last-Event-ID": "9"}, "invalid_request"),
         ("?account_id=acc_x", {}, "invalid_request"),
         ("", {"Last-Event-ID": "evt_1"}, "invalid_request"),
         ("", {"Last-Event-ID": "9" * 19}, "invalid_request"),
