@@ -4,8 +4,9 @@ An agent earns its rates on all play below it: of its own players and of every a
 agents directly under it, who pay those under them; what is left is its own. So a level never pays more than it earns:
 
     rate       an agent's own, and never above that of the agent above it (`plans.capped`)
-    revenue    sum over products of net gaming revenue x rate, plus what was carried over (never positive)
-    earned     max(0, revenue) + sum over products of turnover x rate
+    revenue    sum over products of net gaming revenue x rate; without `carry_over` no less than nothing
+    turnover   sum over products of turnover x rate; negative where more was refunded than bet
+    earned     revenue + turnover + what was carried over (never positive); what is below nothing is carried over
     granted    of a root what it earned; of others too, but lowered in proportion where the agent above was granted
                less than those directly under it earned together
     amount     granted, without what those directly under it were granted
@@ -115,13 +116,15 @@ def settle(
 
 
 def _earned(plan: Plan, below: Mapping[str, Played], carry_in: int) -> tuple[int, int]:
-    """(what is earned, what is carried over); shares are rounded down once, after they are added up."""
+    """(what is earned, what is carried over); each share is rounded down once, after it is added up.
+
+    What was paid for bets that a later period refunds is always taken back, whatever the plan forgets.
+    """
     revenue = sum(part.revenue * rate(plan.revenue_share, product) for product, part in below.items())
     turnover = sum(part.turnover * rate(plan.turnover, product) for product, part in below.items())
-    share = revenue // WHOLE_BP + carry_in
-    # More may be refunded in a period than was bet in it.
-    total = max(0, share) + max(0, turnover // WHOLE_BP)
-    return total, min(0, share) if plan.carry_over else 0
+    share = revenue // WHOLE_BP
+    total = (share if plan.carry_over else max(0, share)) + turnover // WHOLE_BP + carry_in
+    return max(0, total), min(0, total)
 
 
 def _shared(claims: Mapping[UUID, int], available: int) -> dict[UUID, int]:

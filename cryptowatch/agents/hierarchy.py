@@ -237,10 +237,19 @@ async def assign_player(
     current = await conn.fetchrow(SQL["latest_assignment"], account_id)
     if current is None or current["agent_id"] != agent_id:
         since = now.date() if at_once else now.date() + timedelta(days=1)
-        await conn.execute(SQL["assign"], account_id, since, agent_id, now)
+        version = await conn.fetchval(SQL["assign"], account_id, since, agent_id, now)
         current = await conn.fetchrow(SQL["latest_assignment"], account_id)
         assert current is not None
+        await append_events(conn, [_assigned(account_id, agent_id, since, version, now)])
     return player_view(current)
+
+
+def _assigned(account_id: UUID, agent_id: UUID, since: date, version: int, now: datetime) -> NewEvent:
+    """Told to the account; whose player it is decides about money."""
+    shown = show_id(Kind.ACCOUNT, account_id)
+    data = {"account_id": shown, "agent_id": show_id(Kind.AGENT, agent_id), "since": since}
+    text = msgspec.json.encode(data).decode()
+    return NewEvent("agent.player_assigned", "agent_player", shown, version, account_id, text, now)
 
 
 async def list_agent_players(

@@ -98,8 +98,11 @@ WHERE p.account_id = $1 ORDER BY p.since DESC LIMIT 1
 
 -- name: assign
 -- From a day on; what was to begin on that day does not.
-INSERT INTO agent_player (account_id, since, agent_id, assigned_at) VALUES ($1, $2, $3, $4)
-ON CONFLICT (account_id, since) DO UPDATE SET agent_id = EXCLUDED.agent_id, assigned_at = EXCLUDED.assigned_at
+INSERT INTO agent_player (account_id, since, agent_id, assigned_at, version)
+VALUES ($1, $2, $3, $4, 1 + coalesce((SELECT max(version) FROM agent_player WHERE account_id = $1), 0))
+ON CONFLICT (account_id, since) DO UPDATE SET
+    agent_id = EXCLUDED.agent_id, assigned_at = EXCLUDED.assigned_at, version = EXCLUDED.version
+RETURNING version
 
 -- name: players
 -- A page of an agent's own players today, newest accounts first.

@@ -28,8 +28,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Both kinds of rates together are a hybrid plan.
 
     `revenue_share`: of net gaming revenue: bets without refunds, wins and bonuses. `turnover`: of bets without refunds.
-    `carry_over`: a period in which players won more than they lost lowers the share of the next ones; else it is
-    forgotten.
+    `carry_over`: a period in which players won more than they lost lowers what the next ones bring; else it is
+    forgotten. Refunds of an earlier period's bets are never forgotten.
     """
 
     revenue_share: Rates = {}

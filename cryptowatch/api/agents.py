@@ -185,6 +185,8 @@ async def list_agents(call: Call[AgentsQuery, None], conn: Connection) -> Reply 
 async def get_agent(call: Call[NoQuery, None], conn: Connection) -> Reply | Problem:
     agent = await hierarchy.read_agent(conn, await _called(call, conn), call.now.date())
     assert agent is not None
+    if call.caller.agent_id is not None and call.path_id(Kind.AGENT) == call.caller.agent_id:
+        agent = msgspec.structs.replace(agent, parent_id=None)  # who stands above is not its own to know
     return Reply(agent)
 
 

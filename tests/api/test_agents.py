@@ -287,6 +287,8 @@ async def test_an_agents_key_sees_its_own_downline_and_nothing_else(world: World
     listed = (await own.get("/v1/agents", params={"under": sub})).body["data"]
     assert [one["id"] for one in listed] == [low]
     assert [one["id"] for one in (await own.get("/v1/agents")).body["data"]] == [low]
+    assert (await own.get(f"/v1/agents/{sub}")).body["parent_id"] is None
+    assert (await own.get(f"/v1/agents/{low}")).body["parent_id"] == sub
     for visible in (sub, low):
         for path in ("", "/players", "/accrued"):
             assert (await own.get(f"/v1/agents/{visible}{path}")).status == 200
@@ -389,13 +391,21 @@ async def test_every_change_of_an_agent_and_statement_is_told_once(world: World,
     own = await agent(world, backend, await plan(backend, turnover={"*": 1000}))
     await backend.patch(f"/v1/agents/{own}", {"name": "another"})
     await backend.patch(f"/v1/agents/{own}", {"name": "another"})
-    await play(backend, await player(world, backend, own), "bet", "0.1")
+    account = await player(world, backend, own)
+    await play(backend, account, "bet", "0.1")
     statement = await closed(world, backend, own)
+    other = await agent(world, backend, await plan(backend, turnover={"*": 1000}))
+    for _ in range(2):
+        await backend.post(f"/v1/agents/{other}/players", {"account_id": account})
     world.clock.move(7 * DAY_S)
     await backend.post(f"/v1/agent-statements/{statement['id']}/pay")
     rows = await world.pool.fetch(
-        "SELECT type, entity_version FROM event WHERE entity_kind IN ('agent', 'statement') ORDER BY id"
+        "SELECT type, entity_version FROM event "
+        "WHERE entity_kind IN ('agent', 'statement') AND entity_id <> $1 ORDER BY id",
+        other,
     )
+    assigned = await world.pool.fetch("SELECT entity_version FROM event WHERE type = 'agent.player_assigned'")
+    assert [row["entity_version"] for row in assigned] == [1, 2]
     assert [tuple(row) for row in rows] == [
         ("agent.created", 1),
         ("agent.updated", 2),

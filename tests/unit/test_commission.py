@@ -49,7 +49,19 @@ def test_an_agent_gets_its_share_of_what_its_players_lost() -> None:
 def test_a_turnover_plan_pays_also_when_players_win() -> None:
     played = {MASTER: {"slots": Played(bet=1000, win=5000, refund=100)}}
     assert amounts([Agent(MASTER, None, Plan(turnover={ANY: 100}))], played) == {MASTER: 9}
-    assert amounts([Agent(MASTER, None, Plan({ANY: 5000}, {ANY: 100}))], played) == {MASTER: 9}
+    hybrid = Plan({ANY: 5000}, {ANY: 100}, carry_over=False)
+    assert amounts([Agent(MASTER, None, hybrid)], played) == {MASTER: 9}
+    carrying = settle([Agent(MASTER, None, replace_carry(hybrid, carry_over=True))], played, {})[MASTER]
+    assert (carrying.amount, carrying.carry_out) == (0, -2041)
+
+
+@pytest.mark.parametrize("carry_over", [True, False])
+def test_what_was_paid_for_bets_that_are_refunded_later_is_taken_back(carry_over: bool) -> None:
+    agents = [Agent(MASTER, None, Plan(turnover={ANY: 100}, carry_over=carry_over))]
+    january = settle(agents, {MASTER: {"slots": Played(bet=1_000_000)}}, {})[MASTER]
+    february = settle(agents, {MASTER: {"slots": Played(refund=1_000_000)}}, {})[MASTER]
+    march = settle(agents, {MASTER: {"slots": Played(bet=1_000_000)}}, {MASTER: february.carry_out})[MASTER]
+    assert [one.amount for one in (january, february, march)] == [10_000, 0, 0]
 
 
 def test_a_hybrid_plan_adds_both() -> None:
@@ -136,6 +148,7 @@ def test_no_level_pays_more_than_it_earns_and_nothing_is_lost(
         own = found[agent.id]
         assert 0 <= own.amount <= own.granted <= own.earned
         assert own.carry_out <= 0
+        assert not (own.earned and own.carry_out)
         below = [found[child.id].granted for child in agents if child.parent == agent.id]
         assert own.amount == own.granted - sum(below)
     roots = [found[agent.id] for agent in agents if agent.parent is None]

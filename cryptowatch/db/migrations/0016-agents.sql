@@ -45,6 +45,8 @@ CREATE TABLE agent_player (
     since       date NOT NULL,
     agent_id    uuid NOT NULL REFERENCES agent,
     assigned_at timestamptz NOT NULL,
+    -- Counts the account's assignments, as their events do.
+    version     integer NOT NULL,
     PRIMARY KEY (account_id, since)
 );
 CREATE INDEX agent_player_of_agent ON agent_player (agent_id, account_id);
