@@ -25,6 +25,7 @@ from cryptowatch.chains.forecast import Forecaster
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import AccountPlanner, CoinPlanner
 from cryptowatch.clock import Clock, SystemClock
+from cryptowatch.compliance.audit import seal
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.deposits.addresses import derive_ahead
 from cryptowatch.deposits.apply import chain_rules
@@ -72,6 +73,7 @@ _SENDING_INTERVAL_S = 0.5
 _SEQUENCER_INTERVAL_S = 0.05
 _ROLL_UP_INTERVAL_S = 1
 _TRAITS_INTERVAL_S = 1
+_SEAL_INTERVAL_S = 1
 _GAUGES_INTERVAL_S = 5
 _ADDRESSES_INTERVAL_S = 1
 
@@ -366,7 +368,7 @@ async def _api(
 
 
 def _ledger(plant: Plant) -> None:
-    """What every process may do, whatever its roles: order events, note what they say, fold balances, show gauges."""
+    """What every process may do, whatever its roles: order events and what was done, note, fold, show gauges."""
     gauges = DatabaseInstruments(plant.pool, plant.metrics, plant.clock)
 
     async def sequence() -> int:
@@ -382,6 +384,11 @@ def _ledger(plant: Plant) -> None:
         async with transaction(plant.pool) as conn:
             return await note_addresses(conn)
 
+    async def seal_audit() -> int:
+        async with transaction(plant.pool) as conn:
+            return await seal(conn)
+
+    plant.loop("audit-log", seal_audit, _SEAL_INTERVAL_S)
     plant.loop("sequencer", sequence, _SEQUENCER_INTERVAL_S)
     plant.loop("traits", note, _TRAITS_INTERVAL_S)
     plant.loop("roll-up", fold, _ROLL_UP_INTERVAL_S)

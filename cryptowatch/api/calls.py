@@ -130,6 +130,8 @@ class Route:
     idempotent: bool = False
     #: The ledger's own key recognizes a repetition, so that the stored answer may be forgotten after a while.
     guarded: bool = False
+    #: Whether the audit log tells of it. What machines do by the thousand stands in ledgers of its own.
+    audited: bool = True
 
     @property
     def operation(self) -> str:

@@ -17,6 +17,7 @@ from cryptowatch.api import (
 )
 from cryptowatch.api.agent_routes import AGENTS
 from cryptowatch.api.calls import Route
+from cryptowatch.api.compliance_routes import COMPLIANCE
 from cryptowatch.api.house_routes import HOUSE
 from cryptowatch.api.keys import Scope
 from cryptowatch.deposits.view import DepositView
@@ -91,6 +92,7 @@ _ACCOUNTS = (
         body=profiles.TraitsRequest,
         status=204,
         codes=("invalid_ip_prefix",),
+        audited=False,
     ),
     Route(
         "GET",
@@ -214,6 +216,7 @@ _MONEY = (
         transfers.create_transfer_batch,
         transfers.BatchView,
         body=transfers.BatchRequest,
+        audited=False,
     ),
     Route(
         "GET",
@@ -326,4 +329,4 @@ _MONEY = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*_ACCOUNTS, *_MONEY, *AGENTS, *HOUSE)
+ROUTES: tuple[Route, ...] = (*_ACCOUNTS, *_MONEY, *AGENTS, *COMPLIANCE, *HOUSE)

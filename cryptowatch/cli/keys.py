@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from cryptowatch.api import keys
 from cryptowatch.api.keys import KeyView, Scope
 from cryptowatch.cli.exits import exit_codes
+from cryptowatch.cli.operators import note_command
 from cryptowatch.clock import SystemClock
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.errors import OperatorError
@@ -93,7 +94,7 @@ async def _create(
 ) -> tuple[str, KeyView]:
     now = SystemClock().now()
     async with open_database(settings) as pool, transaction(pool) as conn:
-        return await keys.create_key(
+        made = await keys.create_key(
             conn,
             derived_id(now, os.urandom(16)),
             os.urandom(keys.SECRET_BYTES),
@@ -102,6 +103,8 @@ async def _create(
             expires_at=None if days is None else now + timedelta(days=days),
             now=now,
         )
+        await note_command(conn, "keys create", made[1].id, outcome=" ".join(made[1].scopes))
+        return made
 
 
 async def _list(settings: Settings) -> list[KeyView]:
@@ -113,6 +116,8 @@ async def _revoke(settings: Settings, shown_id: str) -> KeyView:
     key_id = read_id(Kind.API_KEY, shown_id)
     async with open_database(settings) as pool, transaction(pool) as conn:
         view = None if key_id is None else await keys.revoke_key(conn, key_id, SystemClock().now())
+        if view is not None:
+            await note_command(conn, "keys revoke", view.id)
     if view is None:
         raise OperatorError(f"there is no key {shown_id}")
     return view
