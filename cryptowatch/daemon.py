@@ -26,6 +26,7 @@ from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import AccountPlanner, CoinPlanner
 from cryptowatch.clock import Clock, SystemClock
 from cryptowatch.compliance.audit import seal
+from cryptowatch.compliance.watch import ComplianceWatch, watch_rules
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.deposits.addresses import derive_ahead
 from cryptowatch.deposits.apply import chain_rules
@@ -45,7 +46,7 @@ from cryptowatch.money import parse_amount
 from cryptowatch.payouts.denied import Denied, DenyListFile
 from cryptowatch.payouts.riders import QueuedRiders
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
-from cryptowatch.plant import Plant, entropy, node_pool, open_database, tune_garbage_collection
+from cryptowatch.plant import Plant, entropy, new_id, node_pool, open_database, tune_garbage_collection
 from cryptowatch.sending.coins import CoinReserver
 from cryptowatch.sending.market import Market, market_rules
 from cryptowatch.sending.reservers import account_reserver, reserver_for
@@ -101,6 +102,8 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                 if "send" in roles:
                     _send(plant, settings, chain, nodes[name], denied)
             _ledger(plant)
+            cases = ComplianceWatch(plant.pool, clock, watch_rules(settings), new_id)
+            plant.loop("compliance", cases.step, settings.compliance.interval_s)
             if "treasury" in roles:
                 _treasury(plant, settings, chains, nodes)
             if "referrals" in roles:

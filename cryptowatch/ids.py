@@ -24,6 +24,8 @@ class Kind(StrEnum):
     PLAN = "cp"
     AGENT = "ag"
     STATEMENT = "cs"
+    CASE = "case"
+    NOTE = "note"
 
 
 def show_id(kind: Kind, value: UUID) -> str:
@@ -40,6 +42,11 @@ def read_id(kind: Kind, text: str) -> UUID | None:
     except ValueError:
         return None
     return value if value.hex == digits else None
+
+
+def earliest_id(now: datetime) -> UUID:
+    """Below every id of that millisecond and later ones: what an index by id is read from."""
+    return UUID(int=_microseconds(now) // 1000 << 80)
 
 
 def derived_id(now: datetime, *facts: bytes) -> UUID:

@@ -86,6 +86,11 @@ def tune_garbage_collection() -> None:
     gc.set_threshold(100_000, 20, 50)
 
 
+def new_id(now: datetime) -> UUID:
+    """Unguessable, from the system's randomness."""
+    return derived_id(now, os.urandom(16))
+
+
 def entropy(now: datetime) -> tuple[UUID, int]:
     """A new lineage's id and the seed of its coin selection, from the system's randomness."""
-    return derived_id(now, os.urandom(16)), int.from_bytes(os.urandom(8), "big")
+    return new_id(now), int.from_bytes(os.urandom(8), "big")

@@ -1,8 +1,11 @@
 """The part of the table of calls that is about compliance. See `routes`."""
 
 from cryptowatch.api import compliance
-from cryptowatch.api.calls import Route
+from cryptowatch.api.calls import PageQuery, Route
 from cryptowatch.api.keys import Scope
+from cryptowatch.compliance.cases import CaseView, NoteView
+
+_CASE = "/v1/cases/{case_id}"
 
 COMPLIANCE: tuple[Route, ...] = (
     Route(
@@ -14,5 +17,57 @@ COMPLIANCE: tuple[Route, ...] = (
         compliance.AuditPage,
         query=compliance.AuditQuery,
         codes=("invalid_cursor",),
+    ),
+    Route(
+        "GET",
+        "/v1/cases",
+        Scope.COMPLIANCE,
+        "List cases, newest first",
+        compliance.list_all_cases,
+        compliance.CasePage,
+        query=compliance.CasesQuery,
+        codes=("invalid_cursor",),
+    ),
+    Route("GET", _CASE, Scope.COMPLIANCE, "Get a case", compliance.get_case, CaseView),
+    Route(
+        "GET",
+        _CASE + "/notes",
+        Scope.COMPLIANCE,
+        "List what people wrote about a case, newest first",
+        compliance.list_case_notes,
+        compliance.NotePage,
+        query=PageQuery,
+        codes=("invalid_cursor",),
+    ),
+    Route(
+        "POST",
+        _CASE + "/notes",
+        Scope.COMPLIANCE,
+        "Write a note about a case",
+        compliance.create_case_note,
+        NoteView,
+        body=compliance.NewNote,
+        status=201,
+        idempotent=True,
+    ),
+    Route(
+        "POST",
+        _CASE + "/assign",
+        Scope.COMPLIANCE,
+        "Say who looks at a case",
+        compliance.assign_case,
+        CaseView,
+        body=compliance.Assignment,
+    ),
+    Route(
+        "POST",
+        _CASE + "/decide",
+        Scope.COMPLIANCE,
+        "Clear or confirm a case",
+        compliance.decide_case,
+        CaseView,
+        body=compliance.CaseDecision,
+        codes=("wrong_state",),
+        idempotent=True,
     ),
 )

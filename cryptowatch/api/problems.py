@@ -41,6 +41,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "insufficient_withdrawable": (422, "The withdrawable balance does not cover the amount"),
     "account_not_active": (422, "The account may not do this"),
     "account_frozen": (422, "The account is frozen"),
+    "account_under_review": (422, "A case about the account must be decided first"),
     "account_in_debt": (422, "The account owes more than it has"),
     "invalid_address": (422, "The chain cannot pay to this address"),
     "network_mismatch": (422, "The address belongs to another chain or network"),

@@ -300,6 +300,7 @@ _MONEY = (
             "approver_is_requester",
             "already_approved",
             "account_frozen",
+            "account_under_review",
             "account_in_debt",
             "address_denied",
         ),

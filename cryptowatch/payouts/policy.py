@@ -104,6 +104,8 @@ class Facts:
     owner: Owner = Owner.STRANGER
     owner_status: str | None = None
     denied: bool = False
+    #: A case makes the account's withdrawals wait.
+    under_review: bool = False
     #: Whether the account pays only to addresses that it allowed, and from when on this one can be paid.
     allow_list: bool = False
     usable_at: datetime | None = None
@@ -208,6 +210,12 @@ def _denied(case: _Case) -> Iterator[_Found]:
     yield _found("deny_list", refusal, listed=str(case.facts.denied).lower())
 
 
+def _compliance(case: _Case) -> Iterator[_Found]:
+    """Told only where it matters: what compliance looks at is nobody else's."""
+    if case.facts.under_review:
+        yield Finding("compliance", Verdict.REVIEW, {"case": "open"}), None
+
+
 def _allowed(case: _Case) -> Iterator[_Found]:
     if not case.facts.allow_list:
         return
@@ -310,6 +318,7 @@ _RULES: Sequence[_Rule] = (
     _velocity,
     _wager,
     _balance,
+    _compliance,
     _approval,
 )
 

@@ -1,4 +1,4 @@
--- Compliance: what people and keys did, in a chain of hashes.
+-- Compliance: what people and keys did, in a chain of hashes; cases about accounts.
 SET LOCAL lock_timeout = '10s';
 
 -- Every action of a person or a key, written in the action's own transaction. Nothing in it is secret.
@@ -35,3 +35,53 @@ CREATE TABLE audit_seal (
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_seal
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 ALTER TABLE audit_seal ENABLE ALWAYS TRIGGER append_only;
+
+-- What a rule found about an account, until a person decides. One at a time for each account, rule and asset.
+CREATE TABLE compliance_case (
+    id          uuid PRIMARY KEY,
+    account_id  uuid NOT NULL REFERENCES account,
+    rule        text NOT NULL,
+    asset       text NOT NULL,
+    -- The deposit or withdrawal that the rule was asked about: it opens one case at most (P2).
+    subject     text NOT NULL,
+    -- What it does until it is cleared: nothing, the account's withdrawals wait, or the account was frozen.
+    action      text NOT NULL CHECK (action IN ('note', 'hold', 'freeze')),
+    state       text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'cleared', 'confirmed')),
+    -- What the rule compared, as people read it.
+    compared    json NOT NULL,
+    -- The time up to which it looked: what came before is not held against the account again once a person decided.
+    seen_until  timestamptz NOT NULL,
+    assignee    text,
+    decided_by  text,
+    reason      text,
+    decided_at  timestamptz,
+    version     integer NOT NULL DEFAULT 1,
+    created_at  timestamptz NOT NULL,
+    updated_at  timestamptz NOT NULL,
+    UNIQUE (subject, rule),
+    CHECK ((state = 'open') = (decided_by IS NULL)),
+    CHECK ((decided_by IS NULL) = (decided_at IS NULL))
+);
+CREATE UNIQUE INDEX compliance_case_open ON compliance_case (account_id, rule, asset) WHERE state = 'open';
+CREATE INDEX compliance_case_of_account ON compliance_case (account_id, id);
+CREATE INDEX compliance_case_holding ON compliance_case (account_id) WHERE action = 'hold' AND state <> 'cleared';
+
+-- Accounts whose withdrawals wait for a case. All that other features know of cases.
+CREATE VIEW account_hold AS
+SELECT DISTINCT account_id FROM compliance_case WHERE action = 'hold' AND state <> 'cleared';
+
+-- What people wrote about a case.
+CREATE TABLE case_note (
+    id          uuid PRIMARY KEY,
+    case_id     uuid NOT NULL REFERENCES compliance_case,
+    author      text NOT NULL,
+    text        text NOT NULL CHECK (length(text) BETWEEN 1 AND 4000),
+    created_at  timestamptz NOT NULL
+);
+CREATE INDEX case_note_of_case ON case_note (case_id, id);
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON case_note
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE case_note ENABLE ALWAYS TRIGGER append_only;
+
+-- Withdrawals that wait for a case and for nothing else.
+CREATE INDEX withdrawal_waits_for_case ON withdrawal (chain, account_id) WHERE state = 'in_review' AND reason = 'compliance';
