@@ -21,12 +21,12 @@ from cryptowatch.agents.worker import AgentWorker, agent_rules
 from cryptowatch.api.app import create_app
 from cryptowatch.api.services import Services
 from cryptowatch.chains.connect import ConnectedChain, connect
+from cryptowatch.chains.denied import Denied, DenyListFile
 from cryptowatch.chains.forecast import Forecaster
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import AccountPlanner, CoinPlanner
 from cryptowatch.clock import Clock, SystemClock
-from cryptowatch.compliance.audit import seal
-from cryptowatch.compliance.watch import ComplianceWatch, watch_rules
+from cryptowatch.compliance.loops import compliance_loops
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.deposits.addresses import derive_ahead
 from cryptowatch.deposits.apply import chain_rules
@@ -43,7 +43,6 @@ from cryptowatch.instruments import (
 from cryptowatch.ledger.balances import roll_up
 from cryptowatch.ledger.events import sequence_events
 from cryptowatch.money import parse_amount
-from cryptowatch.payouts.denied import Denied, DenyListFile
 from cryptowatch.payouts.riders import QueuedRiders
 from cryptowatch.payouts.worker import PayoutRules, PayoutWorker
 from cryptowatch.plant import Plant, entropy, new_id, node_pool, open_database, tune_garbage_collection
@@ -74,7 +73,6 @@ _SENDING_INTERVAL_S = 0.5
 _SEQUENCER_INTERVAL_S = 0.05
 _ROLL_UP_INTERVAL_S = 1
 _TRAITS_INTERVAL_S = 1
-_SEAL_INTERVAL_S = 1
 _GAUGES_INTERVAL_S = 5
 _ADDRESSES_INTERVAL_S = 1
 
@@ -102,8 +100,9 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                 if "send" in roles:
                     _send(plant, settings, chain, nodes[name], denied)
             _ledger(plant)
-            cases = ComplianceWatch(plant.pool, clock, watch_rules(settings), new_id)
-            plant.loop("compliance", cases.step, settings.compliance.interval_s)
+            watched = chains if "watch" in roles else {}
+            for loop in compliance_loops(pool, clock, settings, watched, denied, new_id):
+                plant.loop(loop.name, loop.step, loop.interval_s)
             if "treasury" in roles:
                 _treasury(plant, settings, chains, nodes)
             if "referrals" in roles:
@@ -371,7 +370,7 @@ async def _api(
 
 
 def _ledger(plant: Plant) -> None:
-    """What every process may do, whatever its roles: order events and what was done, note, fold, show gauges."""
+    """What every process may do, whatever its roles: order events, note what they say, fold balances, show gauges."""
     gauges = DatabaseInstruments(plant.pool, plant.metrics, plant.clock)
 
     async def sequence() -> int:
@@ -387,11 +386,6 @@ def _ledger(plant: Plant) -> None:
         async with transaction(plant.pool) as conn:
             return await note_addresses(conn)
 
-    async def seal_audit() -> int:
-        async with transaction(plant.pool) as conn:
-            return await seal(conn)
-
-    plant.loop("audit-log", seal_audit, _SEAL_INTERVAL_S)
     plant.loop("sequencer", sequence, _SEQUENCER_INTERVAL_S)
     plant.loop("traits", note, _TRAITS_INTERVAL_S)
     plant.loop("roll-up", fold, _ROLL_UP_INTERVAL_S)

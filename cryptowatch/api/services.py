@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from uuid import UUID
 
-from cryptowatch.chains.port import NodeStatus
+from cryptowatch.chains.denied import Denied
+from cryptowatch.chains.port import NodeStatus, ReadAddresses
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool
 from cryptowatch.deposits.apply import ChainRules, chain_rules
 from cryptowatch.ids import derived_id
-from cryptowatch.payouts.denied import Denied
-from cryptowatch.payouts.destination import ReadAddresses
 from cryptowatch.payouts.policy import WithdrawalPolicy, withdrawal_policy
 from cryptowatch.settings import Settings
 from cryptowatch.settings.withdrawals import AssetPolicy

@@ -67,7 +67,6 @@ class Found:
     rule: str
     asset: str
     subject: str
-    action: str
     compared: Mapping[str, str]
     #: Up to when it looked.
     seen_until: datetime
@@ -88,7 +87,7 @@ class Refusal:
     detail: str
 
 
-async def open_case(conn: Connection, case_id: UUID, found: Found, now: datetime) -> bool:
+async def open_case(conn: Connection, case_id: UUID, found: Found, action: str, now: datetime) -> bool:
     """False where the subject had its case, or one of this account, rule and asset is open (P2)."""
     row = await conn.fetchrow(
         SQL["open"],
@@ -97,7 +96,7 @@ async def open_case(conn: Connection, case_id: UUID, found: Found, now: datetime
         found.rule,
         found.asset,
         found.subject,
-        found.action,
+        action,
         msgspec.json.encode(found.compared).decode(),
         found.seen_until,
         now,

@@ -18,6 +18,7 @@ class Rule(StrEnum):
     STRUCTURING = "structuring"
     RAPID_WITHDRAWAL = "rapid_withdrawal"
     VELOCITY = "velocity"
+    DENIED_SOURCE = "denied_source"
 
 
 class Direction(StrEnum):

@@ -5,18 +5,17 @@ when, each event is looked at once, and two processes take turns (`ledger.consum
 event's own time, so that it does not matter how late it is looked at.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
-import structlog
 
-from cryptowatch.accounts.players import LimitRules, PlayerPatch, Status, patch_player
 from cryptowatch.clock import Clock
 from cryptowatch.compliance import rules as judge
-from cryptowatch.compliance.cases import Found, open_case
+from cryptowatch.compliance.cases import Found
+from cryptowatch.compliance.findings import Findings
 from cryptowatch.compliance.rules import Compared, Direction, Moved, Rule, Rules, asset_rules
 from cryptowatch.db.pool import Connection, Pool, transaction
 from cryptowatch.db.queries import load_queries
@@ -26,7 +25,6 @@ from cryptowatch.ledger.events import Event
 from cryptowatch.settings import Settings
 
 SQL = load_queries(__package__, "watch.sql")
-log = structlog.get_logger(__name__)
 
 _TYPES: Mapping[str, Direction] = {
     "deposit.credited": Direction.DEPOSITS,
@@ -39,11 +37,9 @@ _DECIDED = msgspec.json.Decoder(dict[str, datetime])
 
 @dataclass(frozen=True, slots=True)
 class WatchRules:
-    """By asset; `actions` by rule."""
+    """By asset."""
 
     assets: Mapping[str, Rules]
-    actions: Mapping[str, str]
-    limits: LimitRules
     events_max: int
 
 
@@ -51,8 +47,6 @@ def watch_rules(settings: Settings) -> WatchRules:
     own = settings.compliance
     return WatchRules(
         {asset: asset_rules(rules, settings.decimals[asset]) for asset, rules in own.assets.items()},
-        own.actions.model_dump(),
-        LimitRules(settings.accounts.limit_raise_delay_s, settings.decimals),
         own.events_max,
     )
 
@@ -82,12 +76,10 @@ class _Seen:
 
 
 class ComplianceWatch:
-    """`step` looks at one portion of the feed. `new_id` makes an id of a moment."""
+    """`step` looks at one portion of the feed."""
 
-    def __init__(
-        self, pool: Pool, clock: Clock, rules: WatchRules, new_id: Callable[[datetime], UUID]
-    ) -> None:
-        self.pool, self.clock, self.rules, self.new_id = pool, clock, rules, new_id
+    def __init__(self, pool: Pool, clock: Clock, rules: WatchRules, findings: Findings) -> None:
+        self.pool, self.clock, self.rules, self.findings = pool, clock, rules, findings
 
     async def step(self) -> int:
         """How many positions were passed."""
@@ -118,18 +110,10 @@ class ComplianceWatch:
         await self._judge(conn, seen, Rule.VELOCITY, await _velocity(conn, seen, direction))
 
     async def _judge(self, conn: Connection, seen: _Seen, rule: Rule, compared: Compared | None) -> None:
-        if compared is None:
-            return
-        now, action = self.clock.now(), self.rules.actions[rule]
-        event = seen.event
-        found = Found(seen.account_id, rule, seen.asset, event.entity_id, action, compared, event.created_at)
-        if not await open_case(conn, self.new_id(now), found, now):
-            return
-        log.info("case opened", rule=rule, action=action, subject=found.subject)
-        if action == "freeze":
-            await patch_player(
-                conn, seen.account_id, PlayerPatch(status=Status.FROZEN), self.rules.limits, now
-            )
+        if compared is not None:
+            event = seen.event
+            found = Found(seen.account_id, rule, seen.asset, event.entity_id, compared, event.created_at)
+            await self.findings.follow_up(conn, found, self.clock.now())
 
 
 async def _structuring(conn: Connection, seen: _Seen) -> Compared | None:

@@ -7,9 +7,9 @@ account's standing and debt here and by `moves.set_aside`, the deny list here an
 from collections.abc import Mapping
 from datetime import datetime
 
+from cryptowatch.chains.denied import Denied
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.machine import Event
 from cryptowatch.payouts.moves import move
 

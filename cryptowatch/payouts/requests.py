@@ -14,11 +14,11 @@ from uuid import UUID
 
 import msgspec
 
+from cryptowatch.chains.denied import Denied
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ledger.events import NewEvent, append_events
 from cryptowatch.payouts.bookkeeping import Hold, Payment, hold_all, pay_inside
-from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.facts import Asked, Found, gather
 from cryptowatch.payouts.machine import Event, State, advance
 from cryptowatch.payouts.moves import event_of, payment_of, received_event

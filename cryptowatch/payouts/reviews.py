@@ -12,9 +12,9 @@ from uuid import UUID
 
 import asyncpg
 
+from cryptowatch.chains.denied import Denied
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.machine import Event
 from cryptowatch.payouts.moves import move
 from cryptowatch.payouts.policy import Refusal

@@ -64,12 +64,18 @@ class Actions(Section):
     structuring: Action = "note"
     rapid_withdrawal: Action = "hold"
     velocity: Action = "note"
+    denied_source: Action = "hold"
 
 
 class Compliance(Section):
     interval_s: Seconds = 0.5
     #: Positions of the event feed that are looked at in one transaction.
     events_max: Annotated[Count, Field(le=10_000)] = 500
+    #: Whether nodes are asked where deposits came from, and for how many at once.
+    sources: bool = True
+    sources_at_once: Annotated[Count, Field(le=64)] = 4
+    #: Addresses that are kept of one deposit.
+    sources_max: Annotated[Count, Field(le=1000)] = 50
     actions: Actions = Actions()
     assets: Mapping[str, AssetRules] = {}
 

@@ -11,12 +11,13 @@ import pytest
 import pytest_asyncio
 
 from cryptowatch.api.keys import Scope
+from cryptowatch.chains.denied import Denied
+from cryptowatch.compliance.findings import finding_rules
 from cryptowatch.compliance.watch import ComplianceWatch, watch_rules
 from cryptowatch.db.pool import Pool, connection, transaction
 from cryptowatch.ids import derived_id
 from cryptowatch.ledger.events import NewEvent, append_events, sequence_events
 from cryptowatch.ledger.verify import verify
-from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.holds import let_go
 from cryptowatch.payouts.moves import set_aside
 from cryptowatch.settings.compliance import (
@@ -58,12 +59,12 @@ async def officer(world: World) -> Caller:
 
 def watch(world: World, **changes: Any) -> ComplianceWatch:
     own = world.services.settings.compliance.model_copy(update=changes)
-    rules = watch_rules(world.services.settings.model_copy(update={"compliance": own}))
+    chosen = world.services.settings.model_copy(update={"compliance": own})
 
     def new_id(now: datetime) -> UUID:
         return derived_id(now, os.urandom(16))
 
-    return ComplianceWatch(world.pool, world.clock, rules, new_id)
+    return ComplianceWatch(world.pool, world.clock, watch_rules(chosen), finding_rules(chosen, new_id))
 
 
 async def look(world: World, **changes: Any) -> None:

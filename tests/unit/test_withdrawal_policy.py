@@ -9,10 +9,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from cryptowatch.chains.denied import BrokenDenyList, parse_denied
 from cryptowatch.chains.port import InvalidAddress
 from cryptowatch.ledger.rules import Balance
 from cryptowatch.money import BaseUnits
-from cryptowatch.payouts.denied import BrokenDenyList, parse_denied
 from cryptowatch.payouts.destination import read_destination
 from cryptowatch.payouts.policy import (
     Facts,

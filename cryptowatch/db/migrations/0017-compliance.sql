@@ -83,5 +83,15 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON case_note
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 ALTER TABLE case_note ENABLE ALWAYS TRIGGER append_only;
 
+-- Where deposits came from, as one node said.
+CREATE TABLE deposit_source (
+    deposit_id  uuid NOT NULL REFERENCES deposit,
+    address     text NOT NULL CHECK (length(address) BETWEEN 1 AND 200),
+    -- It was on the deny list when it was looked at.
+    denied      boolean NOT NULL,
+    created_at  timestamptz NOT NULL,
+    PRIMARY KEY (deposit_id, address)
+);
+
 -- Withdrawals that wait for a case and for nothing else.
 CREATE INDEX withdrawal_waits_for_case ON withdrawal (chain, account_id) WHERE state = 'in_review' AND reason = 'compliance';
