@@ -26,7 +26,7 @@ from cryptowatch.chains.forecast import Forecaster
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import AccountPlanner, CoinPlanner
 from cryptowatch.clock import Clock, SystemClock
-from cryptowatch.compliance.loops import compliance_loops
+from cryptowatch.compliance.loops import compliance_loops, screening_loop
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.deposits.addresses import derive_ahead
 from cryptowatch.deposits.apply import chain_rules
@@ -109,6 +109,8 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                 agents = AgentWorker(pool, clock, agent_rules(settings))
                 plant.loop("agents", agents.step, settings.agents.interval_s)
             if "webhooks" in roles:
+                screening = screening_loop(pool, clock, settings, new_id)
+                plant.loop(screening.name, screening.step, screening.interval_s)
                 tasks.create_task(
                     run_webhooks(
                         pool,

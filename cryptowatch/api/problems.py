@@ -27,6 +27,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "in_progress": (409, "A request with this Idempotency-Key is under way"),
     "chain_halted": (409, "A person must let the chain's payouts go on first"),
     "rebalance_open": (409, "A rebalance of this asset is open"),
+    "screening_pending": (409, "The screening did not let it pass yet"),
     "term_runs": (409, "The player set a term that runs until later"),
     "wrong_state": (409, "Its present state does not allow this"),
     "body_too_large": (413, "The body is too large"),

@@ -301,6 +301,7 @@ _MONEY = (
             "already_approved",
             "account_frozen",
             "account_under_review",
+            "screening_pending",
             "account_in_debt",
             "address_denied",
         ),

@@ -59,8 +59,9 @@ class Services:
     def withdrawal_policies(self) -> Mapping[tuple[str, str], WithdrawalPolicy]:
         """(chain, asset) -> its rules."""
         policies = self.settings.withdrawals.assets
+        screened = self.settings.compliance.screening.url is not None
         return {
-            (name, asset): withdrawal_policy(settings, policies.get(asset, AssetPolicy()))
+            (name, asset): withdrawal_policy(settings, policies.get(asset, AssetPolicy()), screened=screened)
             for name, chain in self.settings.chains.items()
             for asset, settings in chain.asset_settings.items()
         }

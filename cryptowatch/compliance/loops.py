@@ -10,6 +10,8 @@ from cryptowatch.chains.denied import Denied
 from cryptowatch.clock import Clock
 from cryptowatch.compliance.audit import seal
 from cryptowatch.compliance.findings import finding_rules
+from cryptowatch.compliance.provider import open_provider
+from cryptowatch.compliance.screening import ScreeningWatch
 from cryptowatch.compliance.sources import SourceWatch, source_rules
 from cryptowatch.compliance.watch import ComplianceWatch, watch_rules
 from cryptowatch.db.pool import Pool, transaction
@@ -23,6 +25,20 @@ class Loop:
     name: str
     step: Callable[[], Awaitable[int]]
     interval_s: float
+
+
+def screening_loop(pool: Pool, clock: Clock, settings: Settings, new_id: Callable[[datetime], UUID]) -> Loop:
+    """Where the provider can be reached. Raises SettingsError for one that cannot be used."""
+    own = settings.compliance
+    screening = ScreeningWatch(
+        pool,
+        clock,
+        open_provider(own.screening, clock),
+        own.screening.default,
+        settings.decimals,
+        finding_rules(settings, new_id),
+    )
+    return Loop("screening", screening.step, own.interval_s)
 
 
 def compliance_loops(

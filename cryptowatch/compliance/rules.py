@@ -19,6 +19,7 @@ class Rule(StrEnum):
     RAPID_WITHDRAWAL = "rapid_withdrawal"
     VELOCITY = "velocity"
     DENIED_SOURCE = "denied_source"
+    SCREENING = "screening"
 
 
 class Direction(StrEnum):

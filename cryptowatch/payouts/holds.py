@@ -1,4 +1,4 @@
-"""Withdrawals that waited for a case about their account go on by themselves once it is cleared.
+"""Withdrawals that waited for a case about their account, or for a screening's verdict, go on by themselves, or end.
 
 Called by `worker` in each step. What else may have changed meanwhile is asked as at any withdrawal in the queue: the
 account's standing and debt here and by `moves.set_aside`, the deny list here and in the transaction that would send.
@@ -21,8 +21,13 @@ _AT_ONCE = 100
 async def let_go(
     conn: Connection, chain: str, denied: Denied, decimals: Mapping[str, int], now: datetime
 ) -> int:
-    """How many went on."""
+    """How many went on, or were rejected."""
     gone = 0
+    for row in await conn.fetch(SQL["refused"], chain, _AT_ONCE):
+        rejected = await move(
+            conn, row, Event.REJECT, decimals[row["asset"]], now, reason="screening_refused"
+        )
+        gone += rejected is not None
     for row in await conn.fetch(SQL["released"], chain, _AT_ONCE):
         inside = row["recipient"] is not None
         if inside and denied.covers(chain, row["destination"], row["address"]):

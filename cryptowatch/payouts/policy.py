@@ -42,6 +42,8 @@ class WithdrawalPolicy:
     fee: BaseUnits
     #: The chain can pay multiples of this alone: its contract counts in fewer decimals than the ledger.
     unit: int = 1
+    #: What goes to a stranger waits for the provider's verdict.
+    screened: bool = False
     approval_from: int | None = None
     second_approval_from: int | None = None
     #: In thousandths: 1500 is once and a half of what was deposited.
@@ -51,7 +53,7 @@ class WithdrawalPolicy:
     global_limits: Sequence[Limit] = ()
 
 
-def withdrawal_policy(settings: AssetSettings, policy: AssetPolicy) -> WithdrawalPolicy:
+def withdrawal_policy(settings: AssetSettings, policy: AssetPolicy, *, screened: bool) -> WithdrawalPolicy:
     decimals = settings.decimals
 
     def units(text: str | None) -> BaseUnits | None:
@@ -69,6 +71,7 @@ def withdrawal_policy(settings: AssetSettings, policy: AssetPolicy) -> Withdrawa
         maximum=parse_amount(settings.withdrawal_max, decimals),
         fee=parse_amount(settings.withdrawal_fee, decimals),
         unit=int(10**settings.scale),
+        screened=screened,
         approval_from=units(policy.approval_from),
         second_approval_from=units(policy.second_approval_from),
         wager_thousandths=parse_amount(policy.wager_times, WAGER_DECIMALS),
@@ -216,6 +219,11 @@ def _compliance(case: _Case) -> Iterator[_Found]:
         yield Finding("compliance", Verdict.REVIEW, {"case": "open"}), None
 
 
+def _screening(case: _Case) -> Iterator[_Found]:
+    if case.policy.screened and case.facts.owner is Owner.STRANGER:
+        yield Finding("screening", Verdict.REVIEW, {"verdict": "pending"}), None
+
+
 def _allowed(case: _Case) -> Iterator[_Found]:
     if not case.facts.allow_list:
         return
@@ -319,6 +327,7 @@ _RULES: Sequence[_Rule] = (
     _wager,
     _balance,
     _compliance,
+    _screening,
     _approval,
 )
 

@@ -67,6 +67,10 @@ def _against(row: asyncpg.Record, by: Person, denied: Denied) -> Refusal | None:
         return Refusal("account_frozen", "the account is frozen: reject it, or unfreeze the account first")
     if row["under_review"]:
         return Refusal("account_under_review", "a case about the account must be decided first, or reject it")
+    if row["screening"] in ("pending", "refuse"):
+        return Refusal(
+            "screening_pending", f"the screening's verdict is {row['screening']}: wait, or reject it"
+        )
     if row["in_debt"]:
         return Refusal("account_in_debt", "the account owes more than it has: reject it, or wait")
     if denied.covers(row["chain"], row["destination"], row["address"]):

@@ -1,6 +1,7 @@
 """The settings of compliance: what rules look for, and what a case does. Amounts are whole units of their asset."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -65,6 +66,21 @@ class Actions(Section):
     rapid_withdrawal: Action = "hold"
     velocity: Action = "note"
     denied_source: Action = "hold"
+    screening: Action = "note"
+
+
+class Screening(Section):
+    """Whom withdrawals to strangers' addresses are shown before they are queued; nobody where there is no URL."""
+
+    url: str | None = None
+    #: Signs what is asked, as webhooks are signed.
+    secret_file: Path | None = None
+    timeout_s: Seconds = 5
+    #: What holds where no answer comes.
+    default: Literal["pass", "review", "refuse"] = "review"
+    at_once: Annotated[Count, Field(le=256)] = 8
+    response_bytes_max: Count = 16_384
+    allow_private_addresses: bool = False
 
 
 class Compliance(Section):
@@ -77,6 +93,7 @@ class Compliance(Section):
     #: Addresses that are kept of one deposit.
     sources_max: Annotated[Count, Field(le=1000)] = 50
     actions: Actions = Actions()
+    screening: Screening = Screening()
     assets: Mapping[str, AssetRules] = {}
 
     def check(self, decimals: Mapping[str, int]) -> None:

@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+from aiohttp import web
+
 from cryptowatch.api.keys import Scope
+from cryptowatch.outbound.signature import show_secret
 from tests.promises.conftest import MakeSite
 from tests.support.books import assert_balanced
 from tests.support.running import FINAL, Player, Site, sat, strangers_address
+from tests.webhooks.receiver import receiving
 
 RAPID = {"amount_from": "0.1", "played_percent": 50}
 
@@ -82,3 +86,21 @@ async def test_a_deposit_from_a_denied_address_holds_its_account_and_one_from_el
     free = await clean.ask_withdrawal(sat("0.1"), strangers_address())
     assert (held.body["state"], held.body["reason"]) == ("in_review", "compliance")
     assert free.body["state"] == "queued"
+
+
+async def test_a_withdrawal_is_sent_once_the_provider_lets_it_pass(
+    make_site: MakeSite, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(show_secret(bytes(range(32))))
+    async with receiving() as provider:
+        provider.answer = lambda _: web.Response(text='{"verdict": "pass"}')
+        asked = {"url": provider.url, "secret_file": str(secret), "allow_private_addresses": True}
+        site = await make_site(compliance={"interval_s": 0.05, "screening": asked})
+        await site.start()
+        player = await site.rich_player("0.5")
+        withdrawal = await player.withdraw(sat("0.2"), strangers_address())
+        await site.finished(withdrawal)
+        assert (await site.story(withdrawal))[:3] == ["requested", "in_review", "queued"]
+        assert [got.event["id"] for got in provider.received] == [withdrawal]
+    await assert_balanced(site)

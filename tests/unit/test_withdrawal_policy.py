@@ -60,6 +60,10 @@ CASES = [
     Case("a player of the platform is paid", 1_000, 0, PLAYER),
     Case("a frozen player is paid once a person agrees", 1_000, 1, {**PLAYER, "owner_status": "frozen"}),
     Case("a denied address is not paid", 1_000, "address_denied", {"denied": True}),
+    Case("what a case holds waits for a person", 1_000, 1, {"under_review": True}),
+    Case("and hides no refusal", 99, "amount_below_minimum", {"under_review": True}),
+    Case("what goes to a stranger is screened", 1_000, 1, {}, {"screened": True}),
+    Case("what goes to a player is not", 1_000, 0, PLAYER, {"screened": True}),
     Case("an address that was never allowed is not paid", 1_000, "address_not_allowed", {"allow_list": True}),
     Case(
         "an address cools off until its very moment",

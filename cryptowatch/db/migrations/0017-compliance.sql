@@ -93,5 +93,18 @@ CREATE TABLE deposit_source (
     PRIMARY KEY (deposit_id, address)
 );
 
--- Withdrawals that wait for a case and for nothing else.
-CREATE INDEX withdrawal_waits_for_case ON withdrawal (chain, account_id) WHERE state = 'in_review' AND reason = 'compliance';
+-- The screening provider's verdict about a withdrawal, or what holds where it did not answer. The first one counts.
+CREATE TABLE screening (
+    withdrawal_id uuid PRIMARY KEY REFERENCES withdrawal,
+    verdict     text NOT NULL CHECK (verdict IN ('pass', 'review', 'refuse')),
+    answered    boolean NOT NULL,
+    -- The provider's own.
+    reference   text CHECK (length(reference) <= 200),
+    created_at  timestamptz NOT NULL
+);
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON screening
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE screening ENABLE ALWAYS TRIGGER append_only;
+
+-- Withdrawals that wait: for a case, a verdict, or a person.
+CREATE INDEX withdrawal_in_review ON withdrawal (chain, id) WHERE state = 'in_review';
