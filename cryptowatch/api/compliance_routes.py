@@ -1,9 +1,10 @@
 """The part of the table of calls that is about compliance. See `routes`."""
 
-from cryptowatch.api import compliance
+from cryptowatch.api import compliance, withdrawals
 from cryptowatch.api.calls import PageQuery, Route
 from cryptowatch.api.keys import Scope
 from cryptowatch.compliance.cases import CaseView, NoteView
+from cryptowatch.payouts.travel import TravelRule
 
 _CASE = "/v1/cases/{case_id}"
 
@@ -17,6 +18,14 @@ COMPLIANCE: tuple[Route, ...] = (
         compliance.AuditPage,
         query=compliance.AuditQuery,
         codes=("invalid_cursor",),
+    ),
+    Route(
+        "GET",
+        "/v1/withdrawals/{withdrawal_id}/travel-rule",
+        Scope.COMPLIANCE,
+        "Get who sends a withdrawal and who receives it",
+        withdrawals.get_travel_rule,
+        TravelRule,
     ),
     Route(
         "GET",

@@ -51,6 +51,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "address_not_allowed": (422, "The account does not allow this address, or not yet"),
     "too_many_addresses": (422, "The account allows as many addresses as it can"),
     "wager_required": (422, "More must be bet before money can leave"),
+    "travel_rule_required": (422, "The withdrawal must say who sends and who receives it"),
     "amount_below_minimum": (422, "The amount is below the minimum"),
     "amount_too_precise": (422, "The chain cannot express the amount"),
     "limit_exceeded": (422, "The amount is beyond a limit"),

@@ -270,6 +270,7 @@ _MONEY = (
             "address_denied",
             "address_not_allowed",
             "wager_required",
+            "travel_rule_required",
             "amount_below_minimum",
             "amount_too_precise",
             "limit_exceeded",

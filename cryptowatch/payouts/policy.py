@@ -46,6 +46,7 @@ class WithdrawalPolicy:
     screened: bool = False
     approval_from: int | None = None
     second_approval_from: int | None = None
+    travel_rule_from: int | None = None
     #: In thousandths: 1500 is once and a half of what was deposited.
     wager_thousandths: int = 0
     account_limits: Sequence[Limit] = ()
@@ -74,6 +75,7 @@ def withdrawal_policy(settings: AssetSettings, policy: AssetPolicy, *, screened:
         screened=screened,
         approval_from=units(policy.approval_from),
         second_approval_from=units(policy.second_approval_from),
+        travel_rule_from=units(policy.travel_rule_from),
         wager_thousandths=parse_amount(policy.wager_times, WAGER_DECIMALS),
         account_limits=limits(policy.account_limits),
         kyc_limits=limits(policy.kyc_limits),
@@ -109,6 +111,8 @@ class Facts:
     denied: bool = False
     #: A case makes the account's withdrawals wait.
     under_review: bool = False
+    #: The request says who sends and who receives.
+    travel_rule: bool = False
     #: Whether the account pays only to addresses that it allowed, and from when on this one can be paid.
     allow_list: bool = False
     usable_at: datetime | None = None
@@ -224,6 +228,19 @@ def _screening(case: _Case) -> Iterator[_Found]:
         yield Finding("screening", Verdict.REVIEW, {"verdict": "pending"}), None
 
 
+def _travel_rule(case: _Case) -> Iterator[_Found]:
+    threshold, given = case.policy.travel_rule_from, case.facts.travel_rule
+    if threshold is None or case.facts.owner is not Owner.STRANGER:
+        return
+    refusal = None
+    if case.amount >= threshold and not given:
+        refusal = (
+            "travel_rule_required",
+            f"from {case.show(threshold)} on, say who sends and who receives it",
+        )
+    yield _found("travel_rule", refusal, travel_rule_from=case.show(threshold), given=str(given).lower())
+
+
 def _allowed(case: _Case) -> Iterator[_Found]:
     if not case.facts.allow_list:
         return
@@ -324,6 +341,7 @@ _RULES: Sequence[_Rule] = (
     _allowed,
     _amount,
     _velocity,
+    _travel_rule,
     _wager,
     _balance,
     _compliance,

@@ -106,5 +106,15 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON screening
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 ALTER TABLE screening ENABLE ALWAYS TRIGGER append_only;
 
+-- Who sends and who receives a withdrawal, as the travel rule asks: personal data, for people with the scope alone.
+CREATE TABLE travel_rule (
+    withdrawal_id uuid PRIMARY KEY REFERENCES withdrawal,
+    data        json NOT NULL,
+    created_at  timestamptz NOT NULL
+);
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON travel_rule
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE travel_rule ENABLE ALWAYS TRIGGER append_only;
+
 -- Withdrawals that wait: for a case, a verdict, or a person.
 CREATE INDEX withdrawal_in_review ON withdrawal (chain, id) WHERE state = 'in_review';
