@@ -14,7 +14,3 @@ FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::numeric[], $6::n
 -- Who sends and who receives, where the requests say so.
 INSERT INTO travel_rule (withdrawal_id, data, created_at)
 SELECT withdrawal_id, data, $3 FROM unnest($1::uuid[], $2::json[]) AS new (withdrawal_id, data)
-
--- name: travel_rule
--- What one withdrawal carries.
-SELECT data FROM travel_rule WHERE withdrawal_id = $1

@@ -11,7 +11,9 @@ import msgspec
 from msgspec import Meta
 
 from cryptowatch.db.pool import Connection
-from cryptowatch.payouts.requests import SQL
+from cryptowatch.db.queries import load_queries
+
+SQL = load_queries(__package__, "travel.sql")
 
 _Text = Annotated[str, Meta(pattern=r"^[^\x00]*$", min_length=1, max_length=500)]
 
