@@ -21,10 +21,12 @@ from cryptowatch.agents.worker import AgentWorker, agent_rules
 from cryptowatch.api.app import create_app
 from cryptowatch.api.services import Services
 from cryptowatch.chains.connect import ConnectedChain, connect
+from cryptowatch.chains.denied import Denied
 from cryptowatch.chains.forecast import Forecaster
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import AccountPlanner, CoinPlanner
 from cryptowatch.clock import Clock, SystemClock
+from cryptowatch.compliance.loops import compliance_loops, screening_loop
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.deposits.addresses import derive_ahead
 from cryptowatch.deposits.apply import chain_rules
@@ -35,17 +37,24 @@ from cryptowatch.ids import derived_id
 from cryptowatch.instruments import (
     DatabaseInstruments,
     chain_instruments,
-    show_deny_list,
     show_marks,
     show_position,
 )
 from cryptowatch.ledger.balances import roll_up
 from cryptowatch.ledger.events import sequence_events
-from cryptowatch.payouts.denied import Denied, DenyListFile
 from cryptowatch.payouts.riders import QueuedRiders
 from cryptowatch.payouts.rules import PayoutRules, payout_rules
 from cryptowatch.payouts.worker import PayoutWorker
-from cryptowatch.plant import Plant, connected, entropy, node_pool, open_database, tune_garbage_collection
+from cryptowatch.plant import (
+    Plant,
+    connected,
+    deny_list,
+    entropy,
+    new_id,
+    node_pool,
+    open_database,
+    tune_garbage_collection,
+)
 from cryptowatch.referrals.programmes import keep_settings_programme, settings_terms
 from cryptowatch.referrals.terms import Terms
 from cryptowatch.referrals.worker import ReferralWorker
@@ -99,7 +108,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
             stack.push_async_callback(opened.close)
         async with asyncio.TaskGroup() as tasks:
             plant = Plant(tasks, pool, clock, metrics)
-            denied = _deny_list(plant, settings, chains)
+            denied = deny_list(plant, settings, chains)
             seal = read_seal(settings.webhooks.key_file) if {"webhooks", "api"} & {*roles} else Seal()
             for name, chain in chains.items():
                 if "watch" in roles:
@@ -107,9 +116,14 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                 if "send" in roles:
                     _send(plant, settings, chain, nodes[name], denied)
             _ledger(plant)
+            watched = chains if "watch" in roles else {}
+            for loop in compliance_loops(pool, clock, settings, watched, denied, new_id):
+                plant.loop(loop.name, loop.step, loop.interval_s)
             if "treasury" in roles:
                 _treasury(plant, settings, chains, nodes)
             if "webhooks" in roles:
+                screening = screening_loop(pool, clock, settings, new_id)
+                plant.loop(screening.name, screening.step, screening.interval_s)
                 tasks.create_task(
                     run_webhooks(
                         pool,
@@ -171,19 +185,6 @@ async def _watch(plant: Plant, chain: ConnectedChain, nodes: NodePool) -> None:
     plant.loop(f"addresses:{name}", derive, _ADDRESSES_INTERVAL_S)
     plant.loop(f"watcher:{name}", follow, settings.poll_interval_s)
     plant.loop(f"mempool:{name}", pending.observe, settings.mempool_interval_s)
-
-
-def _deny_list(
-    plant: Plant, settings: Settings, chains: Mapping[str, ConnectedChain]
-) -> Callable[[], Denied]:
-    """The list as it is at any moment. Nothing begins before there is a good one."""
-    path, interval_s = settings.withdrawals.deny_list, settings.withdrawals.deny_list_interval_s
-    readers = {name: chain.read_address for name, chain in chains.items()}
-    file = DenyListFile(path, readers, partial(show_deny_list, plant.metrics))
-    file.load()
-    if path is not None:
-        plant.loop("deny-list", file.step, interval_s)
-    return lambda: file.current
 
 
 def _send(

@@ -27,6 +27,8 @@ class Kind(StrEnum):
     PROGRAMME = "rp"
     REFERRAL = "ref"
     REWARD = "rw"
+    CASE = "case"
+    NOTE = "note"
 
 
 def show_id(kind: Kind, value: UUID) -> str:
@@ -43,6 +45,11 @@ def read_id(kind: Kind, text: str) -> UUID | None:
     except ValueError:
         return None
     return value if value.hex == digits else None
+
+
+def earliest_id(now: datetime) -> UUID:
+    """Below every id of that millisecond and later ones: what an index by id is read from."""
+    return UUID(int=_microseconds(now) // 1000 << 80)
 
 
 def derived_id(now: datetime, *facts: bytes) -> UUID:

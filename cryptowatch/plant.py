@@ -6,22 +6,24 @@ Used by `daemon` and by the commands that need a part of it.
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 import structlog
 
 from cryptowatch.chains.connect import ConnectedChain
+from cryptowatch.chains.denied import Denied, DenyListFile
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.clock import Clock
 from cryptowatch.db import embedded
 from cryptowatch.db.migrate import migrate
 from cryptowatch.db.pool import Connection, Pool, connection, open_pool
 from cryptowatch.ids import derived_id
-from cryptowatch.instruments import ChainInstruments
+from cryptowatch.instruments import ChainInstruments, show_deny_list
 from cryptowatch.loops import run_forever
 from cryptowatch.settings import Settings
 from cryptowatch.telemetry.metrics import Metrics
@@ -96,6 +98,22 @@ def tune_garbage_collection() -> None:
     gc.set_threshold(100_000, 20, 50)
 
 
+def new_id(now: datetime) -> UUID:
+    """Unguessable, from the system's randomness."""
+    return derived_id(now, os.urandom(16))
+
+
 def entropy(now: datetime) -> tuple[UUID, int]:
     """A new lineage's id and the seed of its coin selection, from the system's randomness."""
-    return derived_id(now, os.urandom(16)), int.from_bytes(os.urandom(8), "big")
+    return new_id(now), int.from_bytes(os.urandom(8), "big")
+
+
+def deny_list(plant: Plant, settings: Settings, chains: Mapping[str, ConnectedChain]) -> Callable[[], Denied]:
+    """The list as it is at any moment. Nothing begins before there is a good one."""
+    path, interval_s = settings.withdrawals.deny_list, settings.withdrawals.deny_list_interval_s
+    readers = {name: chain.read_address for name, chain in chains.items()}
+    file = DenyListFile(path, readers, partial(show_deny_list, plant.metrics))
+    file.load()
+    if path is not None:
+        plant.loop("deny-list", file.step, interval_s)
+    return lambda: file.current

@@ -139,6 +139,8 @@ class Route:
     guarded: bool = False
     #: Optional ones, by name, with what they mean.
     header_parameters: Mapping[str, str] = field(default_factory=dict)
+    #: Whether the audit log tells of it. What machines do by the thousand stands in ledgers of its own.
+    audited: bool = True
 
     @property
     def operation(self) -> str:

@@ -12,12 +12,12 @@ from cryptowatch.api.paging import page, page_size, position_cursor, uuid_cursor
 from cryptowatch.api.problems import Problem, refuse
 from cryptowatch.db.pool import Connection
 from cryptowatch.ids import Kind, read_id
+from cryptowatch.outbound.signature import SECRET_BYTES
+from cryptowatch.outbound.target import URL_LENGTH_MAX, InvalidUrl, check_url
 from cryptowatch.webhooks import deliveries, endpoints
 from cryptowatch.webhooks.deliveries import DeliveryView
 from cryptowatch.webhooks.endpoints import EndpointView, TooManyEndpoints
 from cryptowatch.webhooks.machine import State as DeliveryState
-from cryptowatch.webhooks.signature import SECRET_BYTES
-from cryptowatch.webhooks.target import URL_LENGTH_MAX, InvalidUrl, check_url
 
 EndpointPage = Page[EndpointView]
 DeliveryPage = Page[DeliveryView]

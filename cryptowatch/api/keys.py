@@ -40,6 +40,8 @@ class Scope(StrEnum):
     TREASURY = "treasury"
     ADMIN = "admin"
     AGENTS = "agents"
+    #: Cases: to read, to write notes about, and to decide.
+    COMPLIANCE = "compliance"
     #: Agents, their players and statements, to read: all, or where the key is an agent's own, those below it.
     DOWNLINE = "downline"
 

@@ -29,6 +29,8 @@ from cryptowatch.api.problems import CONTENT_TYPE, RETRY_AFTER_S, Problem, Refus
 from cryptowatch.api.rates import Buckets, Rate
 from cryptowatch.api.reading import decode_body, decode_query, read_raw
 from cryptowatch.api.services import Services
+from cryptowatch.api.trail import trail_of
+from cryptowatch.compliance.audit import append_entry
 from cryptowatch.db.pool import Connection, connection, transaction
 from cryptowatch.errors import ConcurrentUpdate, DatabaseUnavailable
 
@@ -180,6 +182,8 @@ class Pipeline:
         else:
             status = reply.status or route.status
             answer = b"" if reply.value is None else msgspec.json.encode(reply.value)
+            if route.writes and route.audited:
+                await append_entry(conn, trail_of(call, route, request[_ID], reply.value, status))
         if claim is not None:
             await idempotency.store_all(conn, [(claim, status, answer)], route.guarded, now)
         return _response(status, answer)

@@ -17,6 +17,7 @@ from cryptowatch.api import (
 )
 from cryptowatch.api.agent_routes import AGENTS
 from cryptowatch.api.calls import Route
+from cryptowatch.api.compliance_routes import COMPLIANCE
 from cryptowatch.api.house_routes import HOUSE
 from cryptowatch.api.keys import Scope
 from cryptowatch.api.referral_routes import REFERRALS
@@ -92,6 +93,7 @@ _ACCOUNTS = (
         body=profiles.TraitsRequest,
         status=204,
         codes=("invalid_ip_prefix",),
+        audited=False,
     ),
     Route(
         "GET",
@@ -215,6 +217,7 @@ _MONEY = (
         transfers.create_transfer_batch,
         transfers.BatchView,
         body=transfers.BatchRequest,
+        audited=False,
     ),
     Route(
         "GET",
@@ -268,6 +271,7 @@ _MONEY = (
             "address_denied",
             "address_not_allowed",
             "wager_required",
+            "travel_rule_required",
             "amount_below_minimum",
             "amount_too_precise",
             "limit_exceeded",
@@ -298,6 +302,8 @@ _MONEY = (
             "approver_is_requester",
             "already_approved",
             "account_frozen",
+            "account_under_review",
+            "screening_pending",
             "account_in_debt",
             "address_denied",
         ),
@@ -327,4 +333,4 @@ _MONEY = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*_ACCOUNTS, *_MONEY, *REFERRALS, *AGENTS, *HOUSE)
+ROUTES: tuple[Route, ...] = (*_ACCOUNTS, *_MONEY, *REFERRALS, *AGENTS, *COMPLIANCE, *HOUSE)

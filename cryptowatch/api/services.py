@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from uuid import UUID
 
-from cryptowatch.chains.port import NodeStatus
+from cryptowatch.chains.denied import Denied
+from cryptowatch.chains.port import NodeStatus, ReadAddresses
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool
 from cryptowatch.deposits.apply import ChainRules, chain_rules
 from cryptowatch.ids import derived_id
-from cryptowatch.payouts.denied import Denied
-from cryptowatch.payouts.destination import ReadAddresses
 from cryptowatch.payouts.policy import WithdrawalPolicy, withdrawal_policy
 from cryptowatch.settings import Settings
 from cryptowatch.settings.withdrawals import AssetPolicy
@@ -63,8 +62,9 @@ class Services:
     def withdrawal_policies(self) -> Mapping[tuple[str, str], WithdrawalPolicy]:
         """(chain, asset) -> its rules."""
         policies = self.settings.withdrawals.assets
+        screened = self.settings.compliance.screening.url is not None
         return {
-            (name, asset): withdrawal_policy(settings, policies.get(asset, AssetPolicy()))
+            (name, asset): withdrawal_policy(settings, policies.get(asset, AssetPolicy()), screened=screened)
             for name, chain in self.settings.chains.items()
             for asset, settings in chain.asset_settings.items()
         }

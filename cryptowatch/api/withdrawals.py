@@ -32,6 +32,7 @@ from cryptowatch.payouts.machine import Event, State
 from cryptowatch.payouts.policy import Refusal
 from cryptowatch.payouts.requests import Request, request_withdrawals
 from cryptowatch.payouts.reviews import Person, decide
+from cryptowatch.payouts.travel import TravelRule, read_travel_rule
 from cryptowatch.payouts.view import WithdrawalView, withdrawal_view
 
 WithdrawalPage = Page[WithdrawalView]
@@ -47,6 +48,8 @@ class WithdrawalRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     address: Annotated[str, Meta(pattern=TEXT, min_length=1, max_length=200)]
     priority: Literal["economy", "normal", "urgent"] = "normal"
     memo: Annotated[str, Meta(pattern=TEXT, max_length=200)] | None = None
+    #: Stored apart, and shown to the scope `compliance` alone.
+    travel_rule: TravelRule | None = None
 
 
 class WithdrawalsQuery(PageQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -113,6 +116,7 @@ def _request(call: Call[NoQuery, WithdrawalRequest]) -> Request | Refusal:
         memo=wanted.memo,
         requested_by=call.caller.shown_id,
         policy=policy,
+        travel_rule=None if wanted.travel_rule is None else msgspec.json.encode(wanted.travel_rule).decode(),
     )
 
 
@@ -136,6 +140,13 @@ async def list_all_withdrawals(call: Call[WithdrawalsQuery, None], conn: Connect
 async def get_withdrawal(call: Call[NoQuery, None], conn: Connection) -> Reply | Problem:
     row = await _withdrawal(call, conn)
     return Reply(withdrawal_view(row, call.services.decimals[row["asset"]]))
+
+
+async def get_travel_rule(call: Call[NoQuery, None], conn: Connection) -> Reply | Problem:
+    found = await read_travel_rule(conn, call.path_id(Kind.WITHDRAWAL))
+    if found is None:
+        raise not_found()
+    return Reply(found)
 
 
 async def approve_withdrawal(call: Call[NoQuery, Decision], conn: Connection) -> Reply | Problem:

@@ -7,7 +7,7 @@ each other.
 Hashes are bytes in the order in which explorers show them. Amounts are integer base units.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -203,6 +203,10 @@ class InvalidAddress:
     other_network: bool = False
 
 
+#: By chain: the chain's own bytes of an address, or why it is none.
+ReadAddresses = Mapping[str, Callable[[str], bytes | InvalidAddress]]
+
+
 class RawBlock(Protocol):
     """A fetched block that proved to belong to the hash it was asked by (merkle root, receipts root)."""
 
@@ -252,6 +256,13 @@ class Node(Protocol):
 
     async def spenders(self, resources: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """resource -> hash of the pending transaction that uses it, for those that one uses."""
+        ...
+
+    async def funders(self, tx_hash: bytes, position: int, block_hash: bytes) -> Sequence[str] | None:
+        """From which addresses the transfer at a position was paid; None when the block has no such transaction.
+
+        One node's word, which proves nothing.
+        """
         ...
 
     async def broadcast(self, raw: bytes) -> BroadcastAnswer: ...

@@ -13,6 +13,7 @@ from rich.table import Table
 from cryptowatch.chains.connect import connect
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.cli.exits import exit_codes
+from cryptowatch.cli.operators import note_command
 from cryptowatch.clock import SystemClock
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.deposits import cursor as chain_cursor
@@ -119,6 +120,8 @@ async def _rescan(settings: Settings, chain: str, first: int, last: int | None, 
         try:
             async with open_database(settings) as pool:
                 await nodes.agreed_head()
+                async with transaction(pool) as conn:
+                    await note_command(conn, "rescan", chain, outcome=f"begun at {first}")
                 return await deposit_rescan.rescan(
                     pool,
                     nodes,
@@ -153,6 +156,7 @@ async def _resume(settings: Settings, chain: str, accept_reorg: bool) -> None:
     async with open_database(settings) as pool, transaction(pool) as conn:
         if not await resume_chain(conn, chain, accept_reorg, SystemClock().now()):
             raise OperatorError(f"{chain} is not halted")
+        await note_command(conn, "resume --accept-reorg" if accept_reorg else "resume", chain)
 
 
 def _chain(settings: Settings, chain: str) -> Chain:

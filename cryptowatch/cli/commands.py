@@ -6,6 +6,7 @@ import typer
 
 from cryptowatch import __version__
 from cryptowatch.cli import (
+    audit,
     chains,
     contracts,
     daemon,
@@ -37,6 +38,7 @@ app.add_typer(signer.wallet, name="wallet")
 app.add_typer(liabilities.app, name="liabilities")
 app.add_typer(keys.app, name="keys")
 app.add_typer(events.app, name="events")
+app.add_typer(audit.app, name="audit")
 
 # What needs the extra `devnet` is there when it is installed: production is not asked for it.
 if find_spec("bitcoinrpc") is not None:

@@ -15,6 +15,7 @@ from cryptowatch.api import keys
 from cryptowatch.api.keys import KeyView, Scope
 from cryptowatch.api.rates import Rate
 from cryptowatch.cli.exits import exit_codes
+from cryptowatch.cli.operators import note_command
 from cryptowatch.clock import SystemClock
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.errors import OperatorError
@@ -109,7 +110,7 @@ async def _create(
 ) -> tuple[str, KeyView]:
     now = SystemClock().now()
     async with open_database(settings) as pool, transaction(pool) as conn:
-        return await keys.create_key(
+        made = await keys.create_key(
             conn,
             derived_id(now, os.urandom(16)),
             os.urandom(keys.SECRET_BYTES),
@@ -119,6 +120,8 @@ async def _create(
             now=now,
             rate=rate,
         )
+        await note_command(conn, "keys create", made[1].id, outcome=" ".join(made[1].scopes))
+        return made
 
 
 async def _list(settings: Settings) -> list[KeyView]:
@@ -130,6 +133,8 @@ async def _revoke(settings: Settings, shown_id: str) -> KeyView:
     key_id = read_id(Kind.API_KEY, shown_id)
     async with open_database(settings) as pool, transaction(pool) as conn:
         view = None if key_id is None else await keys.revoke_key(conn, key_id, SystemClock().now())
+        if view is not None:
+            await note_command(conn, "keys revoke", view.id)
     if view is None:
         raise OperatorError(f"there is no key {shown_id}")
     return view

@@ -13,6 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from cryptowatch.cli.exits import exit_codes
+from cryptowatch.cli.operators import note_command
 from cryptowatch.clock import SystemClock
 from cryptowatch.db.pool import connection
 from cryptowatch.money import format_amount
@@ -81,6 +82,9 @@ async def _read(settings: Settings) -> tuple[dict[str, list[Leaf]], datetime]:
             async with conn.transaction(isolation="repeatable_read", readonly=True):
                 assets, taken_at = sorted(_decimals(settings)), SystemClock().now()
                 leaves = await statements.read_owed(conn, assets, os.urandom, lambda: bar.advance(task))
+        # Before anything is written: whoever has the leaves sees what every player has.
+        async with conn.transaction():
+            await note_command(conn, "liabilities export", *assets)
     return leaves, taken_at
 
 

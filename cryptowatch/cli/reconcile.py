@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cryptowatch.cli.exits import exit_codes
+from cryptowatch.cli.operators import note_command
 from cryptowatch.clock import SystemClock
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.errors import OperatorError, SettingsError
@@ -89,4 +90,5 @@ async def _write_off(settings: Settings, which: str, amount: str | None, reason:
             raise OperatorError(f"{there} {asset} is missing on {chain}, not {amount}: nothing was booked")
         async with transaction(pool) as conn:
             await write_off(conn, found[0], reason, SystemClock().now())
+            await note_command(conn, "reconcile --write-off", which, outcome=f"{amount}: {reason}")
     print(f"{amount} {asset} on {chain}: booked as the house's loss")

@@ -3,13 +3,8 @@
 Called by the API for withdrawals and for allowed addresses, and by the deny list.
 """
 
-from collections.abc import Callable, Mapping
-
-from cryptowatch.chains.port import InvalidAddress
+from cryptowatch.chains.port import InvalidAddress, ReadAddresses
 from cryptowatch.payouts.policy import Refusal
-
-#: By chain: the chain's own bytes of an address, or why it is none.
-ReadAddresses = Mapping[str, Callable[[str], bytes | InvalidAddress]]
 
 
 def read_destination(text: str, chain: str, readers: ReadAddresses) -> bytes | Refusal:

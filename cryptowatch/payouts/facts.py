@@ -110,6 +110,7 @@ def _facts(one: Asked, account: asyncpg.Record, balance: Balance) -> Facts:
         owner=_owner(account),
         owner_status=account["owner_status"],
         denied=one.denied,
+        under_review=account["under_review"],
         allow_list=account["allow_list"],
         usable_at=account["usable_at"],
         own_limits=own_limits(account["limits"], one.asset, one.policy.decimals),

@@ -2,7 +2,7 @@
 -- Who asks, whose each address is, and from when on it may be paid. The accounts are held until the requests are decided,
 -- so that two requests of one account see each other.
 SELECT c.id, c.status, c.kyc_level, c.limits, c.allow_list, a.branch, a.account_id AS owner, o.status AS owner_status,
-       l.usable_at
+       l.usable_at, EXISTS (SELECT FROM account_hold h WHERE h.account_id = c.id) AS under_review
 FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS asked (account_id, chain, destination)
 JOIN account c ON c.id = asked.account_id
 LEFT JOIN address a ON a.destination = asked.destination AND a.chain = asked.chain

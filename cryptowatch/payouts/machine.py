@@ -5,7 +5,9 @@
     in_review - one of several people who must approve -> in_review
     queued -> sending -> confirmed -> finalized
     queued | in_review -> canceled
-    queued - its account was frozen or owes a debt, or its address is denied -> in_review
+    queued - its account was frozen, is held by a case or owes a debt, or its address is denied -> in_review
+    in_review - it waited for a case or a verdict alone -> queued | finalized
+    in_review - the screening's verdict is no -> rejected
     sending - its lineage is dead, by a final conflict, or its payment failed in a batch for good -> queued
     sending - a final block holds an attempt from before it joined -> queued
     sending - the signer refused it alone -> in_review, in a batch -> queued, to be sent alone

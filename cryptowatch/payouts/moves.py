@@ -101,7 +101,7 @@ def received_event(row: Row, decimals: int, now: datetime) -> NewEvent:
 
 
 async def set_aside(conn: Connection, chain: str, decimals: Mapping[str, int], now: datetime) -> int:
-    """A person looks first at what was queued before its account was frozen, or fell into debt; how many."""
+    """A person looks first at what was queued before its account was frozen, held, or fell into debt; how many."""
     step = advance(State.QUEUED, Event.REVIEW)
     assert step is not None
     rows = await conn.fetch(SQL["set_aside"], chain, step[0], now)

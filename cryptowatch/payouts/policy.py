@@ -42,8 +42,11 @@ class WithdrawalPolicy:
     fee: BaseUnits
     #: The chain can pay multiples of this alone: its contract counts in fewer decimals than the ledger.
     unit: int = 1
+    #: What goes to a stranger waits for the provider's verdict.
+    screened: bool = False
     approval_from: int | None = None
     second_approval_from: int | None = None
+    travel_rule_from: int | None = None
     #: In thousandths: 1500 is once and a half of what was deposited.
     wager_thousandths: int = 0
     account_limits: Sequence[Limit] = ()
@@ -51,7 +54,7 @@ class WithdrawalPolicy:
     global_limits: Sequence[Limit] = ()
 
 
-def withdrawal_policy(settings: AssetSettings, policy: AssetPolicy) -> WithdrawalPolicy:
+def withdrawal_policy(settings: AssetSettings, policy: AssetPolicy, *, screened: bool) -> WithdrawalPolicy:
     decimals = settings.decimals
 
     def units(text: str | None) -> BaseUnits | None:
@@ -69,8 +72,10 @@ def withdrawal_policy(settings: AssetSettings, policy: AssetPolicy) -> Withdrawa
         maximum=parse_amount(settings.withdrawal_max, decimals),
         fee=parse_amount(settings.withdrawal_fee, decimals),
         unit=int(10**settings.scale),
+        screened=screened,
         approval_from=units(policy.approval_from),
         second_approval_from=units(policy.second_approval_from),
+        travel_rule_from=units(policy.travel_rule_from),
         wager_thousandths=parse_amount(policy.wager_times, WAGER_DECIMALS),
         account_limits=limits(policy.account_limits),
         kyc_limits=limits(policy.kyc_limits),
@@ -104,6 +109,10 @@ class Facts:
     owner: Owner = Owner.STRANGER
     owner_status: str | None = None
     denied: bool = False
+    #: A case makes the account's withdrawals wait.
+    under_review: bool = False
+    #: The request says who sends and who receives.
+    travel_rule: bool = False
     #: Whether the account pays only to addresses that it allowed, and from when on this one can be paid.
     allow_list: bool = False
     usable_at: datetime | None = None
@@ -208,6 +217,30 @@ def _denied(case: _Case) -> Iterator[_Found]:
     yield _found("deny_list", refusal, listed=str(case.facts.denied).lower())
 
 
+def _compliance(case: _Case) -> Iterator[_Found]:
+    """Told only where it matters: what compliance looks at is nobody else's."""
+    if case.facts.under_review:
+        yield Finding("compliance", Verdict.REVIEW, {"case": "open"}), None
+
+
+def _screening(case: _Case) -> Iterator[_Found]:
+    if case.policy.screened and case.facts.owner is Owner.STRANGER:
+        yield Finding("screening", Verdict.REVIEW, {"verdict": "pending"}), None
+
+
+def _travel_rule(case: _Case) -> Iterator[_Found]:
+    threshold, given = case.policy.travel_rule_from, case.facts.travel_rule
+    if threshold is None or case.facts.owner is not Owner.STRANGER:
+        return
+    refusal = None
+    if case.amount >= threshold and not given:
+        refusal = (
+            "travel_rule_required",
+            f"from {case.show(threshold)} on, say who sends and who receives it",
+        )
+    yield _found("travel_rule", refusal, travel_rule_from=case.show(threshold), given=str(given).lower())
+
+
 def _allowed(case: _Case) -> Iterator[_Found]:
     if not case.facts.allow_list:
         return
@@ -308,8 +341,11 @@ _RULES: Sequence[_Rule] = (
     _allowed,
     _amount,
     _velocity,
+    _travel_rule,
     _wager,
     _balance,
+    _compliance,
+    _screening,
     _approval,
 )
 

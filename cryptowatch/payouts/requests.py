@@ -14,11 +14,11 @@ from uuid import UUID
 
 import msgspec
 
+from cryptowatch.chains.denied import Denied
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ledger.events import NewEvent, append_events
 from cryptowatch.payouts.bookkeeping import Hold, Payment, hold_all, pay_inside
-from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.facts import Asked, Found, gather
 from cryptowatch.payouts.machine import Event, State, advance
 from cryptowatch.payouts.moves import event_of, payment_of, received_event
@@ -52,6 +52,8 @@ class Request:
     #: The API key that asks: another one must approve.
     requested_by: str
     policy: WithdrawalPolicy
+    #: JSON that nobody reads but people with the scope; never part of an event.
+    travel_rule: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ async def request_withdrawals(
         if found is None:
             outcomes.append(Refusal("unknown_account", "no such account"))
             continue
-        decision = decide(request.amount, _after(found.facts, taken.get(request.asset)), request.policy, now)
+        facts = replace(found.facts, travel_rule=request.travel_rule is not None)
+        decision = decide(request.amount, _after(facts, taken.get(request.asset)), request.policy, now)
         if decision.refusal is not None:
             outcomes.append(decision.refusal)
             continue
@@ -166,6 +169,9 @@ async def _write(
     await hold_all(conn, holds, now)
     columns = zip(*map(_columns, accepted), strict=True)
     await conn.execute(SQL["insert_withdrawals"], *map(list, columns), now)
+    carried = {r.withdrawal_id: r.travel_rule for r in (one.request for one in accepted) if r.travel_rule}
+    if carried:
+        await conn.execute(SQL["insert_travel_rules"], list(carried), list(carried.values()), now)
     views, events = dict[UUID, WithdrawalView](), list[NewEvent]()
     payments = list[Payment]()
     for one in accepted:

@@ -3,7 +3,7 @@
 Called by the API inside its own transaction, which also stores the answer under the request's idempotency key.
 A withdrawal waits in review for as many people as its decision asks, each with another key than the requester's and
 the others'; it never expires, as a person must say what becomes of the player's money. What may have changed meanwhile,
-the account's standing and debt and the deny list, is asked again by the last approval.
+the account's standing, debt and cases and the deny list, is asked again by the last approval.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from uuid import UUID
 
 import asyncpg
 
+from cryptowatch.chains.denied import Denied
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.machine import Event
 from cryptowatch.payouts.moves import move
 from cryptowatch.payouts.policy import Refusal
@@ -65,6 +65,12 @@ def _against(row: asyncpg.Record, by: Person, denied: Denied) -> Refusal | None:
         return Refusal("already_approved", "this key approved it already: another one must, too")
     if row["account_status"] == "frozen":
         return Refusal("account_frozen", "the account is frozen: reject it, or unfreeze the account first")
+    if row["under_review"]:
+        return Refusal("account_under_review", "a case about the account must be decided first, or reject it")
+    if row["screening"] in ("pending", "refuse"):
+        return Refusal(
+            "screening_pending", f"the screening's verdict is {row['screening']}: wait, or reject it"
+        )
     if row["in_debt"]:
         return Refusal("account_in_debt", "the account owes more than it has: reject it, or wait")
     if denied.covers(row["chain"], row["destination"], row["address"]):

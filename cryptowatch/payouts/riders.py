@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from cryptowatch.chains.denied import Denied
 from cryptowatch.chains.plans import Plan, Recipient
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Connection, Pool, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
-from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.moves import set_aside, tell
 from cryptowatch.payouts.rules import PayoutRules
 from cryptowatch.sending.market import Market

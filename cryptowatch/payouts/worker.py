@@ -17,6 +17,7 @@ import asyncpg
 import structlog
 
 from cryptowatch.chains.agreement import BlockPoint
+from cryptowatch.chains.denied import Denied
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import FeePolicy, Insufficient, Planner, Recipient
 from cryptowatch.chains.port import FeeMarket
@@ -26,7 +27,7 @@ from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.payouts.batching import Queued, due_batches
 from cryptowatch.payouts.bookkeeping import Settlement, release, settle
-from cryptowatch.payouts.denied import Denied
+from cryptowatch.payouts.holds import let_go
 from cryptowatch.payouts.machine import Effect, Event, State, advance
 from cryptowatch.payouts.moves import set_aside, tell
 from cryptowatch.payouts.rules import PayoutRules
@@ -107,6 +108,7 @@ class PayoutWorker:
             moved += await self._unbind(conn)
             moved += await self._unbind_unpaid(conn)
             moved += await set_aside(conn, self.chain, self.rules.decimals, self.clock.now())
+            moved += await let_go(conn, self.chain, self.denied(), self.rules.decimals, self.clock.now())
         return moved
 
     async def _follow_event(self, conn: Connection, event: Event, lineage_states: list[str]) -> int:

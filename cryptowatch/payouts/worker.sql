@@ -21,9 +21,10 @@ FROM unnest($2::uuid[]) WITH ORDINALITY AS u (id, place)
 JOIN withdrawal w ON w.id = u.id JOIN chain c ON c.chain = $1 ORDER BY u.place
 
 -- name: claim
--- The chosen ones that nobody else holds.
+-- The chosen ones that nobody else holds, nor a case.
 SELECT w.id, w.asset, w.amount, w.destination, w.address, w.priority FROM withdrawal w
 WHERE w.id = ANY($1::uuid[]) AND w.state = 'queued'
+  AND NOT EXISTS (SELECT FROM account_hold h WHERE h.account_id = w.account_id)
 ORDER BY w.queued_at, w.id FOR NO KEY UPDATE OF w SKIP LOCKED
 
 -- name: set_aside_denied

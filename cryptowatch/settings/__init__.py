@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from cryptowatch.errors import SettingsError
 from cryptowatch.settings.chains import TAG_SIGN, Chain
+from cryptowatch.settings.compliance import Compliance
 from cryptowatch.settings.sections import Count, Seconds, Section
 from cryptowatch.settings.signer import Signer
 from cryptowatch.settings.stream import Stream
@@ -160,6 +161,7 @@ class Settings(BaseSettings):
     treasury: Treasury = Treasury()
     referrals: Referrals = Referrals()
     withdrawals: Withdrawals = Withdrawals()
+    compliance: Compliance = Compliance()
     signer: Signer
     telemetry: Telemetry = Telemetry()
     chains: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")], Chain]
@@ -182,6 +184,7 @@ class Settings(BaseSettings):
                 if decimals.setdefault(asset, settings.decimals) != settings.decimals:
                     raise ValueError(f"chains.{name}.assets.{asset}.decimals: differs from another chain's")
         self.withdrawals.check(decimals)
+        self.compliance.check(decimals)
         return self
 
     @model_validator(mode="after")

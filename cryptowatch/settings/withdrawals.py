@@ -37,6 +37,8 @@ class AssetPolicy(Section):
     #: From this amount on a person must approve; from the second on two.
     approval_from: str | None = None
     second_approval_from: str | None = None
+    #: From this amount on, what leaves on a chain carries who sends and who receives it.
+    travel_rule_from: str | None = None
     #: So many times what was deposited must have been bet.
     wager_times: str = "0"
     #: Of each account that has none of its own.
@@ -56,7 +58,7 @@ class AssetPolicy(Section):
 
     def amounts(self) -> Iterator[tuple[str, str]]:
         """(key, text) of every amount, to be checked with the asset's decimals."""
-        for key in ("approval_from", "second_approval_from"):
+        for key in ("approval_from", "second_approval_from", "travel_rule_from"):
             if (text := getattr(self, key)) is not None:
                 yield key, text
         for key in ("account_limits", "kyc_limits", "global_limits"):

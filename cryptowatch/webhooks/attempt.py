@@ -14,10 +14,10 @@ from aiohttp.abc import AbstractResolver
 
 from cryptowatch import __version__
 from cryptowatch.clock import Clock
+from cryptowatch.outbound.signature import signed_headers
+from cryptowatch.outbound.target import ForbiddenTarget, check_url, guarded_sockets
 from cryptowatch.settings import Webhooks
 from cryptowatch.webhooks.machine import Answered, Attempt, Unanswered, parse_retry_after
-from cryptowatch.webhooks.signature import signed_headers
-from cryptowatch.webhooks.target import ForbiddenTarget, check_url, guarded_sockets
 
 _HEADERS = {
     "Content-Type": "application/json",

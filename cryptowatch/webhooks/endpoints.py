@@ -18,8 +18,8 @@ from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import NewEvent, append_events, feed_head
+from cryptowatch.outbound.signature import show_secret
 from cryptowatch.webhooks.sealing import Seal
-from cryptowatch.webhooks.signature import show_secret
 
 SQL = load_queries(__package__, "endpoints.sql")
 

@@ -31,8 +31,11 @@ from cryptowatch.agents.statements import close_period
 from cryptowatch.agents.worker import agent_rules
 from cryptowatch.api.openapi import openapi_document
 from cryptowatch.api.routes import ROUTES
+from cryptowatch.compliance.cases import Found, open_case
+from cryptowatch.compliance.rules import Rule
 from cryptowatch.db.pool import open_pool, transaction
-from tests.api.world import GOOD_ADDRESS, Caller, World, running_api
+from cryptowatch.ids import Kind, show_id
+from tests.api.world import GOOD_ADDRESS, Caller, World, running_api, uuid_of
 from tests.api.world import settings as api_settings
 from tests.support.moving_clock import MovingClock
 from tests.support.referrals import TERMS
@@ -119,12 +122,21 @@ async def _serve(dsn: str, found: list[Target], ready: threading.Event, stop: as
                     "code": "LUCKY",
                     "delivery_id": "whd_" + uuid.uuid4().hex,
                     "round": "round 1",
+                    "case_id": await _case(world, account),
                     **await _agents(world, backend, account),
                 },
             )
         )
         ready.set()
         await stop.wait()
+
+
+async def _case(world: World, account: str) -> str:
+    now, case_id = world.clock.now(), uuid.uuid4()
+    found = Found(uuid_of(account), Rule.VELOCITY, "BTC", "dep_1", {}, now)
+    async with transaction(world.pool) as conn:
+        assert await open_case(conn, case_id, found, "note", now)
+    return show_id(Kind.CASE, case_id)
 
 
 async def _agents(world: World, backend: Caller, account: str) -> dict[str, str]:

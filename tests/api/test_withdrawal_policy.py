@@ -7,11 +7,11 @@ from typing import Any
 import pytest_asyncio
 
 from cryptowatch.api.keys import Scope
+from cryptowatch.chains.denied import Denied
 from cryptowatch.db.pool import Pool, transaction
 from cryptowatch.ids import Kind, read_id
 from cryptowatch.ledger.balances import house_balances
 from cryptowatch.ledger.verify import verify
-from cryptowatch.payouts.denied import Denied
 from cryptowatch.settings.withdrawals import AssetPolicy, LevelLimit, Limit, Withdrawals
 from tests.api.test_money import transfer, withdrawal
 from tests.api.world import GOOD_ADDRESS, GOOD_SCRIPT, Answer, Caller, World, running_api, settings

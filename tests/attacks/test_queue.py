@@ -3,11 +3,11 @@
 from datetime import timedelta
 
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan
+from cryptowatch.chains.denied import Denied
 from cryptowatch.chains.plans import Plan
 from cryptowatch.chains.port import FeeMarket
 from cryptowatch.db.pool import transaction
 from cryptowatch.errors import SignerRefused, SignerWaits
-from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.machine import Event
 from cryptowatch.payouts.policy import Refusal
 from cryptowatch.payouts.reviews import Person, decide

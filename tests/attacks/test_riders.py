@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
+from cryptowatch.chains.denied import Denied
 from cryptowatch.chains.plans import Plan
 from cryptowatch.chains.port import BroadcastAnswer, FeeMarket
 from cryptowatch.errors import NodeUnavailable, SignerRefused
-from cryptowatch.payouts.denied import Denied
 from cryptowatch.sending.worker import SendRules
 from cryptowatch.settings.chains import Priority
 from cryptowatch.signing.families import SignedTransaction

@@ -15,6 +15,7 @@ from uuid import UUID
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.bitcoin.fees import BitcoinFees
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan, BitcoinPlanner
+from cryptowatch.chains.denied import Denied
 from cryptowatch.chains.forecast import Forecaster
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import Plan
@@ -37,7 +38,6 @@ from cryptowatch.ledger.accounts import ensure_accounts, ensure_players, house
 from cryptowatch.ledger.postings import post
 from cryptowatch.ledger.rules import HouseAccount, Kind, customer_posting
 from cryptowatch.money import BaseUnits
-from cryptowatch.payouts.denied import Denied
 from cryptowatch.payouts.policy import Refusal, WithdrawalPolicy
 from cryptowatch.payouts.requests import Request, request_withdrawals
 from cryptowatch.payouts.riders import QueuedRiders

@@ -108,6 +108,24 @@ async def test_a_deposit_in_a_block_is_found_with_everything_it_uses(
     assert (found.ref.time.timestamp(), found.size_bytes) == (header["time"], header["size"])
 
 
+async def test_a_deposits_funders_are_the_addresses_of_all_its_inputs(
+    net: Net, nodes: list[BitcoinNode]
+) -> None:
+    address, _ = await new_script(net)
+    tx_hash = bytes.fromhex(await net.send(address, "0.1"))
+    (newest,) = await net.mine(1)
+    block_hash = bytes.fromhex(newest)
+    spent = (await net.bitcoin[0].rpc("getrawtransaction", tx_hash.hex(), 2, newest))["vin"]
+    expected = {one["prevout"]["scriptPubKey"]["address"] for one in spent}
+    found = await nodes[0].funders(tx_hash, 0, block_hash)
+    assert found is not None
+    assert (set(found), len(found)) == (expected, len(expected))
+    coinbase = (await net.bitcoin[0].rpc("getblock", newest))["tx"][0]
+    assert await nodes[0].funders(bytes.fromhex(coinbase), 0, block_hash) == []
+    assert await nodes[0].funders(bytes(32), 0, block_hash) is None
+    assert await nodes[0].funders(tx_hash, 0, bytes(32)) is None
+
+
 async def test_every_block_of_the_chain_reads_as_the_node_reads_it(
     net: Net, nodes: list[BitcoinNode]
 ) -> None:

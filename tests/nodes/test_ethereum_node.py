@@ -139,6 +139,25 @@ async def test_deposits_of_coins_and_tokens_are_found_in_a_real_block(
     assert found.transactions == 3
 
 
+async def test_who_paid_a_deposit_is_its_sender_and_the_payer_that_a_token_names(
+    evm_net: Net, node: AccountNode
+) -> None:
+    payer, player = await funded(evm_net, "USDC"), Wallet(evm_net)
+    usdc = evm_net.evm[CHAIN].tokens["USDC"]
+    data = unhex("0xa9059cbb") + bytes(12) + player.account + (5).to_bytes(32, "big")
+    token, coin = await payer.send(usdc, 0, data), await payer.send(player.address, 7)
+    await evm_net.mine(chain=CHAIN)
+    _, block_hash = await node.head()
+    for tx_hash, position in ((token, 0), (coin, OWN_COIN_POSITION)):
+        found = await node.funders(tx_hash, position, block_hash)
+        assert found is not None
+        assert [one.lower() for one in found] == [payer.address.lower()]
+        assert await node.funders(tx_hash, position, bytes(32)) is None
+    assert await node.funders(bytes(32), 0, block_hash) is None
+    with pytest.raises(NodeUnavailable, match="without the transfer's log"):
+        await node.funders(token, 1, block_hash)
+
+
 async def test_every_type_of_transaction_is_proven_in_a_real_block(evm_net: Net, node: AccountNode) -> None:
     """Among them the creation of a contract, an access list, and one that failed."""
     wallet, signer = await funded(evm_net), Wallet(evm_net)

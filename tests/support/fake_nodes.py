@@ -72,6 +72,7 @@ class FakeNode:
     hashes: list[bytes]
     mempool: set[bytes] = field(default_factory=set)
     spent: dict[bytes, bytes] = field(default_factory=dict)
+    funding: dict[bytes, Sequence[str]] = field(default_factory=dict)
     market: FeeMarket = field(default_factory=FeeMarket)
     waiting: Backlog | None = None
     final: tuple[int, bytes] | None = None
@@ -123,6 +124,10 @@ class FakeNode:
     async def spenders(self, resources: Sequence[bytes]) -> Mapping[bytes, bytes]:
         await self._answer("spenders")
         return {resource: self.spent[resource] for resource in resources if resource in self.spent}
+
+    async def funders(self, tx_hash: bytes, position: int, block_hash: bytes) -> Sequence[str] | None:
+        await self._answer("funders")
+        return self.funding.get(tx_hash)
 
     async def broadcast(self, raw: bytes) -> BroadcastAnswer:
         await self._answer("broadcast")

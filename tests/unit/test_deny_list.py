@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from cryptowatch.chains.denied import DenyListFile
 from cryptowatch.chains.port import InvalidAddress
 from cryptowatch.errors import SettingsError
-from cryptowatch.payouts.denied import DenyListFile
 
 
 def read(text: str) -> bytes | InvalidAddress:

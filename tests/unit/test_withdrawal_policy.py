@@ -9,10 +9,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from cryptowatch.chains.denied import BrokenDenyList, parse_denied
 from cryptowatch.chains.port import InvalidAddress
 from cryptowatch.ledger.rules import Balance
 from cryptowatch.money import BaseUnits
-from cryptowatch.payouts.denied import BrokenDenyList, parse_denied
 from cryptowatch.payouts.destination import read_destination
 from cryptowatch.payouts.policy import (
     Facts,
@@ -34,6 +34,7 @@ FACTS = Facts("active", 1, Balance(total=100_000))
 OWN_WALLET, PLAYER = {"owner": Owner.WALLET}, {"owner": Owner.PLAYER, "owner_status": "active"}
 A_DAY = (Limit(24, 1_000, 3),)
 LEVELS = (Limit(24, 500, None, level_max=0), Limit(720, 900, None, level_max=1))
+TRAVEL = {"travel_rule_from": 1_000}
 APPROVALS = {"approval_from": 2_000, "second_approval_from": 5_000}
 
 
@@ -60,6 +61,14 @@ CASES = [
     Case("a player of the platform is paid", 1_000, 0, PLAYER),
     Case("a frozen player is paid once a person agrees", 1_000, 1, {**PLAYER, "owner_status": "frozen"}),
     Case("a denied address is not paid", 1_000, "address_denied", {"denied": True}),
+    Case("what a case holds waits for a person", 1_000, 1, {"under_review": True}),
+    Case("and hides no refusal", 99, "amount_below_minimum", {"under_review": True}),
+    Case("what goes to a stranger is screened", 1_000, 1, {}, {"screened": True}),
+    Case("what goes to a player is not", 1_000, 0, PLAYER, {"screened": True}),
+    Case("below the travel rule's amount nothing is asked", 999, 0, {}, TRAVEL),
+    Case("from it on who sends and receives must be said", 1_000, "travel_rule_required", {}, TRAVEL),
+    Case("and where it is, it is paid", 1_000, 0, {"travel_rule": True}, TRAVEL),
+    Case("a player of the platform is no other provider's", 1_000, 0, PLAYER, TRAVEL),
     Case("an address that was never allowed is not paid", 1_000, "address_not_allowed", {"allow_list": True}),
     Case(
         "an address cools off until its very moment",

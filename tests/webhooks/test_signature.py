@@ -6,7 +6,7 @@ import time
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from cryptowatch.webhooks.signature import show_secret, signed_headers
+from cryptowatch.outbound.signature import show_secret, signed_headers
 
 OLD, NEW, OTHER = (show_secret(os.urandom(32)) for _ in range(3))
 BODY = b'{"type":"deposit.credited"}'

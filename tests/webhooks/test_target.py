@@ -8,10 +8,10 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from cryptowatch.clock import SystemClock
+from cryptowatch.outbound.target import InvalidUrl, check_url, is_public
 from cryptowatch.settings import Webhooks
 from cryptowatch.webhooks.attempt import attempt, open_session
 from cryptowatch.webhooks.machine import Answered, Attempt, Unanswered
-from cryptowatch.webhooks.target import InvalidUrl, check_url, is_public
 from tests.webhooks.receiver import Receiver
 
 PUBLIC = ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "::ffff:8.8.8.8"]

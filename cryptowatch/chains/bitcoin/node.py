@@ -145,6 +145,30 @@ class BitcoinNode:
                     found[resource] = self._hash(entry["spendingtxid"])
         return found
 
+    async def funders(self, tx_hash: bytes, position: int, block_hash: bytes) -> Sequence[str] | None:
+        """Of every input, once each: which of them paid which output, nobody can say.
+
+        An old kind of output has no address. Raises NodeUnavailable before Bitcoin Core 25, and where the block's undo
+        data is pruned.
+        """
+        try:
+            answer = await self._rpc.call("getrawtransaction", tx_hash.hex(), 2, block_hash.hex())
+        except NodeRejected as refusal:
+            if refusal.code == _INVALID_ADDRESS_OR_KEY:
+                return None
+            raise
+        found = dict[str, None]()
+        for entry in self._typed(self._typed(answer, dict).get("vin"), list):
+            used = self._typed(entry, dict)
+            if "coinbase" in used:
+                continue
+            if "prevout" not in used:
+                raise NodeUnavailable(self.name, "does not tell what a transaction's inputs were")
+            script = self._typed(self._typed(used["prevout"], dict).get("scriptPubKey"), dict)
+            if isinstance(address := script.get("address"), str):
+                found[address] = None
+        return list(found)
+
     async def broadcast(self, raw: bytes) -> BroadcastAnswer:
         """Send the bytes; safe to repeat. No limit of the node's own on fees: ours was checked before
         signing.

@@ -21,6 +21,7 @@ from cryptowatch.chains.ethereum.rlp import MalformedData
 from cryptowatch.chains.ethereum.rpc import Answer, RpcClient
 from cryptowatch.chains.ethereum.traces import Trace
 from cryptowatch.chains.port import (
+    OWN_COIN_POSITION,
     AccountState,
     BroadcastAnswer,
     BroadcastOutcome,
@@ -53,6 +54,18 @@ class _Status(msgspec.Struct, rename="camel"):
     hash: str | None = None
 
 
+class _Log(msgspec.Struct):
+    topics: list[str]
+
+
+class _Mined(msgspec.Struct, rename="camel"):
+    """Of a receipt, who paid."""
+
+    block_hash: str
+    logs: list[_Log]
+    sender: str = msgspec.field(name="from")
+
+
 class _FeeHistory(msgspec.Struct, rename="camel"):
     base_fee_per_gas: list[str]
     reward: list[list[str]] | None = None
@@ -65,6 +78,7 @@ _head = msgspec.json.Decoder(Answer[_Head])
 _status = msgspec.json.Decoder(Answer[_Status])
 _statuses = msgspec.json.Decoder(list[Answer[_Status]])
 _fee_history = msgspec.json.Decoder(Answer[_FeeHistory])
+_mined = msgspec.json.Decoder(Answer[_Mined])
 _block = msgspec.json.Decoder(Answer[Block])
 _receipts = msgspec.json.Decoder(Answer[list[Receipt]])
 _traces = msgspec.json.Decoder(Answer[list[Trace]])
@@ -143,6 +157,18 @@ class EthereumNode:
     async def spenders(self, resources: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """Nothing: which waiting transaction uses a nonce, nodes do not tell."""
         return {}
+
+    async def funders(self, tx_hash: bytes, position: int, block_hash: bytes) -> Sequence[str] | None:
+        """Who sent the transaction, and of a token also whom the log names as its payer."""
+        mined = await self._rpc.call(_mined, "eth_getTransactionReceipt", _shown(tx_hash))
+        if mined is None or mined.block_hash != _shown(block_hash):
+            return None
+        found = {mined.sender: None}
+        if position < OWN_COIN_POSITION:
+            if position >= len(mined.logs) or len(mined.logs[position].topics) < 2:
+                raise NodeUnavailable(self.name, "a receipt without the transfer's log")
+            found["0x" + mined.logs[position].topics[1][-40:]] = None
+        return list(found)
 
     async def broadcast(self, raw: bytes) -> BroadcastAnswer:
         """Send the bytes; safe to repeat."""

@@ -4,7 +4,8 @@
     bc1q…            on every chain that reads it
     ethereum 0x…     on that chain only
 
-Asked by `requests`, by approvals, and by `worker` in the very transaction that would send. A file that cannot be read,
+Asked by payouts (requests, approvals, and the very transaction that would send) and by compliance, about where deposits
+came from. A file that cannot be read,
 or has a line that fits nowhere, changes nothing: the last good list stays, and log and metric say so until it is
 mended. One that changes is read at the first look that finds it as the look before did.
 """
@@ -16,9 +17,8 @@ from pathlib import Path
 
 import structlog
 
-from cryptowatch.chains.port import InvalidAddress
+from cryptowatch.chains.port import InvalidAddress, ReadAddresses
 from cryptowatch.errors import SettingsError
-from cryptowatch.payouts.destination import ReadAddresses
 
 log = structlog.get_logger(__name__)
 

@@ -4,7 +4,8 @@ The URL is the platform's to choose, but the request comes from inside the opera
 guard a key with the right scope could call the cloud's metadata service or a node's RPC port (SSRF). Looking
 at the URL is not enough, since a name can resolve to anything at any time. So the address is checked where
 the socket for it is made: what was checked is what is connected to, for names and literal addresses alike.
-Redirects are never followed. Called by `endpoints` (when a URL is set) and by `attempt`.
+Redirects are never followed. Called by webhooks (when a URL is set, and at each
+attempt) and by compliance.
 """
 
 import ipaddress

@@ -2,8 +2,8 @@
 
 Pure.
 
-Called by `attempt` with the exact bytes that it sends. While a secret is being rotated, both the new and the
-old one sign, so that the receiver can change over at its own time.
+Called by webhooks and compliance with the exact bytes that they send. While a secret is being rotated, both the new
+and the old one sign, so that the receiver can change over at its own time.
 """
 
 import base64

@@ -1,0 +1,64 @@
+"""The loops of compliance, for `daemon`: each is a step that every process may run, as another one may, too."""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from cryptowatch.chains.connect import ConnectedChain
+from cryptowatch.chains.denied import Denied
+from cryptowatch.clock import Clock
+from cryptowatch.compliance.audit import seal
+from cryptowatch.compliance.findings import finding_rules
+from cryptowatch.compliance.provider import open_provider
+from cryptowatch.compliance.screening import ScreeningWatch
+from cryptowatch.compliance.sources import SourceWatch, source_rules
+from cryptowatch.compliance.watch import ComplianceWatch, watch_rules
+from cryptowatch.db.pool import Pool, transaction
+from cryptowatch.settings import Settings
+
+_SEAL_INTERVAL_S = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    name: str
+    step: Callable[[], Awaitable[int]]
+    interval_s: float
+
+
+def screening_loop(pool: Pool, clock: Clock, settings: Settings, new_id: Callable[[datetime], UUID]) -> Loop:
+    """Where the provider can be reached. Raises SettingsError for one that cannot be used."""
+    own = settings.compliance
+    screening = ScreeningWatch(
+        pool,
+        clock,
+        open_provider(own.screening, clock),
+        own.screening.default,
+        settings.decimals,
+        finding_rules(settings, new_id),
+    )
+    return Loop("screening", screening.step, own.interval_s)
+
+
+def compliance_loops(
+    pool: Pool,
+    clock: Clock,
+    settings: Settings,
+    watched: Mapping[str, ConnectedChain],
+    denied: Callable[[], Denied],
+    new_id: Callable[[datetime], UUID],
+) -> Iterator[Loop]:
+    """`watched`: the chains whose nodes this process asks."""
+    findings, interval_s = finding_rules(settings, new_id), settings.compliance.interval_s
+
+    async def seal_audit() -> int:
+        async with transaction(pool) as conn:
+            return await seal(conn)
+
+    yield Loop("audit-log", seal_audit, _SEAL_INTERVAL_S)
+    yield Loop("compliance", ComplianceWatch(pool, clock, watch_rules(settings), findings).step, interval_s)
+    if settings.compliance.sources:
+        for name, chain in watched.items():
+            sources = SourceWatch(chain, pool, clock, denied, source_rules(settings), findings)
+            yield Loop(f"sources:{name}", sources.step, interval_s)

@@ -1,0 +1,106 @@
+"""Withdrawals to strangers' addresses wait for the verdict of the platform's provider. A loop of the role `webhooks`.
+
+A withdrawal comes into review with the finding `screening`; here the provider is asked about it, outside any
+transaction (P4); its verdict and the reader's place are then written in one. Payouts read the verdict: `pass` lets it
+go on, `refuse` rejects it, `review` leaves it to people. Each but the first opens a case. Whoever dies in between asks
+again, under the same id, and the first verdict that is written counts (P2).
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import asyncpg
+
+from cryptowatch.clock import Clock
+from cryptowatch.compliance.cases import Found
+from cryptowatch.compliance.findings import Findings
+from cryptowatch.compliance.provider import Answer, Provider, Question, Verdict
+from cryptowatch.compliance.rules import Rule
+from cryptowatch.db.pool import Connection, Pool, connection, transaction
+from cryptowatch.db.queries import load_queries
+from cryptowatch.ids import Kind, read_id, show_id
+from cryptowatch.ledger.consumers import look, move
+from cryptowatch.money import format_amount
+
+SQL = load_queries(__package__, "screening.sql")
+
+_EVENTS_MAX = 200
+_PASS: Verdict = "pass"  # noqa: S105 - a verdict
+
+
+class ScreeningWatch:
+    """`step` looks at one portion of the feed. `default` holds where the provider does not answer, or there is none."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        clock: Clock,
+        provider: Provider | None,
+        default: Verdict,
+        decimals: Mapping[str, int],
+        findings: Findings,
+    ) -> None:
+        self.pool, self.clock, self.provider, self.default = pool, clock, provider, default
+        self.decimals, self.findings = decimals, findings
+
+    async def step(self) -> int:
+        """How many positions were passed."""
+        async with connection(self.pool) as conn:
+            portion = await look(conn, "screening", ["withdrawal.in_review"], _EVENTS_MAX)
+            if portion is None:
+                return 0
+            ids = list({read_id(Kind.WITHDRAWAL, event.entity_id) for event in portion.events})
+            waiting = await conn.fetch(SQL["waiting"], ids) if ids else []
+        answers = await self._ask(waiting)
+        async with transaction(self.pool) as conn:
+            for withdrawal, answer in zip(waiting, answers, strict=True):
+                await self._note(conn, withdrawal, answer, self.clock.now())
+            await move(conn, "screening", portion)
+        return portion.until - portion.after
+
+    async def _ask(self, waiting: Sequence[asyncpg.Record]) -> Sequence[Answer | None]:
+        """As many at once as the provider's session has connections; the time of each begins when it has one."""
+        if self.provider is None or not waiting:
+            return [None] * len(waiting)
+        asking = asyncio.Semaphore(self.provider.settings.at_once)
+        async with self.provider.session() as session:
+            provider = self.provider
+
+            async def ask(withdrawal: asyncpg.Record) -> Answer | None:
+                async with asking:
+                    return await provider.ask(session, self._question(withdrawal))
+
+            return await asyncio.gather(*map(ask, waiting))
+
+    def _question(self, withdrawal: asyncpg.Record) -> Question:
+        return Question(
+            id=show_id(Kind.WITHDRAWAL, withdrawal["id"]),
+            account_id=show_id(Kind.ACCOUNT, withdrawal["account_id"]),
+            chain=withdrawal["chain"],
+            asset=withdrawal["asset"],
+            amount=format_amount(withdrawal["amount"], self.decimals[withdrawal["asset"]]),
+            address=withdrawal["address"],
+        )
+
+    async def _note(
+        self, conn: Connection, withdrawal: asyncpg.Record, answer: Answer | None, now: datetime
+    ) -> None:
+        verdict: Verdict = self.default if answer is None else answer.verdict
+        reference = None if answer is None else answer.reference
+        first = await conn.fetchval(SQL["add"], withdrawal["id"], verdict, answer is not None, reference, now)
+        if first is None or verdict == _PASS:
+            return
+        found = Found(
+            withdrawal["account_id"],
+            Rule.SCREENING,
+            withdrawal["asset"],
+            show_id(Kind.WITHDRAWAL, withdrawal["id"]),
+            {
+                "verdict": verdict,
+                "answered": str(answer is not None).lower(),
+                "reference": reference or "",
+            },
+            withdrawal["created_at"],
+        )
+        await self.findings.follow_up(conn, found, now)
