@@ -23,6 +23,8 @@ SQL = load_queries(__package__, "traits.sql")
 
 #: A household or an office, not a person: what of an address says where it is.
 _PREFIXES = {4: 24, 6: 56}
+#: What stands before the address of IPv4 in one of IPv6 (RFC 4291, 2.5.5.2).
+_MAPPED_BITS = 96
 _EVENTS_MAX = 500
 
 
@@ -63,6 +65,10 @@ def ip_prefix(text: str) -> str | None:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
         return None
+    # Of a socket for both versions, an address of IPv4 comes as one of IPv6.
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    if mapped is not None and network.prefixlen >= _MAPPED_BITS:
+        network = ipaddress.ip_network(f"{mapped}/{network.prefixlen - _MAPPED_BITS}", strict=False)
     length = _PREFIXES[network.version]
     return str(network if network.prefixlen <= length else network.supernet(new_prefix=length))
 

@@ -87,6 +87,11 @@ def test_a_rate_above_that_of_the_agent_above_is_lowered_to_it() -> None:
     assert amounts(agents, {LOW: lost(1000)}) == {LOW: 400, SUB: 0, MASTER: 0}
 
 
+def test_who_is_promised_too_much_takes_nothing_from_a_sibling() -> None:
+    agents = [Agent(MASTER, None, FORTY), Agent(SUB, MASTER, HALF), Agent(OTHER, MASTER, FORTY)]
+    assert amounts(agents, {SUB: lost(1000), OTHER: lost(1000)}) == {MASTER: 0, SUB: 400, OTHER: 400}
+
+
 def test_one_branchs_losses_lower_what_the_other_is_granted() -> None:
     agents = [Agent(MASTER, None, HALF), Agent(SUB, MASTER, FORTY), Agent(OTHER, MASTER, FORTY)]
     assert amounts(agents, {SUB: lost(1000), OTHER: won(1000)}) == {MASTER: 0, SUB: 0, OTHER: 0}
