@@ -6,6 +6,7 @@ A payment is one posting with the statement in its key, in the transaction that 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -26,19 +27,24 @@ from cryptowatch.money import BaseUnits
 SQL = load_queries(__package__, "deciding.sql")
 
 
+@dataclass(frozen=True, slots=True)
+class Decider:
+    """Who decides, why, and when. `decimals`: asset -> decimals."""
+
+    by: str
+    reason: str | None
+    decimals: Mapping[str, int]
+    now: datetime
+
+
 async def pay_statement(
-    conn: Connection,
-    statement_id: UUID,
-    by: str,
-    reason: str | None,
-    decimals: Mapping[str, int],
-    now: datetime,
+    conn: Connection, statement_id: UUID, decider: Decider
 ) -> StatementView | Refusal | None:
     """Pay what is held, once its time is over and every flag is dismissed. None = no such statement."""
-    row = await conn.fetchrow(SQL["hold"], statement_id)
-    if row is None:
-        return None
-    refusal = _not_yet(row, now)
+    row = await _held(conn, statement_id)
+    if row is None or isinstance(row, Refusal):
+        return row
+    refusal = _not_yet(row, decider.now)
     if refusal is not None:
         return refusal
     own, other = await ensure_accounts(
@@ -52,13 +58,11 @@ async def pay_statement(
         BaseUnits(int(row["amount"])),
         reference=show_id(Kind.STATEMENT, statement_id),
     )
-    await post_all(conn, [posting], now)
-    return await _decided(conn, statement_id, State.PAID, by, reason, decimals, now)
+    await post_all(conn, [posting], decider.now)
+    return await _decided(conn, statement_id, State.PAID, decider)
 
 
 def _not_yet(row: asyncpg.Record, now: datetime) -> Refusal | None:
-    if row["state"] != State.HELD:
-        return Refusal("wrong_state", f"the statement is {row['state']}")
     if row["held_until"] > now:
         return Refusal("wrong_state", f"it is held until {row['held_until'].isoformat()}")
     if row["flagged"]:
@@ -71,60 +75,51 @@ def _not_yet(row: asyncpg.Record, now: datetime) -> Refusal | None:
 
 
 async def reject_statement(
-    conn: Connection,
-    statement_id: UUID,
-    by: str,
-    reason: str | None,
-    decimals: Mapping[str, int],
-    now: datetime,
+    conn: Connection, statement_id: UUID, decider: Decider
 ) -> StatementView | Refusal | None:
     """It is never paid. None = no such statement."""
-    row = await conn.fetchrow(SQL["hold"], statement_id)
-    if row is None:
-        return None
-    if row["state"] != State.HELD:
-        return Refusal("wrong_state", f"the statement is {row['state']}")
-    return await _decided(conn, statement_id, State.REJECTED, by, reason, decimals, now)
-
-
-async def _decided(
-    conn: Connection,
-    statement_id: UUID,
-    state: State,
-    by: str,
-    reason: str | None,
-    decimals: Mapping[str, int],
-    now: datetime,
-) -> StatementView:
-    await conn.execute(SQL["decide"], statement_id, state, by, reason, now)
-    row = await read_statement(conn, statement_id)
-    assert row is not None
-    await append_events(conn, [event_of(row, f"commission.{state}", decimals[row["asset"]], now)])
-    return statement_view(row, decimals[row["asset"]])
+    row = await _held(conn, statement_id)
+    if row is None or isinstance(row, Refusal):
+        return row
+    return await _decided(conn, statement_id, State.REJECTED, decider)
 
 
 async def dismiss_flag(
-    conn: Connection,
-    statement_id: UUID,
-    anomaly: str,
-    by: str,
-    reason: str,
-    decimals: Mapping[str, int],
-    now: datetime,
+    conn: Connection, statement_id: UUID, anomaly: str, decider: Decider
 ) -> StatementView | Refusal | None:
     """A person looked, and it may be paid all the same. None = no such statement, or no such flag."""
+    row = await _held(conn, statement_id)
+    if row is None or isinstance(row, Refusal):
+        return row
+    dismissed = await conn.fetchval(
+        SQL["dismiss"], statement_id, anomaly, decider.by, decider.reason, decider.now
+    )
+    if dismissed is None:
+        return None
+    await conn.execute(SQL["touch"], statement_id, decider.now)
+    return await _told(conn, statement_id, "commission.flag_dismissed", decider)
+
+
+async def _held(conn: Connection, statement_id: UUID) -> asyncpg.Record | Refusal | None:
+    """A statement about which something can be decided; nobody else's until the transaction ends."""
     row = await conn.fetchrow(SQL["hold"], statement_id)
-    if row is None:
-        return None
-    if row["state"] != State.HELD:
+    if row is not None and row["state"] != State.HELD:
         return Refusal("wrong_state", f"the statement is {row['state']}")
-    if await conn.fetchval(SQL["dismiss"], statement_id, anomaly, by, reason, now) is None:
-        return None
-    await conn.execute(SQL["touch"], statement_id, now)
+    return row
+
+
+async def _decided(conn: Connection, statement_id: UUID, state: State, decider: Decider) -> StatementView:
+    await conn.execute(SQL["decide"], statement_id, state, decider.by, decider.reason, decider.now)
+    return await _told(conn, statement_id, f"commission.{state}", decider)
+
+
+async def _told(conn: Connection, statement_id: UUID, kind: str, decider: Decider) -> StatementView:
+    """The one event of a change (P8), and the statement as it is after it."""
     row = await read_statement(conn, statement_id)
     assert row is not None
-    await append_events(conn, [event_of(row, "commission.flag_dismissed", decimals[row["asset"]], now)])
-    return statement_view(row, decimals[row["asset"]])
+    decimals = decider.decimals[row["asset"]]
+    await append_events(conn, [event_of(row, kind, decimals, decider.now)])
+    return statement_view(row, decimals)
 
 
 async def payable(conn: Connection, limit: int, now: datetime) -> Sequence[UUID]:

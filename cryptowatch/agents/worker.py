@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 import structlog
 
 from cryptowatch.agents.anomalies import AnomalyRules
-from cryptowatch.agents.deciding import pay_statement, payable
+from cryptowatch.agents.deciding import Decider, pay_statement, payable
 from cryptowatch.agents.hierarchy import Refusal
 from cryptowatch.agents.plans import Period, begin_of, next_begin
 from cryptowatch.agents.statements import StatementRules, close_period, first_day, last_closed
@@ -58,12 +58,10 @@ class AgentWorker:
                 count = await close_period(conn, *due, self.rules.statements, now)
             if count is not None:
                 log.info("period closed", begin=str(due[0]), end=str(due[1]), statements=count)
-        paid = 0
+        decider, paid = Decider(BY_ITSELF, None, self.rules.statements.decimals, now), 0
         for statement_id in waiting:
             async with transaction(self.pool) as conn:
-                answer = await pay_statement(
-                    conn, statement_id, BY_ITSELF, None, self.rules.statements.decimals, now
-                )
+                answer = await pay_statement(conn, statement_id, decider)
             paid += not isinstance(answer, Refusal)
         return (due is not None) + paid
 

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from cryptowatch.agents import deciding, hierarchy, listing, statements
 from cryptowatch.agents.anomalies import Anomaly
+from cryptowatch.agents.deciding import Decider
 from cryptowatch.agents.hierarchy import AgentPatch, AgentPlayerView, AgentView, NewAgent, PlanView, Status
 from cryptowatch.agents.listing import State, StatementLineView, StatementView, Wanted
 from cryptowatch.agents.plans import Period, Plan, begin_of
@@ -281,43 +282,20 @@ async def list_statement_lines(call: Call[PageQuery, None], conn: Connection) ->
 
 
 async def pay_agent_statement(call: Call[NoQuery, Decision], conn: Connection) -> Reply | Problem:
-    return _replied(
-        await deciding.pay_statement(
-            conn,
-            call.path_id(Kind.STATEMENT),
-            call.caller.shown_id,
-            call.body.reason,
-            call.services.decimals,
-            call.now,
-        )
-    )
+    return _replied(await deciding.pay_statement(conn, call.path_id(Kind.STATEMENT), _decider(call)))
 
 
 async def reject_agent_statement(call: Call[NoQuery, Decision], conn: Connection) -> Reply | Problem:
-    return _replied(
-        await deciding.reject_statement(
-            conn,
-            call.path_id(Kind.STATEMENT),
-            call.caller.shown_id,
-            call.body.reason,
-            call.services.decimals,
-            call.now,
-        )
-    )
+    return _replied(await deciding.reject_statement(conn, call.path_id(Kind.STATEMENT), _decider(call)))
 
 
 async def dismiss_statement_flag(call: Call[NoQuery, Dismissal], conn: Connection) -> Reply | Problem:
-    return _replied(
-        await deciding.dismiss_flag(
-            conn,
-            call.path_id(Kind.STATEMENT),
-            call.body.anomaly,
-            call.caller.shown_id,
-            call.body.reason,
-            call.services.decimals,
-            call.now,
-        )
-    )
+    statement_id = call.path_id(Kind.STATEMENT)
+    return _replied(await deciding.dismiss_flag(conn, statement_id, call.body.anomaly, _decider(call)))
+
+
+def _decider(call: Call[NoQuery, Decision | Dismissal]) -> Decider:
+    return Decider(call.caller.shown_id, call.body.reason, call.services.decimals, call.now)
 
 
 def _replied(answer: object) -> Reply | Problem:
