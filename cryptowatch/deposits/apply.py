@@ -212,7 +212,8 @@ async def _track_and_find(
     hashes = list({transfer.tx_hash for transfer in contents.transfers})
     rows = await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes) if hashes else ()
     known = {record.identity: record for record in (_read(row, rules) for row in rows)}
-    new = [transfer for transfer in contents.transfers if transfer.identity not in known]
+    standing = {identity for identity, one in known.items() if one.deposit.state is not State.REPLACED}
+    new = [transfer for transfer in contents.transfers if transfer.identity not in standing]
     limited = await beyond_limits(conn, ours, new, rules.assets, now)
     _, changes = await asyncio.gather(
         track_block(
@@ -280,12 +281,12 @@ def _found(
 
     for owner, transfer in paid:
         record = known.get(transfer.identity)
+        beyond = (transfer.tx_hash, transfer.position) in limited
         if record is None:
             total = totals[transfer.tx_hash, transfer.asset]
-            beyond = (transfer.tx_hash, transfer.position) in limited
             record, first = first_sight(next(ids), rules, transfer, owner, total, now, beyond_limit=beyond)
         else:
-            first = seen_again(rules, record, owner)
+            first = seen_again(rules, record, owner, beyond_limit=beyond)
         yield Change(record, *included(record.deposit, first))
 
 
@@ -331,11 +332,14 @@ def first_sight(
     return record, () if reason is None else (Quarantine(reason),)
 
 
-def seen_again(rules: ChainRules, record: Record, owner: asyncpg.Record) -> tuple[Event, ...]:
+def seen_again(
+    rules: ChainRules, record: Record, owner: asyncpg.Record, *, beyond_limit: bool
+) -> tuple[Event, ...]:
     """What comes first when a deposit that was replaced returns: policy looks at it anew, as at any other."""
     if record.deposit.state is not State.REPLACED:
         return ()
-    reason = quarantine_reason(record.amount, rules.assets[record.asset], owner["status"])
+    policy = rules.assets[record.asset]
+    reason = quarantine_reason(record.amount, policy, owner["status"], beyond_limit=beyond_limit)
     return () if reason is None else (Seen(), Quarantine(reason))
 
 

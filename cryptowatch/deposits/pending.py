@@ -5,7 +5,7 @@ deposit is shown as detected when `quorum` nodes hold it, a conflict that any no
 declared only at the quorum's head and takes back no money (P5).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -92,14 +92,19 @@ class PendingObserver:
                 for destination, owner in (await our_destinations(conn, self.rules.chain, transfers)).items()
                 if owner["account_id"] is not None
             }
-            changes = [self._again(record, owners) for record in again]
             known = {
                 (row["tx_hash"], row["position"])
                 for row in await conn.fetch(SQL["known_positions"], self.rules.chain, hashes)
             }
             totals = total_per_transaction(transfers)
-            new = [one for one in transfers if (one.tx_hash, one.position) not in known]
+            standing = known - {
+                (record.tx_hash, record.position)
+                for record in again
+                if record.deposit.state is State.REPLACED
+            }
+            new = [one for one in transfers if (one.tx_hash, one.position) not in standing]
             limited = await beyond_limits(conn, owners, new, self.rules.assets, now)
+            changes = [self._again(record, owners, limited) for record in again]
             ids = derived_ids(now, self.rules.chain.encode(), *hashes)
             changes += [
                 self._first(
@@ -141,8 +146,14 @@ class PendingObserver:
         c = moved_by(record, quarantine)
         return c if c.passed else Change(record, record.deposit, (), (State.DETECTED,))
 
-    def _again(self, record: Record, owners: Mapping[bytes, asyncpg.Record]) -> Change:
-        return moved_by(record, seen_again(self.rules, record, owners[record.destination]) or (Seen(),))
+    def _again(
+        self,
+        record: Record,
+        owners: Mapping[bytes, asyncpg.Record],
+        limited: Container[tuple[bytes, int]],
+    ) -> Change:
+        owner, beyond = owners[record.destination], (record.tx_hash, record.position) in limited
+        return moved_by(record, seen_again(self.rules, record, owner, beyond_limit=beyond) or (Seen(),))
 
     async def _write_gone(self, gone: frozenset[bytes]) -> int:
         """A mined transaction is gone from the mempools too: only at the quorum's head does gone mean lost."""

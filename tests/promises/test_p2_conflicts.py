@@ -122,3 +122,28 @@ async def test_a_quarantined_deposit_can_be_replaced_and_waits_for_a_person_agai
     assert released.body["state"] == "finalized"
     assert await player.balance() == Balance(total=sat("0.0005"))
     await assert_balanced(site)
+
+
+async def test_a_deposit_that_returns_is_held_against_its_players_limit_as_any_other(site: Site) -> None:
+    player, tx_hash = await detected_deposit(site)
+    raw = await site.net.bitcoin[0].rpc("getrawtransaction", tx_hash)
+    await site.net.double_spend(tx_hash, strangers_address())
+    await player.reaches("replaced")
+    limits = [{"kind": "deposit", "period": "day", "asset": "BTC", "amount": "0.6"}]
+    await site.backend.patch(f"/v1/accounts/{player.id}", {"play_limits": limits})
+    await site.net.send(await player.address(), "0.4")
+
+    async def is_seen() -> bool:
+        return len(await player.deposits()) == 2
+
+    await site.until(is_seen)
+    await site.net.bitcoin[0].rpc("generateblock", strangers_address(), [raw])
+    await site.mine(3)
+    assert sorted(
+        (one["amount"], one["state"], one["quarantine_reason"]) for one in await player.deposits()
+    ) == [
+        ("0.40000000", "finalized", None),
+        ("0.50000000", "quarantined", "deposit_limit"),
+    ]
+    assert await player.balance() == Balance(total=sat("0.4"))
+    await assert_balanced(site)
