@@ -146,4 +146,4 @@ async def test_a_deposit_that_returns_is_held_against_its_players_limit_as_any_o
         ("0.50000000", "quarantined", "deposit_limit"),
     ]
     assert await player.balance() == Balance(total=sat("0.4"))
-    await assert_balanced(site)
+    await assert_balanced(site, uncredited=sat("0.5"))
