@@ -26,6 +26,8 @@ _LENGTH: Final = struct.Struct(">i").pack
 _INTEGER: Final = struct.Struct(">ii").pack
 _BIGINT: Final = struct.Struct(">iq").pack
 _UUID_LENGTH: Final = _LENGTH(16)
+#: By the number of digits of 10,000, of which 256 bits have at most 20.
+_NUMERIC: Final = [struct.Struct(f">ihhhh{count}h").pack for count in range(21)]
 
 
 def octets(value: bytes | None) -> bytes:
@@ -62,8 +64,9 @@ def amount(value: int) -> bytes:
     while rest:
         rest, digit = divmod(rest, 10_000)
         digits.append(digit)
+    digits.reverse()
     count = len(digits)
-    return struct.pack(f">ihhhh{count}h", 8 + 2 * count, count, count - 1, 0, 0, *reversed(digits))
+    return _NUMERIC[count](8 + 2 * count, count, count - 1, 0, 0, *digits)
 
 
 async def copy_rows(

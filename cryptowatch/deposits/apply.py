@@ -7,7 +7,7 @@ a block or none of it (P2, P8). Nothing here talks to a node (P4).
 """
 
 import asyncio
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -33,8 +33,14 @@ from cryptowatch.deposits.machine import (
     Seen,
     State,
 )
-from cryptowatch.deposits.policy import AssetPolicy, asset_policies, quarantine_reason, total_per_transaction
-from cryptowatch.deposits.records import Change, Moved, Record, moved, moved_by, new_record, read_record
+from cryptowatch.deposits.policy import (
+    AssetPolicy,
+    Required,
+    asset_policies,
+    quarantine_reason,
+    total_per_transaction,
+)
+from cryptowatch.deposits.records import Change, Moved, Record, moved, moved_by, read_record
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ids import derived_ids
 from cryptowatch.loops import in_slices
@@ -227,7 +233,8 @@ async def _track_and_find(
         ),
         in_slices(_found(rules, contents, ours, known, limited, head, now)),
     )
-    await remember_resources(conn, rules.chain, {c.record.tx_hash for c in changes}, contents.resources)
+    paying, known_hashes = {c.record.tx_hash for c in changes}, {row["tx_hash"] for row in rows}
+    await remember_resources(conn, rules.chain, paying, contents.resources, known_hashes)
     return changes
 
 
@@ -317,19 +324,30 @@ def first_sight(
     `total` is what its whole transaction pays us.
     """
     policy = rules.assets[transfer.asset]
-    required = policy.required(total)
-    record = new_record(
-        deposit_id,
-        rules.chain,
-        transfer,
+    record = Record(
+        id=deposit_id,
+        chain=rules.chain,
+        tx_hash=transfer.tx_hash,
+        position=transfer.position,
         account_id=owner["account_id"],
-        address=owner["address"],
+        asset=transfer.asset,
+        amount=transfer.amount,
         decimals=policy.decimals,
-        deposit=Deposit(State.DETECTED, required.credit, required.finalize),
-        now=now,
+        destination=transfer.destination,
+        address=owner["address"],
+        deposit=_detected(policy.required(total)),
+        version=0,
+        conflict=None,
+        created_at=now,
+        content=transfer.content,
     )
     reason = quarantine_reason(transfer.amount, policy, owner["status"], beyond_limit=beyond_limit)
     return record, () if reason is None else (Quarantine(reason),)
+
+
+@cache  # one for each tier of the settings
+def _detected(required: Required) -> Deposit:
+    return Deposit(State.DETECTED, required.credit, required.finalize)
 
 
 def seen_again(
@@ -346,12 +364,19 @@ def seen_again(
 async def remember_resources(
     conn: Connection,
     chain: str,
-    tx_hashes: Iterable[bytes],
+    tx_hashes: Set[bytes],
     resources: Mapping[bytes, tuple[bytes, ...]],
+    known: Set[bytes],
 ) -> None:
-    pairs = [(resource, tx_hash) for tx_hash in tx_hashes for resource in resources.get(tx_hash, ())]
-    if pairs:
-        await conn.execute(SQL["remember_resources"], chain, [p[0] for p in pairs], [p[1] for p in pairs])
+    """`known`: those that had a deposit before. The caller holds the chain's row: nobody else writes it meanwhile.
+
+    It is kept with a transaction's first deposit, so that of one which had none nothing can be there.
+    """
+    parts = (("remember_resources", tx_hashes - known), ("remember_resources_again", tx_hashes & known))
+    for query, hashes in parts:
+        pairs = [(resource, tx_hash) for tx_hash in hashes for resource in resources.get(tx_hash, ())]
+        if pairs:
+            await conn.execute(SQL[query], chain, [p[0] for p in pairs], [p[1] for p in pairs])
 
 
 async def _due(

@@ -41,14 +41,15 @@ WHERE d.chain = $1 AND d.due_height <= $2
 ORDER BY d.id FOR NO KEY UPDATE OF d
 
 -- name: lock_orphaned_deposits
--- Deposits in blocks that are being left.
+-- Deposits in blocks that are being left. What waits for a threshold is due no earlier than in its block.
 SELECT d.*, a.address FROM deposit d JOIN address a USING (chain, destination)
-WHERE d.chain = $1 AND d.block_height > $2
+WHERE d.chain = $1 AND d.block_height > $2 AND (d.due_height > $2 OR d.due_height IS NULL)
 ORDER BY d.id FOR NO KEY UPDATE OF d
 
 -- name: finalized_above
 -- Whether leaving the blocks above a height would undo something final.
-SELECT EXISTS (SELECT FROM deposit WHERE chain = $1 AND block_height > $2 AND state = 'finalized')
+SELECT EXISTS (
+        SELECT FROM deposit WHERE chain = $1 AND block_height > $2 AND due_height IS NULL AND state = 'finalized')
     OR EXISTS (SELECT FROM lineage WHERE chain = $1 AND block_height > $2 AND state = 'finalized')
 
 -- name: losers_of_resources
@@ -64,7 +65,12 @@ FROM unnest($2::bytea[], $3::bytea[]) AS u (tx_hash, winner)
 WHERE d.chain = $1 AND d.tx_hash = u.tx_hash AND d.block_height IS NULL
 
 -- name: remember_resources
--- What deposits' transactions use.
+-- What transactions use that had no deposits before.
+INSERT INTO deposit_resource (chain, resource, tx_hash)
+SELECT $1, u.resource, u.tx_hash FROM unnest($2::bytea[], $3::bytea[]) AS u (resource, tx_hash)
+
+-- name: remember_resources_again
+-- The same of any.
 INSERT INTO deposit_resource (chain, resource, tx_hash)
 SELECT $1, u.resource, u.tx_hash FROM unnest($2::bytea[], $3::bytea[]) AS u (resource, tx_hash)
 ON CONFLICT DO NOTHING
@@ -72,7 +78,8 @@ ON CONFLICT DO NOTHING
 -- name: forget_old_resources
 -- Inputs of deposits in a block that no reorg reaches, not even one that a person accepts.
 DELETE FROM deposit_resource r USING deposit d
-WHERE d.chain = $1 AND d.block_height = $2 AND r.chain = $1 AND r.tx_hash = d.tx_hash
+WHERE d.chain = $1 AND d.block_height = $2 AND (d.due_height >= $2 OR d.due_height IS NULL)
+  AND r.chain = $1 AND r.tx_hash = d.tx_hash
 
 -- name: rewind_cursor
 -- Compare-and-set back to the fork. What was called final above it was said of the branch that is left.

@@ -79,10 +79,11 @@ def _posting(
     custody: HouseAccount,
 ) -> Posting:
     record, amount = c.record, BaseUnits(c.record.amount)
-    credit, finalize = _key(record.id, inclusion, "credit"), _key(record.id, inclusion, "finalize")
+    credit = _key(record.id, inclusion, "credit")
+    if effect is Effect.CREDIT:
+        return customer_posting(Kind.DEPOSIT_CREDIT, credit, player, custody, amount)
+    finalize = _key(record.id, inclusion, "finalize")
     match effect:
-        case Effect.CREDIT:
-            return customer_posting(Kind.DEPOSIT_CREDIT, credit, player, custody, amount)
         case Effect.FINALIZE:
             return customer_posting(Kind.DEPOSIT_FINALIZE, finalize, player, None, amount, resolves=credit)
         case Effect.REVERSE:

@@ -119,7 +119,8 @@ class PendingObserver:
             ]
             await write_changes(conn, self.rules.chain, changes, head["height"], now)
             resources = {pending.tx_hash: pending.resources for pending in found}
-            await remember_resources(conn, self.rules.chain, {c.record.tx_hash for c in changes}, resources)
+            paying, known_hashes = {c.record.tx_hash for c in changes}, {tx_hash for tx_hash, _ in known}
+            await remember_resources(conn, self.rules.chain, paying, resources, known_hashes)
         for c in changes:
             self.watchlist.add_resources(resources[c.record.tx_hash])
         self._unwritten.clear()

@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from cryptowatch.chains.port import Transfer
 from cryptowatch.money import BaseUnits, parse_amount
 from cryptowatch.settings.assets import AssetSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Required:
+class Required(msgspec.Struct, frozen=True, cache_hash=True):
     """Confirmations (1 = in the head block) at which the player can play, and at which the money can leave."""
 
     credit: int

@@ -5,7 +5,6 @@ state passed through is one event (P8), each effect one posting (P1, P2), and ea
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -13,15 +12,17 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+from msgspec.structs import replace
 
 from cryptowatch.chains.agreement import BlockPoint
-from cryptowatch.chains.port import Identity, Transfer
+from cryptowatch.chains.port import Identity
 from cryptowatch.db.copy import amount, bigint, copy_rows, integer, octets, text, timestamp, uuid
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.machine import Deposit, Effect, Event, State, advance
-from cryptowatch.deposits.view import deposit_view
+from cryptowatch.deposits.view import deposit_json, standing_json
 from cryptowatch.errors import ConcurrentUpdate
+from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import NewEvent
 
 SQL = load_queries(__package__, "records.sql")
@@ -66,36 +67,6 @@ class Record(msgspec.Struct, frozen=True):
     def identity(self) -> Identity:
         """That of the transfer, on its chain."""
         return self.tx_hash, self.position, self.content
-
-
-def new_record(
-    deposit_id: UUID,
-    chain: str,
-    transfer: Transfer,
-    *,
-    account_id: UUID,
-    address: str,
-    decimals: int,
-    deposit: Deposit,
-    now: datetime,
-) -> Record:
-    return Record(
-        id=deposit_id,
-        chain=chain,
-        tx_hash=transfer.tx_hash,
-        position=transfer.position,
-        account_id=account_id,
-        asset=transfer.asset,
-        amount=transfer.amount,
-        decimals=decimals,
-        destination=transfer.destination,
-        address=address,
-        deposit=deposit,
-        version=0,
-        conflict=None,
-        created_at=now,
-        content=transfer.content,
-    )
 
 
 def read_record(row: asyncpg.Record, decimals: int) -> Record:
@@ -246,31 +217,28 @@ def _machine_columns(changes: Sequence[Change]) -> tuple[list[object], ...]:
 
 def _events(c: Change, head_height: int, now: datetime) -> Iterator[NewEvent]:
     r = c.record
+    entity_id = show_id(Kind.DEPOSIT, r.id)
     for offset, state in enumerate(c.passed, start=1):
         then = c.deposit if state is c.deposit.state else replace(c.deposit, state=state, quarantine=None)
-        view = deposit_view(
-            deposit_id=r.id,
-            account_id=r.account_id,
-            chain=r.chain,
-            asset=r.asset,
-            amount=r.amount,
-            decimals=r.decimals,
-            tx_hash=r.tx_hash,
-            position=r.position,
-            address=r.address,
-            deposit=then,
-            head_height=head_height,
-            conflict=r.conflict if then.block is None else None,
-            created_at=r.created_at,
-            updated_at=now,
-        )
+        conflict = r.conflict if then.block is None else None
         released = offset == 1 and r.deposit.state is State.QUARANTINED and state is not State.REPLACED
         yield NewEvent(
             type="deposit.released" if released else f"deposit.{state}",
             entity_kind="deposit",
-            entity_id=view.id,
+            entity_id=entity_id,
             entity_version=r.version + offset,
             account_id=r.account_id,
-            data=msgspec.json.encode(view).decode(),
+            data=deposit_json(
+                shown_id=entity_id,
+                account_id=r.account_id,
+                chain=r.chain,
+                asset=r.asset,
+                amount=r.amount,
+                decimals=r.decimals,
+                tx_hash=r.tx_hash,
+                position=r.position,
+                address=r.address,
+                standing=standing_json(then, head_height, conflict, r.created_at, now),
+            ),
             created_at=now,
         )

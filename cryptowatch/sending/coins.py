@@ -230,5 +230,5 @@ async def note_lost_parents(
 
 async def rewind_coins(conn: Connection, chain: str, fork_height: int) -> None:
     """Undo what the blocks above the fork did. Reservations stay: their transactions are still ours to send."""
-    await conn.execute(SQL["unconfirm_coins"], chain, fork_height)
     await conn.execute(SQL["unspend_coins"], chain, fork_height)
+    await conn.execute(SQL["unconfirm_coins"], chain, fork_height)

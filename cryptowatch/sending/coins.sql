@@ -70,10 +70,10 @@ WHERE l.id = c.reserved_by AND l.state = 'open' AND l.conflict IS NULL
 -- Coins reserved by lineages that ended, and not spent.
 UPDATE coin SET reserved_by = NULL WHERE reserved_by = ANY($1::uuid[]) AND spent_by IS NULL
 
--- name: unconfirm_coins
--- Coins of blocks that are being left.
-UPDATE coin SET height = NULL, mature_height = NULL WHERE chain = $1 AND height > $2
-
 -- name: unspend_coins
 -- Uses in blocks that are being left.
 UPDATE coin SET spent_by = NULL, spent_height = NULL WHERE chain = $1 AND spent_height > $2
+
+-- name: unconfirm_coins
+-- Coins of blocks that are being left, once their uses are undone: nothing uses a coin below its own height.
+UPDATE coin SET height = NULL, mature_height = NULL WHERE chain = $1 AND height > $2 AND spent_by IS NULL

@@ -74,6 +74,9 @@ async def _ours(net: Net, pool: Pool, block: FullBlock) -> tuple[float, dict[str
         watchlist = ChainWatchList("bitcoin")
         async with connection(pool) as conn:
             await conn.execute("VACUUM ANALYZE")
+            # As in a server that has run for a while: files of the write-ahead log are there to be used again. Pages
+            # that are touched for the first time afterwards are logged whole, as they are there, too.
+            await conn.execute("CHECKPOINT")
             await watchlist.reload(conn)
         await nodes.agreed_head()
         tune_garbage_collection()

@@ -1,12 +1,13 @@
 """The confirmation machine: each rule with its negative, and whole histories of a chain that turns back."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec.structs import replace
 
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.deposits.machine import (
