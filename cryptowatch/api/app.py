@@ -7,7 +7,7 @@ answers that the ledger's own keys make unnecessary.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 
 import msgspec
 import structlog
@@ -44,15 +44,20 @@ def create_app(services: Services) -> web.Application:
         app.router.add_route(
             route.method, route.path, pipeline.handler_of(route), expect_handler=meet_expectation
         )
-    document = openapi_document(ROUTES)
-    open_handlers = health_handlers(services)
-    open_handlers |= document_handlers(msgspec.json.encode(document), docs_page(document))
+    open_handlers = health_handlers(services) | document_handlers(*_documents())
     for path, handler in open_handlers.items():
         app.router.add_route("GET", path, handler, expect_handler=meet_expectation)
     app.cleanup_ctx.append(_housekeeping(services, pipeline))
     app.cleanup_ctx.append(_feeding(services, live))
     app.on_shutdown.append(partial(_ending, live))
     return app
+
+
+@cache
+def _documents() -> tuple[bytes, str]:
+    """The OpenAPI document and its page: the same whatever is served."""
+    document = openapi_document(ROUTES)
+    return msgspec.json.encode(document), docs_page(document)
 
 
 def _feeding(services: Services, live: LiveFeed) -> Callable[[web.Application], AsyncIterator[None]]:

@@ -45,9 +45,11 @@ def health_handlers(services: Services) -> dict[str, OpenHandler]:
             raise refuse("database_unavailable", "the database does not answer") from problem
         return _json(HealthView("ready", __version__))
 
-    async def metrics(_: web.Request) -> web.Response:
+    async def metrics(request: web.Request) -> web.Response:
+        """All of them, or those that `?name[]=` names, as Prometheus' own client library serves them."""
+        registry, names = services.metrics.registry, request.query.getall("name[]", [])
         return web.Response(
-            body=generate_latest(services.metrics.registry),
+            body=generate_latest(registry.restricted_registry(names) if names else registry),
             headers={"Content-Type": CONTENT_TYPE_PLAIN_1_0_0},
         )
 

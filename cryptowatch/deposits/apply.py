@@ -162,7 +162,7 @@ async def rewind(
     await conn.execute(SQL["delete_blocks_above"], rules.chain, fork.height)
     await track_rewind(conn, rules.chain, head.height, fork.height, now)
     changes = []
-    for row in await conn.fetch(SQL["lock_orphaned_deposits"], rules.chain, fork.height):
+    for row in await conn.fetch(SQL["lock_orphaned_deposits"], rules.chain, fork.height, head.height):
         record = _read(row, rules)
         assert record.deposit.block is not None
         changes.append(moved_by(record, [Orphaned(record.deposit.block, accepted)]))
@@ -170,9 +170,9 @@ async def rewind(
     return Applied(fork.height, fork.time, changes, head.height - fork.height)
 
 
-async def finalized_above(conn: Connection, chain: str, height: int) -> bool:
+async def finalized_above(conn: Connection, chain: str, height: int, head_height: int) -> bool:
     """Whether a rewind to this height would undo something final (P6)."""
-    return bool(await conn.fetchval(SQL["finalized_above"], chain, height))
+    return bool(await conn.fetchval(SQL["finalized_above"], chain, height, head_height))
 
 
 async def _move_cursor(

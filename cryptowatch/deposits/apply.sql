@@ -41,15 +41,17 @@ WHERE d.chain = $1 AND d.due_height <= $2
 ORDER BY d.id FOR NO KEY UPDATE OF d
 
 -- name: lock_orphaned_deposits
--- Deposits in blocks that are being left. What waits for a threshold is due no earlier than in its block.
+-- Deposits in blocks that are being left, up to the head: without that bound Postgres counts those of every chain with
+-- higher blocks. What waits for a threshold is due no earlier than in its block.
 SELECT d.*, a.address FROM deposit d JOIN address a USING (chain, destination)
-WHERE d.chain = $1 AND d.block_height > $2 AND (d.due_height > $2 OR d.due_height IS NULL)
+WHERE d.chain = $1 AND d.block_height > $2 AND d.block_height <= $3 AND (d.due_height > $2 OR d.due_height IS NULL)
 ORDER BY d.id FOR NO KEY UPDATE OF d
 
 -- name: finalized_above
 -- Whether leaving the blocks above a height would undo something final.
 SELECT EXISTS (
-        SELECT FROM deposit WHERE chain = $1 AND block_height > $2 AND due_height IS NULL AND state = 'finalized')
+        SELECT FROM deposit
+        WHERE chain = $1 AND block_height > $2 AND block_height <= $3 AND due_height IS NULL AND state = 'finalized')
     OR EXISTS (SELECT FROM lineage WHERE chain = $1 AND block_height > $2 AND state = 'finalized')
 
 -- name: losers_of_resources

@@ -138,7 +138,7 @@ class Watcher:
             # Held from before the look at what is final: nobody releases or rescans anything in between.
             cursor = await chain_cursor.read_cursor(conn, self.rules.chain, lock=True)
             accepted = cursor is not None and cursor.reorg_accepted
-            final = not accepted and await finalized_above(conn, self.rules.chain, fork.height)
+            final = not accepted and await finalized_above(conn, self.rules.chain, fork.height, at.height)
             if not final:
                 applied = await rewind(conn, self.rules, at, fork, accepted, now)
                 await chain_cursor.tell_reorg(conn, self.rules.chain, at, fork.height, now)

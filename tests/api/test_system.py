@@ -62,6 +62,20 @@ async def test_metrics_count_calls_by_route_and_never_show_ids(world: World, bac
     assert "cryptowatch_build_info" in text
 
 
+async def test_metrics_can_be_asked_for_by_name(world: World, backend: Caller) -> None:
+    async def shown(*names: str) -> set[str]:
+        asked = [("name[]", name) for name in names]
+        async with world.session.get(world.url + "/metrics", params=asked) as response:
+            lines = (await response.text()).splitlines()
+        return {re.split(r"[ {]", line)[0] for line in lines if not line.startswith("#")}
+
+    await backend.get("/v1/chains")
+    wanted = {"cryptowatch_build_info", "cryptowatch_api_request_seconds_count"}
+    assert await shown(*wanted) == wanted
+    assert await shown("cryptowatch_nothing") == set()
+    assert wanted < await shown()
+
+
 async def test_the_document_and_its_page_need_no_key_and_no_other_host(world: World) -> None:
     for path, kind in (("/openapi.json", "application/json"), ("/docs", "text/html")):
         async with world.session.get(world.url + path) as response:

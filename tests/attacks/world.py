@@ -299,7 +299,7 @@ class World:
     async def back_to(self, height: int, *, accepted: bool = False) -> None:
         """Leaves every block above the height."""
         async with transaction(self.pool) as conn:
-            assert accepted or not await finalized_above(conn, CHAIN, height)
+            assert accepted or not await finalized_above(conn, CHAIN, height, self.at.height)
             await rewind(conn, RULES, self.at, self.blocks[height], accepted, self.now)
         self.at = BlockPoint(height, self.blocks[height].hash)
 

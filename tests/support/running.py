@@ -527,7 +527,9 @@ class Site:
 
     async def metric(self, name: str, by: str = "chain", **labels: str) -> dict[str, float]:
         """Values of one metric's samples with these labels, summed per value of the label `by`."""
-        async with self._session.get(f"{self.backend.url}/metrics") as answer:
+        # All of them would be rendered and read in a tenth of a second, and this is asked for again and again.
+        wanted = {"name[]": f"cryptowatch_{name}"}
+        async with self._session.get(f"{self.backend.url}/metrics", params=wanted) as answer:
             text = await answer.text()
         found: dict[str, float] = {}
         for family in text_string_to_metric_families(text):
