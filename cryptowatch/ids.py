@@ -7,6 +7,9 @@ from enum import StrEnum
 from itertools import count
 from uuid import UUID
 
+# What rows come with: a `UUID` that is made, and shown, in a quarter of the time.
+from asyncpg.pgproto.pgproto import UUID as RowId
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -75,7 +78,7 @@ def derived_ids(now: datetime, *facts: bytes) -> Iterator[UUID]:
     tail = int.from_bytes(hashlib.sha256(b"\x00".join(facts)).digest()[:6], "big") & ((1 << 42) - 1)
     head = _microseconds(now) // 1000 << 80 | 0x7 << 76 | 0x2 << 62
     for number in count():
-        yield UUID(int=head | number >> 20 << 64 | (number & 0xF_FFFF) << 42 | tail)
+        yield RowId((head | number >> 20 << 64 | (number & 0xF_FFFF) << 42 | tail).to_bytes(16, "big"))
 
 
 def _microseconds(now: datetime) -> int:
