@@ -32,7 +32,13 @@ def coin_rules(chain: ConnectedChain, settings: BitcoinSettings, policy: SignerP
         own.coins_min, own.coins_max, own.outputs_max, settings.change_amount_min, settings.block_interval_s
     )
     known = policy.outputs_max if isinstance(policy, CoinPolicy) else settings.batching.count_max + 1
-    return CoinRules(settings.wallet.coin_confirmations_min, chain.scheme, change, known)
+    return CoinRules(
+        settings.wallet.coin_confirmations_min,
+        chain.scheme,
+        change,
+        known,
+        unconfirmed_depth_max=settings.wallet.unconfirmed_depth_max,
+    )
 
 
 def account_reserver(chain: ConnectedChain, nodes: NodePool, pool: Pool) -> AccountReserver:

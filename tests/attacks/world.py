@@ -6,7 +6,7 @@ which of our transactions, and what nodes ask as fees meanwhile.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple, cast
@@ -167,6 +167,7 @@ class World:
         self._made = 0
         self.restart_market()
         self.denied = Denied()
+        self.coins = COINS
         self.payouts = self.worker()
         self.sender = self.sender_with(_sign)
 
@@ -192,6 +193,11 @@ class World:
                 addresses,
             )
 
+    def spends_unconfirmed(self, depth_max: int) -> None:
+        """From now on payouts do, where coins in blocks do not cover them."""
+        self.coins = replace(self.coins, unconfirmed_depth_max=depth_max)
+        self.payouts, self.sender = self.worker(), self.sender_with(self.sender.sign)
+
     async def cheap_day(self) -> None:
         """Fees were at 1 sat/vB; now the nodes ask for five times as much."""
         await self.pool.execute(
@@ -215,7 +221,7 @@ class World:
         batching = Batching(wait_max_s=0, count_max=count_max)
         rules = PayoutRules(batching, {ASSET: 8}, {})
         planner = BitcoinPlanner(10_000)
-        reserver = CoinReserver(CHAIN, planner, COINS)
+        reserver = CoinReserver(CHAIN, planner, self.coins)
         return PayoutWorker(
             CHAIN,
             self.pool_of_nodes,
@@ -234,7 +240,7 @@ class World:
     def sender_with(self, sign: Sign) -> Sender:
         rules = SendRules(rebroadcast_s=0)
         planner = BitcoinPlanner(10_000)
-        reserver = CoinReserver(CHAIN, planner, COINS)
+        reserver = CoinReserver(CHAIN, planner, self.coins)
         nodes, observer = self.pool_of_nodes, _Unobserved()
         riders = QueuedRiders(
             CHAIN, self.pool, self.clock, self.market, self.payouts.rules, lambda: self.denied

@@ -86,6 +86,19 @@ class BitcoinPlan:
         return tuple(one.position for one in self.change if one.position is not None)
 
     @property
+    def coins_back(self) -> Sequence[Coin]:
+        return [
+            Coin(
+                self.tx_hash + one.position.to_bytes(4, "big"),
+                self.transaction.outputs[one.position].amount,
+                one.script,
+                one.path,
+            )
+            for one in self.change
+            if one.position is not None
+        ]
+
+    @property
     def fee(self) -> int:
         return self.transaction.fee
 
@@ -144,19 +157,6 @@ class BitcoinPlanner:
     def worth_spending(self, bid: Bid) -> int:
         """Four times what its input costs: merging it twice still leaves half."""
         return 4 * marginal_fee(INPUT_WEIGHT_MAX, bid.rate)
-
-    def change_of(self, plan: Plan) -> Sequence[Coin]:
-        assert isinstance(plan, BitcoinPlan)
-        return [
-            Coin(
-                plan.tx_hash + one.position.to_bytes(4, "big"),
-                plan.transaction.outputs[one.position].amount,
-                one.script,
-                one.path,
-            )
-            for one in plan.change
-            if one.position is not None
-        ]
 
     def bump(self, plan: Plan, bid: Bid) -> BitcoinPlan | Insufficient:
         """The same payments and the same inputs for at least the rate, and enough for nodes to relay it."""
