@@ -214,8 +214,10 @@ class CoinPlanner(Planner, Protocol):
         many parts as the change may be split into; at least one."""
         ...
 
-    def consolidate(self, coins: Sequence[Coin], change: Coin, bid: Bid) -> Plan | Insufficient:
-        """All of the coins into one of our own, less the fee."""
+    def consolidate(
+        self, coins: Sequence[Coin], change: Coin, bid: Bid, others_fee: int = 0
+    ) -> Plan | Insufficient:
+        """All of the coins into one of our own, less the fee: of the bid, and what else it pays for others."""
         ...
 
     def join(self, plan: Plan, bid: Bid, more: Sequence[Recipient]) -> Plan | Insufficient:

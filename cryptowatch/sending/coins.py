@@ -141,6 +141,41 @@ class CoinReserver:
         await insert_attempt(conn, self.chain, lineage_id, 1, plan, None, height, now)
         return plan
 
+    async def lift(
+        self,
+        conn: Connection,
+        parent: asyncpg.Record,
+        bid: Bid,
+        lineage_id: UUID,
+        subject: str,
+        now: datetime,
+    ) -> Plan | Insufficient:
+        """Change of the parent into a coin of our own, for a fee with which both, and all below, are mined for the bid.
+
+        `parent`: the attempt's and its lineage's row. Where its change does not do, a confirmed coin helps.
+        Raises and rolls back as `reserve` does.
+        """
+        height, of = await sending_height(conn, self.chain, parent["asset"]), parent["lineage_id"]
+        family = await read_family(conn, self.chain)
+        if of not in family.spendable(self.rules.unconfirmed_depth_max, 0):
+            return Insufficient(1)
+        pending = _coins(await pending_change(conn, self.chain, [of], 1))
+        if not pending:
+            return Insufficient(1)
+        [own], short = await self._change(conn, 1, now), family.shortfall([of], bid.rate)
+        plan = await asyncio.to_thread(self.planner.consolidate, pending, own, bid, short)
+        if isinstance(plan, Insufficient):
+            needed = plan.missing + self.planner.worth_spending(bid)
+            free = await free_coins(conn, self.chain, height, self.rules)
+            helping = [coin for coin in free if coin.amount >= needed][-1:]
+            plan = await asyncio.to_thread(self.planner.consolidate, [*pending, *helping], own, bid, short)
+        if isinstance(plan, Insufficient):
+            return plan
+        await insert_lineage(conn, self.chain, lineage_id, "child", parent["priority"], now, subject=subject)
+        await self.reserve_all(conn, plan, pending, lineage_id)
+        await insert_attempt(conn, self.chain, lineage_id, 1, plan, None, height, now)
+        return plan
+
     async def _change_parts(
         self, conn: Connection, coins: Sequence[Coin], recipients: int, now: datetime
     ) -> int:

@@ -4,7 +4,8 @@ Pure; called by `coins`, `children` and `worker`. A child can be mined only afte
 decided by the package that a block's builder takes them in (`chains.bitcoin.packages`).
 """
 
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -45,19 +46,18 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """All open transactions of one chain. `offers`: of those with relatives, the package that each is mined in."""
+    """All open transactions of one chain. `children`: who spends a member's change, where anybody does.
+
+    `offers`: of those with relatives, the package that each is mined in.
+    """
 
     members: Mapping[UUID, Member]
+    children: Mapping[UUID, Collection[UUID]]
     offers: Mapping[UUID, Package]
 
     def ancestors(self, of: Collection[UUID]) -> set[UUID]:
         """These, and all that they stand on."""
-        found, to_visit = set(of), list(of)
-        while to_visit:
-            new = self.members[to_visit.pop()].parents - found
-            found |= new
-            to_visit += new
-        return found
+        return _reachable(of, lambda one: self.members[one].parents)
 
     def is_lost(self, lineage_id: UUID) -> bool:
         """Whether no fee brings it into a block as things are: it, or what it stands on, lost to another."""
@@ -69,16 +69,15 @@ class Family:
 
     def descendants(self, of: UUID) -> list[UUID]:
         """Who stands on it, the oldest first."""
-        return sorted(one for one in self.members if one != of and of in self.ancestors([one]))
+        return sorted(_reachable([of], lambda one: self.children.get(one, ())) - {of})
 
     def leaves(self, of: UUID) -> list[UUID]:
         """Through whom it is raised when its change is spent: its descendants that nobody stands on."""
-        used = frozenset[UUID]().union(*(member.parents for member in self.members.values()))
-        return [one for one in self.descendants(of) if one not in used]
+        return [one for one in self.descendants(of) if one not in self.children]
 
     def waiting_since(self, lineage_id: UUID) -> int:
         """The height at which it, or the last of those that pay for it, was planned: from there on it waits."""
-        of = [lineage_id, *self.descendants(lineage_id)]
+        of = (lineage_id, *self.descendants(lineage_id))
         return max(self.members[one].planned_height for one in of)
 
     def spendable(self, depth_max: int, least_rate: int) -> list[UUID]:
@@ -111,7 +110,21 @@ def family_of(members: Mapping[UUID, Member]) -> Family:
         for lineage_id in names
         if len(names) > 1 or members[lineage_id].parents
     }
-    return Family(members, offers)
+    children = defaultdict[UUID, list[UUID]](list)
+    for lineage_id, member in members.items():
+        for parent in member.parents:
+            children[parent].append(lineage_id)
+    return Family(members, dict(children), offers)
+
+
+def _reachable(of: Collection[UUID], linked: Callable[[UUID], Collection[UUID]]) -> set[UUID]:
+    """These, and all that they lead to."""
+    found, to_visit = set(of), list(of)
+    while to_visit:
+        new = set(linked(to_visit.pop())) - found
+        found |= new
+        to_visit += new
+    return found
 
 
 def _packages(members: Mapping[UUID, Member]) -> list[tuple[list[UUID], Package]]:

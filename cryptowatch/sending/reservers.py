@@ -1,13 +1,18 @@
-"""Which kind of reserver a chain needs: its money is coins, or the balances of accounts."""
+"""Which kind of reserver a chain needs: its money is coins, or the balances of accounts. And what goes with it."""
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import cast
+from uuid import UUID
 
 from cryptowatch.chains.connect import ConnectedChain
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import AccountPlanner, CoinPlanner
+from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool
 from cryptowatch.sending.accounts import AccountReserver
 from cryptowatch.sending.change import ChangeRules
+from cryptowatch.sending.children import Children
 from cryptowatch.sending.coins import CoinReserver, CoinRules
 from cryptowatch.sending.reserve import Reserver
 from cryptowatch.settings.chains import AccountWallet, BitcoinSettings
@@ -23,6 +28,20 @@ def reserver_for(chain: ConnectedChain, nodes: NodePool, pool: Pool, policy: Sig
             )
         case _:
             return account_reserver(chain, nodes, pool)
+
+
+def children_for(
+    chain: str,
+    nodes: NodePool,
+    pool: Pool,
+    clock: Clock,
+    reserver: Reserver,
+    entropy: Callable[[datetime], tuple[UUID, int]],
+) -> Children | None:
+    """None where nothing is spent that no block holds."""
+    if not isinstance(reserver, CoinReserver) or not reserver.spends_unconfirmed:
+        return None
+    return Children(chain, nodes, pool, clock, reserver, entropy)
 
 
 def coin_rules(chain: ConnectedChain, settings: BitcoinSettings, policy: SignerPolicy | None) -> CoinRules:

@@ -41,3 +41,8 @@ WHERE coin.reserved_by IS NULL AND coin.spent_by IS NULL AND coin.height IS NULL
 SELECT EXISTS (
     SELECT FROM attempt_change g JOIN coin c ON c.resource = g.resource AND c.chain = g.chain
     WHERE g.lineage_id = $1 AND g.number = $2 AND c.reserved_by IS NOT NULL)
+
+-- name: was_refused
+-- Whether the signer refused a child of this attempt.
+SELECT EXISTS (SELECT FROM lineage WHERE chain = $1 AND kind = 'child' AND subject = $2 AND state = 'dead'
+    AND reason LIKE 'signer_refused%')

@@ -26,6 +26,7 @@ from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate, SignerRefused, SignerUnavailable
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import append_events
+from cryptowatch.sending.children import Children
 from cryptowatch.sending.family import Family
 from cryptowatch.sending.market import Market
 from cryptowatch.sending.reserve import Halted, Reserver, insert_attempt, sending_height
@@ -75,6 +76,8 @@ class Sender:
     observer: SendObserver
     #: None: nobody joins a replacement.
     joining: Joining | None = None
+    #: None: nobody spends change to raise a fee.
+    children: Children | None = None
     again_s: dict[bytes, float] = field(default_factory=dict)
     #: What is said of each transaction: once, not in every round.
     said: dict[bytes, str] = field(default_factory=dict)
@@ -204,12 +207,21 @@ class Sender:
         height: int,
         raised: Collection[UUID],
     ) -> set[UUID]:
-        """By a replacement: its own, or that of whoever spends its change, which then pays for both."""
-        problem = ""
-        for lineage_id in family.leaves(row["lineage_id"]) or [row["lineage_id"]]:
-            last = rows.get(lineage_id)
-            if last is None or last["number"] != last["attempts"] or lineage_id in raised:
-                return set()  # it is yet to be signed, or has been raised for others' sake
+        """By a replacement: its own, or that of whoever spends its change, which then pays for both.
+
+        Where none can be, or others have built on it, by a child.
+        """
+        own, problem = row["lineage_id"], ""
+        if self.children is not None and not self.children.affords(row, bid, self.rules.fee_growth_max):
+            return await self._not_raised(row, "the payment's fee budget is used up", height)
+        through = family.leaves(own) or [own]
+        lasts = [rows[one] for one in through if one in rows and one not in raised]
+        if len(lasts) < len(through) or any(last["number"] != last["attempts"] for last in lasts):
+            return set()  # one is yet to be signed, or has been raised for others' sake
+        for last in lasts:
+            lineage_id = last["lineage_id"]
+            if await self._is_built_on(last) and await self._child(row, [last], bid):
+                return {own, lineage_id}
             short = family.shortfall(family.members[lineage_id].parents, bid.rate)
             lifted = replace(bid, rate=bid.rate + -(-short * 1000 // last["size"]))
             try:
@@ -217,11 +229,28 @@ class Sender:
             except _CannotRaise as cannot:
                 problem = str(cannot)
                 continue
-            if last is not row and row["stuck"] is not None:
+            if last is not row:
                 await self._untell_stuck(row)
             return {lineage_id} if done else set()
+        if await self._child(row, [row, *lasts], bid):
+            return {own}
+        return await self._not_raised(row, problem, height)
+
+    async def _not_raised(self, row: asyncpg.Record, problem: str, height: int) -> set[UUID]:
         await self._tell_stuck(row, problem, height)
         return set()
+
+    async def _is_built_on(self, row: asyncpg.Record) -> bool:
+        if self.children is None:
+            return False
+        return await self.children.is_built_on(self.planner.read(row["plan"].encode()))
+
+    async def _child(self, row: asyncpg.Record, parents: Collection[asyncpg.Record], bid: Bid) -> bool:
+        if self.children is None or not await self.children.pays_for(parents, bid):
+            return False
+        await self._untell_stuck(row)
+        self.observer.on_bump()
+        return True
 
     async def _bump(self, row: asyncpg.Record, bid: Bid, market: FeeMarket) -> int:
         """A replacement that pays more, signed before it is written: unsigned it would block the next.
@@ -282,6 +311,9 @@ class Sender:
         return 0
 
     async def _untell_stuck(self, row: asyncpg.Record) -> None:
+        """Another one pays for it now."""
+        if row["stuck"] is None:
+            return
         now = self.clock.now()
         async with transaction(self.pool) as conn:
             version = await conn.fetchval(SQL["clear_stuck"], row["lineage_id"], now)

@@ -44,6 +44,7 @@ from cryptowatch.payouts.riders import QueuedRiders
 from cryptowatch.payouts.rules import PayoutRules
 from cryptowatch.payouts.worker import PayoutWorker
 from cryptowatch.sending.change import ChangeRules
+from cryptowatch.sending.children import Children
 from cryptowatch.sending.coins import CoinReserver, CoinRules
 from cryptowatch.sending.market import Market, MarketRules
 from cryptowatch.sending.patience import Patience
@@ -126,6 +127,8 @@ class Nodes:
     world: "World"
     market: FeeMarket = field(default_factory=lambda: FeeMarket({2: 5_000, 6: 5_000, 24: 5_000}, 1_000))
     sent: list[bytes] = field(default_factory=list)
+    #: Outputs that others' transactions spend before a block holds them.
+    spent: set[bytes] = field(default_factory=set)
     quorum: int = 1
 
     def drain_changes(self) -> list[object]:
@@ -142,6 +145,9 @@ class Nodes:
 
     async def backlog(self) -> None:
         """Estimates are all that these nodes tell of fees."""
+
+    async def spenders(self, resources: Sequence[bytes]) -> dict[bytes, frozenset[bytes]]:
+        return {one: frozenset({made_up("spender", one)}) for one in self.spent.intersection(resources)}
 
     async def broadcast(self, raw: bytes) -> list[BroadcastAnswer]:
         self.sent.append(raw)
@@ -259,14 +265,15 @@ class World:
             rules,
             observer,
             joining,
+            Children(CHAIN, nodes, self.pool, self.clock, reserver, self._entropy),
         )
 
-    def consolidator(self, rules: ConsolidationRules) -> Consolidator:
-        def entropy(now: datetime) -> tuple[UUID, int]:
-            return derived_id(now, os.urandom(16)), 1
+    def _entropy(self, now: datetime) -> tuple[UUID, int]:
+        return derived_id(now, os.urandom(16)), 1
 
+    def consolidator(self, rules: ConsolidationRules) -> Consolidator:
         reserver = CoinReserver(CHAIN, BitcoinPlanner(10_000), COINS)
-        return Consolidator(CHAIN, self.pool, self.clock, FEES, self.market, reserver, rules, entropy)
+        return Consolidator(CHAIN, self.pool, self.clock, FEES, self.market, reserver, rules, self._entropy)
 
     async def pay(self) -> None:
         """One round of both workers: what is due is planned, signed and sent."""
