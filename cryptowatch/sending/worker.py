@@ -108,18 +108,20 @@ class Sender:
             key=lambda row: family.depth(row["lineage_id"]),
         )
         self._forget({row["tx_hash"] for row in open_signed})
+        raws = {row["lineage_id"]: row["raw"] for row in open_signed}
         for row in open_signed:
-            done += await self._send(row)
+            parents = family.members[row["lineage_id"]].parents
+            done += await self._send(row, [raws[parent] for parent in parents if parent in raws])
         if away is None:
             done += await self._raise_all(open_signed, family, state["height"])
         if away is not None:
             raise away
         return done
 
-    async def _send(self, row: asyncpg.Record) -> int:
+    async def _send(self, row: asyncpg.Record, parents: Sequence[bytes]) -> int:
         if self.clock.monotonic_s() < self.again_s.get(row["tx_hash"], 0):
             return 0
-        answers = await self.nodes.broadcast(row["raw"])
+        answers = await self.nodes.broadcast(row["raw"], parents)
         self._log_answers(row, answers)
         arrived = sum(a.outcome in (BroadcastOutcome.ACCEPTED, BroadcastOutcome.CONFIRMED) for a in answers)
         pause_s = self.rules.rebroadcast_s if arrived >= self.nodes.quorum else self.rules.retry_s

@@ -149,7 +149,7 @@ class Nodes:
     async def spenders(self, resources: Sequence[bytes]) -> dict[bytes, frozenset[bytes]]:
         return {one: frozenset({made_up("spender", one)}) for one in self.spent.intersection(resources)}
 
-    async def broadcast(self, raw: bytes) -> list[BroadcastAnswer]:
+    async def broadcast(self, raw: bytes, parents: Sequence[bytes] = ()) -> list[BroadcastAnswer]:
         self.sent.append(raw)
         return [BroadcastAnswer("n", BroadcastOutcome.ACCEPTED, "")]
 
