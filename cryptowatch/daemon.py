@@ -60,7 +60,7 @@ from cryptowatch.referrals.terms import Terms
 from cryptowatch.referrals.worker import ReferralWorker
 from cryptowatch.sending.coins import CoinReserver
 from cryptowatch.sending.market import Market, market_rules
-from cryptowatch.sending.reservers import account_reserver, reserver_for
+from cryptowatch.sending.reservers import account_reserver, children_for, reserver_for
 from cryptowatch.sending.riders import Joining
 from cryptowatch.sending.worker import Sender, SendRules
 from cryptowatch.settings import Settings
@@ -235,6 +235,7 @@ def _send(
         SendRules(fee_growth_max=own.market.fee_growth_max),
         instruments,
         _joining(plant, chain, market, payouts.rules, denied),
+        children_for(name, nodes, plant.pool, plant.clock, reserver, entropy),
     )
     plant.loop(f"market:{name}", market.step, own.market.survey_interval_s)
     plant.loop(f"payouts:{name}", payouts.step, _SENDING_INTERVAL_S)

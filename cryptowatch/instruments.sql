@@ -14,7 +14,7 @@ SELECT d.chain, d.asset, state, coalesce(sum(c.amount), 0) AS amount
 FROM chain d JOIN unnest(ARRAY['confirmed', 'unconfirmed', 'reserved', 'cold']) AS state ON true
 LEFT JOIN coin c ON c.chain = d.chain AND c.spent_by IS NULL AND state =
     CASE WHEN EXISTS (SELECT FROM address a WHERE a.chain = c.chain AND a.destination = c.destination AND a.branch >= 2)
-    THEN 'cold' WHEN c.reserved_by IS NOT NULL THEN 'reserved' WHEN c.height IS NULL THEN 'unconfirmed' ELSE 'confirmed' END
+    THEN 'cold' WHEN c.height IS NULL THEN 'unconfirmed' WHEN c.reserved_by IS NOT NULL THEN 'reserved' ELSE 'confirmed' END
 WHERE NOT EXISTS (SELECT FROM sender s WHERE s.chain = d.chain)
 GROUP BY d.chain, d.asset, state
 UNION ALL

@@ -205,7 +205,7 @@ class NodePool:
                 found[resource] = found.get(resource, frozenset()) | {tx_hash}
         return found
 
-    async def broadcast(self, raw: bytes) -> list[BroadcastAnswer]:
+    async def broadcast(self, raw: bytes, parents: Sequence[bytes] = ()) -> list[BroadcastAnswer]:
         """Send the bytes to every node, quarantined ones too: they can do no harm. One answer per node.
 
         Returns once a quorum has answered and `grace_s` passed; sending to slower nodes goes on in the background, and
@@ -213,7 +213,7 @@ class NodePool:
         """
         enough = _this_many(self.quorum)
         answers = await self._ask(
-            list(self._nodes), "broadcast", lambda node: node.broadcast(raw), enough, finish=True
+            list(self._nodes), "broadcast", lambda node: node.broadcast(raw, parents), enough, finish=True
         )
         given: list[BroadcastAnswer] = []
         for name in self._nodes:

@@ -61,7 +61,7 @@ class FeePolicy(Protocol):
         """For what is signed far away and can never be raised, and may be sent long after this market has passed."""
         ...
 
-    def raised(self, market: FeeMarket, plan: "Plan", priority: Priority) -> Bid | None:
+    def raised(self, market: FeeMarket, plan: "Offer", priority: Priority) -> Bid | None:
         """For the replacement of a plan: enough more for nodes to relay it. None: the cap is reached."""
         ...
 
@@ -77,7 +77,7 @@ class FeePolicy(Protocol):
         """So many blocks an attempt is given: not less than the target that its bid was made for."""
         ...
 
-    def is_stuck(self, market: FeeMarket, plan: "Plan", priority: Priority, waited_blocks: int) -> bool:
+    def is_stuck(self, market: FeeMarket, plan: "Offer", priority: Priority, waited_blocks: int) -> bool:
         """Whether an attempt that so many blocks did not take should be raised, as far as the market can tell."""
         ...
 
@@ -107,6 +107,16 @@ class Insufficient:
     missing: int
 
 
+class Offer(Protocol):
+    """What is offered for inclusion: a plan, or several transactions that are mined together."""
+
+    @property
+    def fee(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+
 class Plan(Protocol):
     """An unsigned transaction, complete: signing it gives these bytes' meaning, and nothing else."""
 
@@ -123,6 +133,11 @@ class Plan(Protocol):
     @property
     def positions(self) -> tuple[int, ...]:
         """Where in the transaction each recipient is, in their order; empty where only the execution tells."""
+        ...
+
+    @property
+    def coins_back(self) -> Sequence[Coin]:
+        """What of it returns to the wallet, as the coins that it will be; none where money is balances."""
         ...
 
     @property
@@ -199,8 +214,10 @@ class CoinPlanner(Planner, Protocol):
         many parts as the change may be split into; at least one."""
         ...
 
-    def consolidate(self, coins: Sequence[Coin], change: Coin, bid: Bid) -> Plan | Insufficient:
-        """All of the coins into one of our own, less the fee."""
+    def consolidate(
+        self, coins: Sequence[Coin], change: Coin, bid: Bid, others_fee: int = 0
+    ) -> Plan | Insufficient:
+        """All of the coins into one of our own, less the fee: of the bid, and what else it pays for others."""
         ...
 
     def join(self, plan: Plan, bid: Bid, more: Sequence[Recipient]) -> Plan | Insufficient:
@@ -209,10 +226,6 @@ class CoinPlanner(Planner, Protocol):
 
     def fee_alone(self, recipients: Sequence[Recipient], bid: Bid) -> int:
         """What they would cost in a transaction of their own, of one coin and with change."""
-        ...
-
-    def change_of(self, plan: Plan) -> Sequence[Coin]:
-        """What of the plan comes back to the wallet, as the coins that it will be."""
         ...
 
     def worth_spending(self, bid: Bid) -> int:

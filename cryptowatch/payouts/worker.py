@@ -193,7 +193,12 @@ class PayoutWorker:
         batching = self.rules.batching
         async with connection(self.pool) as conn:
             rows = await conn.fetch(
-                SQL["waiting"], self.chain, batching.count_max, list(uncovered), list(uncovered.values())
+                SQL["waiting"],
+                self.chain,
+                batching.count_max,
+                list(uncovered),
+                list(uncovered.values()),
+                self.reserver.spends_unconfirmed,
             )
             chain = await conn.fetchrow(SQL["chain_state"], self.chain) if rows else None
         waits = [await self.market.wait(row["priority"], row["created_at"]) for row in rows]

@@ -1,7 +1,13 @@
 -- name: waiting
 -- The oldest, enough of each asset and priority to fill a batch: those that wait for cheaper fees hide nobody, nor does
 -- what the money did not cover (asset, amount) in this round. Those of stopped assets wait.
-WITH free AS MATERIALIZED (SELECT asset, amount FROM spendable WHERE chain = $1)
+WITH free AS MATERIALIZED (
+    SELECT asset, sum(amount) AS amount FROM (
+        SELECT asset, amount FROM spendable WHERE chain = $1
+        UNION ALL
+        -- $5: change that no block holds counts, too.
+        SELECT c.asset, p.amount FROM pending_change p JOIN chain c USING (chain) WHERE p.chain = $1 AND $5) AS all_free
+    GROUP BY asset)
 -- `behind`: beside the last of those, how many more there are.
 SELECT id, priority, queued_at, created_at, amount, asset, alone, CASE turn WHEN $2 THEN total - turn ELSE 0 END AS behind
 FROM (

@@ -46,6 +46,11 @@ class AccountReserver:
     #: Those of them that were looked at.
     trusted: set[bytes] = field(default_factory=set)
 
+    @property
+    def spends_unconfirmed(self) -> bool:
+        """Balances are what blocks say."""
+        return False
+
     async def prepare(self) -> None:
         """Look once at each of the wallet's contracts, and at each sending account."""
         await self._trust()

@@ -22,8 +22,12 @@ from cryptowatch.ids import derived_id
 from cryptowatch.money import BaseUnits
 from cryptowatch.sending.change import LOOK_BACK_BLOCKS, ChangeRules, change_parts, coins_wanted
 from cryptowatch.sending.reserve import NotReady, Order, insert_attempt, insert_lineage, sending_height
+from cryptowatch.sending.unconfirmed import pending_change, read_family, reserve_change
 
 SQL = load_queries(__package__, "coins.sql")
+
+#: Of a child's bid: a fee is not raised for less than a quarter more.
+_PARENT_RATE_PERCENT = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class CoinRules:
     change: ChangeRules
     outputs_max: int
     considered_max: int = 20_000
+    #: So many transactions that no block holds may stand above one another below a payout; 0: it spends none's change.
+    unconfirmed_depth_max: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +54,62 @@ class CoinReserver:
     planner: CoinPlanner
     rules: CoinRules
 
+    @property
+    def spends_unconfirmed(self) -> bool:
+        return self.rules.unconfirmed_depth_max > 0
+
     async def prepare(self) -> None:
         """Nothing: what coins there are, the blocks said."""
 
     async def reserve(self, conn: Connection, order: Order, now: datetime) -> Plan | Insufficient:
-        """An Insufficient has written nothing but the taking of change addresses."""
+        """An Insufficient has written nothing but the taking of change addresses.
+
+        Coins that blocks hold come first; where they do not do, a payout may also spend change of our own.
+        """
         height = await sending_height(conn, self.chain, order.asset)
         coins = await free_coins(conn, self.chain, height, self.rules)
         parts = await self._change_parts(conn, coins, len(order.recipients), now)
         templates = await self._change(conn, parts, now)
-        plan = await asyncio.to_thread(
-            self.planner.plan, coins, order.recipients, templates, order.bid, order.seed
-        )
+        plan = await self._plan(coins, order, templates)
+        pending: Sequence[Coin] = ()
+        if isinstance(plan, Insufficient) and order.kind == "payout":
+            pending = await self._pending(conn, order.bid)
+            if pending:
+                plan = await self._plan([*coins, *pending], order, templates)
         if isinstance(plan, Insufficient):
             return plan
         await insert_lineage(
             conn, self.chain, order.lineage_id, order.kind, order.priority, now, pays=order.asset
         )
-        await reserve_coins(conn, self.chain, plan.resources, order.lineage_id)
+        await self.reserve_all(conn, plan, pending, order.lineage_id)
         await insert_attempt(conn, self.chain, order.lineage_id, 1, plan, None, height, now)
         return plan
+
+    async def _plan(
+        self, coins: Sequence[Coin], order: Order, templates: Sequence[Coin]
+    ) -> Plan | Insufficient:
+        return await asyncio.to_thread(
+            self.planner.plan, coins, order.recipients, templates, order.bid, order.seed
+        )
+
+    async def _pending(self, conn: Connection, bid: Bid) -> Sequence[Coin]:
+        """Change of transactions that would not be raised at this bid, so that its spender pays for itself alone."""
+        if not self.spends_unconfirmed:
+            return ()
+        family = await read_family(conn, self.chain)
+        parents = family.spendable(self.rules.unconfirmed_depth_max, bid.rate * _PARENT_RATE_PERCENT // 100)
+        return _coins(await pending_change(conn, self.chain, parents, self.rules.considered_max))
+
+    async def reserve_all(
+        self, conn: Connection, plan: Plan, pending: Sequence[Coin], lineage_id: UUID
+    ) -> None:
+        """What the plan uses. `pending`: of which coins it is known that no block holds them."""
+        unconfirmed = {coin.resource for coin in pending}.intersection(plan.resources)
+        if unconfirmed:
+            await reserve_change(conn, self.chain, unconfirmed, lineage_id)
+        await reserve_coins(
+            conn, self.chain, [one for one in plan.resources if one not in unconfirmed], lineage_id
+        )
 
     async def consolidate(
         self,
@@ -99,6 +141,41 @@ class CoinReserver:
         await insert_attempt(conn, self.chain, lineage_id, 1, plan, None, height, now)
         return plan
 
+    async def lift(
+        self,
+        conn: Connection,
+        parent: asyncpg.Record,
+        bid: Bid,
+        lineage_id: UUID,
+        subject: str,
+        now: datetime,
+    ) -> Plan | Insufficient:
+        """Change of the parent into a coin of our own, for a fee with which both, and all below, are mined for the bid.
+
+        `parent`: the attempt's and its lineage's row. Where its change does not do, a confirmed coin helps.
+        Raises and rolls back as `reserve` does.
+        """
+        height, of = await sending_height(conn, self.chain, parent["asset"]), parent["lineage_id"]
+        family = await read_family(conn, self.chain)
+        if of not in family.spendable(self.rules.unconfirmed_depth_max, 0):
+            return Insufficient(1)
+        pending = _coins(await pending_change(conn, self.chain, [of], 1))
+        if not pending:
+            return Insufficient(1)
+        [own], short = await self._change(conn, 1, now), family.shortfall([of], bid.rate)
+        plan = await asyncio.to_thread(self.planner.consolidate, pending, own, bid, short)
+        if isinstance(plan, Insufficient):
+            needed = plan.missing + self.planner.worth_spending(bid)
+            free = await free_coins(conn, self.chain, height, self.rules)
+            helping = [coin for coin in free if coin.amount >= needed][-1:]
+            plan = await asyncio.to_thread(self.planner.consolidate, [*pending, *helping], own, bid, short)
+        if isinstance(plan, Insufficient):
+            return plan
+        await insert_lineage(conn, self.chain, lineage_id, "child", parent["priority"], now, subject=subject)
+        await self.reserve_all(conn, plan, pending, lineage_id)
+        await insert_attempt(conn, self.chain, lineage_id, 1, plan, None, height, now)
+        return plan
+
     async def _change_parts(
         self, conn: Connection, coins: Sequence[Coin], recipients: int, now: datetime
     ) -> int:
@@ -112,7 +189,7 @@ class CoinReserver:
             return 1
         rows = await conn.fetch(SQL["open_plans"], self.chain)
         plans = [self.planner.read(row["plan"].encode()) for row in rows]
-        coming = [coin for plan in plans for coin in self.planner.change_of(plan)]
+        coming = [coin for plan in plans for coin in plan.coins_back]
         returning = sum(coin.amount >= rules.amount_min for coin in coming)
         return change_parts(wanted, free, returning, outputs_left, rules)
 

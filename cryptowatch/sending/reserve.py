@@ -48,6 +48,11 @@ class Order:
 class Reserver(Protocol):
     """One chain's. Which kind it is decides `daemon`."""
 
+    @property
+    def spends_unconfirmed(self) -> bool:
+        """Whether payouts may use what no block holds yet."""
+        ...
+
     async def prepare(self) -> None:
         """Before a round: what needs the network, and so must be outside of every database transaction."""
         ...
@@ -91,7 +96,7 @@ async def insert_lineage(
     pays: str | None = None,
 ) -> None:
     """`kind`: payout or overflow (of the asset that it `pays`), or what moves money within the hot wallet only: sweep,
-    refill, void, setup (with its subject); or cold_refill, which brings it there."""
+    refill, void, setup, child (with its subject), consolidation; or cold_refill, which brings it there."""
     await conn.execute(SQL["insert_lineage"], lineage_id, chain, kind, priority, now, subject, pays)
 
 
@@ -121,6 +126,13 @@ async def insert_attempt(
             list(plan.positions),
             height,
             now,
+        )
+        await conn.executemany(
+            SQL["insert_change"],
+            [
+                (chain, coin.resource, coin.amount, coin.destination, lineage_id, number)
+                for coin in plan.coins_back
+            ],
         )
     except asyncpg.UniqueViolationError as problem:
         raise ConcurrentUpdate("this very transaction is another lineage's") from problem

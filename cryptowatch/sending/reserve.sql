@@ -14,3 +14,7 @@ VALUES ($1, $2, $3, 'open', 1, $4, $5, $5, $6, $7)
 -- An attempt, signed or yet to be.
 INSERT INTO attempt (lineage_id, number, chain, tx_hash, plan, raw, fee, size, positions, planned_height, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+
+-- name: insert_change
+-- What of an attempt returns to the wallet.
+INSERT INTO attempt_change (chain, resource, amount, destination, lineage_id, number) VALUES ($1, $2, $3, $4, $5, $6)

@@ -64,7 +64,7 @@ class Joining:
         """
         if row["kind"] != "payout":
             return None
-        spare = self._change(alone) - _FEES_LEFT * alone.fee
+        spare = _coming_back(alone) - _FEES_LEFT * alone.fee
         chosen: list[Rider] = []
         for rider in await self.riders.waiting(row["lineage_id"], row["asset"], row["priority"]):
             if rider.recipient.amount < spare:
@@ -74,7 +74,7 @@ class Joining:
             return None
         recipients = [rider.recipient for rider in chosen]
         joint = await asyncio.to_thread(self.planner.join, old, bid, recipients)
-        if isinstance(joint, Insufficient) or self._change(joint) < _FEES_LEFT * joint.fee:
+        if isinstance(joint, Insufficient) or _coming_back(joint) < _FEES_LEFT * joint.fee:
             return None
         own = min(
             self.planner.fee_alone(recipients, self.fees.bid(market, priority))
@@ -82,5 +82,6 @@ class Joining:
         )
         return (joint, chosen) if joint.fee - alone.fee <= own else None
 
-    def _change(self, plan: Plan) -> int:
-        return sum(coin.amount for coin in self.planner.change_of(plan))
+
+def _coming_back(plan: Plan) -> int:
+    return sum(coin.amount for coin in plan.coins_back)

@@ -68,6 +68,12 @@ UPDATE lineage SET version = version + 1, updated_at = $2 WHERE id = $1 RETURNIN
 -- A replacement joins the lineage.
 UPDATE lineage SET attempts = attempts + 1, stuck = NULL, version = version + 1, updated_at = $2 WHERE id = $1 RETURNING version
 
+-- name: clear_stuck
+-- It is being raised after all, by who spends its change.
+UPDATE lineage SET stuck = NULL, version = version + 1, updated_at = $2
+WHERE id = $1 AND state = 'open' AND stuck IS NOT NULL
+RETURNING version
+
 -- name: note_stuck
 -- Once, until it moves.
 UPDATE lineage SET stuck = $2, version = version + 1, updated_at = $3

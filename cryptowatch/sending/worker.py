@@ -8,9 +8,9 @@ has (P7); on a chain of accounts, what stands behind such a transaction's nonce 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from uuid import UUID
 
@@ -18,34 +18,36 @@ import asyncpg
 import structlog
 
 from cryptowatch.chains.nodes import NodePool
-from cryptowatch.chains.plans import Bid, FeePolicy, Insufficient, Plan, Planner
+from cryptowatch.chains.plans import Bid, FeePolicy, Insufficient, Offer, Plan, Planner
 from cryptowatch.chains.port import BroadcastAnswer, BroadcastOutcome, FeeMarket
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Connection, Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
-from cryptowatch.errors import ConcurrentUpdate, SignerRefused, SignerUnavailable, SignerWaits
+from cryptowatch.errors import ConcurrentUpdate, SignerRefused, SignerUnavailable
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import append_events
-from cryptowatch.sending.accounts import free_nonces_of
-from cryptowatch.sending.coins import free_coins_of
+from cryptowatch.sending.children import Children
+from cryptowatch.sending.family import Family
 from cryptowatch.sending.market import Market
 from cryptowatch.sending.reserve import Halted, Reserver, insert_attempt, sending_height
 from cryptowatch.sending.riders import Joining, Rider
+from cryptowatch.sending.signatures import Signatures, SigningObserver
 from cryptowatch.sending.track import TransactionView, transaction_event
+from cryptowatch.sending.unconfirmed import has_children, read_family
 from cryptowatch.signing.families import Sign, SignedTransaction
 
 SQL = load_queries(__package__, "send.sql")
 log = structlog.get_logger(__name__)
 
-_SIGNED_A_STEP_MAX = 50
+
+class _CannotRaise(Exception):
+    """Why a transaction's fee stays what it is."""
 
 
-class SendObserver(Protocol):
+class SendObserver(SigningObserver, Protocol):
     """Told for metrics."""
 
     def on_bump(self) -> None: ...
-
-    def on_signing(self, refused: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,17 @@ class Sender:
     observer: SendObserver
     #: None: nobody joins a replacement.
     joining: Joining | None = None
+    #: None: nobody spends change to raise a fee.
+    children: Children | None = None
     again_s: dict[bytes, float] = field(default_factory=dict)
-    #: (kind, asset) of transactions whose hour is full. Said once, not in every round; of others, what is said of each.
-    signer_waits: set[tuple[str, str | None]] = field(default_factory=set)
+    #: What is said of each transaction: once, not in every round.
     said: dict[bytes, str] = field(default_factory=dict)
+    signatures: Signatures = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.signatures = Signatures(
+            self.chain, self.pool, self.clock, self.planner, self.sign, self.observer
+        )
 
     async def step(self) -> int:
         """One round over all open lineages; how many things were done. Safe to repeat after any error."""
@@ -87,89 +96,32 @@ class Sender:
             return 0
         done, away = 0, None
         try:
-            done = await self._sign_all()
+            done = await self.signatures.step()
         except SignerUnavailable as problem:
             away = problem  # what is signed already is sent all the same
         async with connection(self.pool) as conn:
-            open_signed = await conn.fetch(SQL["open_signed"], self.chain)
+            found = await conn.fetch(SQL["open_signed"], self.chain)
+            family = await read_family(conn, self.chain)
+        # No node takes a child before its parents.
+        open_signed = sorted(
+            (row for row in found if row["lineage_id"] in family.members),
+            key=lambda row: family.depth(row["lineage_id"]),
+        )
         self._forget({row["tx_hash"] for row in open_signed})
+        raws = {row["lineage_id"]: row["raw"] for row in open_signed}
         for row in open_signed:
-            done += await self._send(row)
-        stuck = [row for row in open_signed if self._is_stuck(row, state["height"])]
-        if stuck and away is None:
-            done += await self._bump_all(stuck, state["height"])
+            parents = family.members[row["lineage_id"]].parents
+            done += await self._send(row, [raws[parent] for parent in parents if parent in raws])
+        if away is None:
+            done += await self._raise_all(open_signed, family, state["height"])
         if away is not None:
             raise away
         return done
 
-    async def _sign_all(self) -> int:
-        async with connection(self.pool) as conn:
-            rows = await conn.fetch(SQL["unsigned_attempts"], self.chain, _SIGNED_A_STEP_MAX)
-        signed = 0
-        # Each asset has an hour of its own, and what goes to cold another one: one that is full holds up no other.
-        full: set[tuple[str, str | None]] = set()
-        for row in rows:
-            hour = (row["kind"], row["asset"])
-            if hour in full:
-                continue
-            plan = self.planner.read(row["plan"].encode())
-            try:
-                new = await self._signed(plan, row["lineage_id"])
-            except SignerWaits as wait:
-                if hour not in self.signer_waits:
-                    log.warning(
-                        "signer waits",
-                        chain=self.chain,
-                        kind=row["kind"],
-                        asset=row["asset"],
-                        reason=str(wait),
-                    )
-                full.add(hour)
-                continue
-            except SignerRefused as refusal:
-                await self._give_up(row["lineage_id"], str(refusal))
-                continue
-            async with transaction(self.pool) as conn:
-                if await conn.fetchrow(SQL["lock_open_lineage"], row["lineage_id"]) is not None:
-                    await conn.execute(
-                        SQL["store_signed"], row["lineage_id"], row["number"], new.raw, new.tx_hash
-                    )
-            signed += 1
-        self.signer_waits = full
-        return signed
-
-    async def _signed(self, plan: Plan, lineage_id: UUID) -> SignedTransaction:
-        try:
-            signed = await self.sign(plan, show_id(Kind.TRANSACTION, lineage_id))
-        except SignerWaits:
-            raise  # no refusal: the same will be signed later
-        except SignerRefused:
-            self.observer.on_signing(refused=True)
-            raise
-        self.observer.on_signing(refused=False)
-        return signed
-
-    async def _give_up(self, lineage_id: UUID, reason: str) -> None:
-        """A lineage of which nothing was ever signed cannot confirm: its coins and payouts are free again."""
-        log.error("signer refused", chain=self.chain, reason=reason)
-        now = self.clock.now()
-        async with transaction(self.pool) as conn:
-            if await conn.fetchrow(SQL["lock_open_lineage"], lineage_id) is None:
-                return
-            if await conn.fetchval(SQL["any_signed"], lineage_id):
-                return
-            version = await conn.fetchval(SQL["give_up"], lineage_id, f"signer_refused: {reason}", now)
-            await free_coins_of(conn, [lineage_id])
-            await free_nonces_of(conn, [lineage_id])
-            # Nothing of it was ever signed: planned again, the very same transaction may be a new lineage's.
-            await conn.execute(SQL["forget_unsigned"], lineage_id)
-            view = TransactionView(show_id(Kind.TRANSACTION, lineage_id), self.chain, "dead", None)
-            await append_events(conn, [transaction_event("dead", lineage_id, version, view, now)])
-
-    async def _send(self, row: asyncpg.Record) -> int:
+    async def _send(self, row: asyncpg.Record, parents: Sequence[bytes]) -> int:
         if self.clock.monotonic_s() < self.again_s.get(row["tx_hash"], 0):
             return 0
-        answers = await self.nodes.broadcast(row["raw"])
+        answers = await self.nodes.broadcast(row["raw"], parents)
         self._log_answers(row, answers)
         arrived = sum(a.outcome in (BroadcastOutcome.ACCEPTED, BroadcastOutcome.CONFIRMED) for a in answers)
         pause_s = self.rules.rebroadcast_s if arrived >= self.nodes.quorum else self.rules.retry_s
@@ -201,64 +153,126 @@ class Sender:
                 version = await conn.fetchval(SQL["next_version"], row["lineage_id"], now)
                 await self._tell(conn, kind, row["lineage_id"], version, row["tx_hash"])
 
-    def _is_stuck(self, row: asyncpg.Record, height: int) -> bool:
-        """By the last survey, so that what merely waits for its block costs no requests."""
-        waited_blocks = height - row["planned_height"]
+    def _is_stuck(self, row: asyncpg.Record, height: int, family: Family, market: FeeMarket) -> bool:
+        """Whose change is spent waits since its last child was made, and pays what it is mined for with that."""
+        waited_blocks = height - family.waiting_since(row["lineage_id"])
         if row["kind"] == "consolidation" or waited_blocks < self.fees.bump_after_blocks:
             return False  # merging coins is in no hurry
+        if family.is_lost(row["lineage_id"]):
+            return False
         if row["kind"] == "cold_refill":
             return row["stuck"] is None and waited_blocks >= self.fees.patience_blocks(row["priority"])
-        plan = self.planner.read(row["plan"].encode())
-        return self.fees.is_stuck(self.market.surveyed, plan, row["priority"], waited_blocks)
+        return self.fees.is_stuck(market, self._offer(row, family), row["priority"], waited_blocks)
 
-    async def _bump_all(self, stuck: Sequence[asyncpg.Record], height: int) -> int:
-        if not await is_caught_up(self.nodes, height):
+    def _offer(self, row: asyncpg.Record, family: Family) -> Offer:
+        return family.offers.get(row["lineage_id"]) or self.planner.read(row["plan"].encode())
+
+    async def _raise_all(self, open_signed: Sequence[asyncpg.Record], family: Family, height: int) -> int:
+        """First by the last survey, so that what merely waits for its block costs no requests."""
+        surveyed = self.market.surveyed
+        stuck = [row for row in open_signed if self._is_stuck(row, height, family, surveyed)]
+        if not stuck or not await is_caught_up(self.nodes, height):
             return 0  # what looks stuck may be in a block that is yet to be applied
         market = await self.market.now()
         if self.fees.beyond_cap(market):
             for row in stuck:
                 await self._tell_stuck(row, "market beyond the fee cap", height)
             return 0
-        done = 0
+        rows, raised = {row["lineage_id"]: row for row in open_signed}, set[UUID]()
         async with connection(self.pool) as conn:
             held_up = {row["lineage_id"] for row in await conn.fetch(SQL["held_up"], self.chain)}
         for row in stuck:
             if row["number"] != row["attempts"]:
                 continue  # a newer attempt is there and not signed yet
-            if row["lineage_id"] in held_up:
-                continue  # no fee brings it into a block
+            if row["lineage_id"] in held_up | raised:
+                continue  # no fee brings it into a block, or it has just been raised
             if row["kind"] == "cold_refill":
                 # Another version of what the cold wallet signed is not ours to make.
                 await self._tell_stuck(row, "the fee that cold signed stays what it is", height)
                 continue
-            plan = self.planner.read(row["plan"].encode())
-            if not self.fees.is_stuck(market, plan, row["priority"], height - row["planned_height"]):
+            if not self._is_stuck(row, height, family, market):
                 continue  # what the last survey found has passed
-            bid = self.fees.raised(market, plan, row["priority"])
+            bid = self.fees.raised(market, self._offer(row, family), row["priority"])
             if bid is None:
                 await self._tell_stuck(row, "stuck at the fee cap", height)
                 continue
-            done += await self._bump(row, plan, bid, market, height)
-        return done
+            raised |= await self._raise(row, bid, market, rows, family, height, raised)
+        return len(raised)
 
-    async def _bump(self, row: asyncpg.Record, old: Plan, bid: Bid, market: FeeMarket, height: int) -> int:
+    async def _raise(
+        self,
+        row: asyncpg.Record,
+        bid: Bid,
+        market: FeeMarket,
+        rows: Mapping[UUID, asyncpg.Record],
+        family: Family,
+        height: int,
+        raised: Collection[UUID],
+    ) -> set[UUID]:
+        """By a replacement: its own, or that of whoever spends its change, which then pays for both.
+
+        Where none can be, or others have built on it, by a child.
+        """
+        own, problem = row["lineage_id"], ""
+        if self.children is not None and not self.children.affords(row, bid, self.rules.fee_growth_max):
+            return await self._not_raised(row, "the payment's fee budget is used up", height)
+        through = family.leaves(own) or [own]
+        lasts = [rows[one] for one in through if one in rows and one not in raised]
+        if len(lasts) < len(through) or any(last["number"] != last["attempts"] for last in lasts):
+            return set()  # one is yet to be signed, or has been raised for others' sake
+        for last in lasts:
+            lineage_id = last["lineage_id"]
+            if await self._is_built_on(last) and await self._child(row, [last], bid):
+                return {own, lineage_id}
+            short = family.shortfall(family.members[lineage_id].parents, bid.rate)
+            lifted = replace(bid, rate=bid.rate + -(-short * 1000 // last["size"]))
+            try:
+                done = await self._bump(last, lifted, market)
+            except _CannotRaise as cannot:
+                problem = str(cannot)
+                continue
+            if last is not row:
+                await self._untell_stuck(row)
+            return {lineage_id} if done else set()
+        if await self._child(row, [row, *lasts], bid):
+            return {own}
+        return await self._not_raised(row, problem, height)
+
+    async def _not_raised(self, row: asyncpg.Record, problem: str, height: int) -> set[UUID]:
+        await self._tell_stuck(row, problem, height)
+        return set()
+
+    async def _is_built_on(self, row: asyncpg.Record) -> bool:
+        if self.children is None:
+            return False
+        return await self.children.is_built_on(self.planner.read(row["plan"].encode()))
+
+    async def _child(self, row: asyncpg.Record, parents: Collection[asyncpg.Record], bid: Bid) -> bool:
+        if self.children is None or not await self.children.pays_for(parents, bid):
+            return False
+        await self._untell_stuck(row)
+        self.observer.on_bump()
+        return True
+
+    async def _bump(self, row: asyncpg.Record, bid: Bid, market: FeeMarket) -> int:
         """A replacement that pays more, signed before it is written: unsigned it would block the next.
 
         It uses the very resources of the first attempt, no more: whatever loses one of them has killed all attempts,
         and a lineage that is dead can then not confirm by an older one (P3). Payouts that wait may join it.
+        Raises _CannotRaise.
         """
-        lineage_id = row["lineage_id"]
+        lineage_id, old = row["lineage_id"], self.planner.read(row["plan"].encode())
         try:
             new = await asyncio.to_thread(self.planner.bump, old, bid)
             if isinstance(new, Insufficient):
-                return await self._tell_stuck(row, "nothing left to raise the fee with", height)
+                raise _CannotRaise("nothing left to raise the fee with")
             if not self._within_budget(row, new):
-                return await self._tell_stuck(row, "the payment's fee budget is used up", height)
+                raise _CannotRaise("the payment's fee budget is used up")
             async with transaction(self.pool) as conn:
                 height = await sending_height(conn, self.chain, row["asset"])
                 short = await self.reserver.reserve_more(conn, lineage_id, old, new)
             if short is not None:
-                return await self._tell_stuck(row, "nothing left to raise the fee with", height)
+                raise _CannotRaise("nothing left to raise the fee with")
             joint = None if self.joining is None else await self.joining.join(row, old, new, bid, market)
             if joint is not None and self._within_budget(row, joint[0]):
                 with suppress(SignerRefused):  # for those who would join: without them it may be signed
@@ -278,7 +292,7 @@ class Sender:
         self, row: asyncpg.Record, old: Plan, new: Plan, riders: Sequence[Rider], height: int
     ) -> int:
         assert set(old.resources) == set(new.resources), "a replacement uses what it replaces used"
-        signed = await self._signed(new, row["lineage_id"])
+        signed = await self.signatures.signed(new, row["lineage_id"])
         async with transaction(self.pool) as conn:
             await sending_height(conn, self.chain, row["asset"])
             await self._store_bump(conn, row, new, signed, riders, height)
@@ -297,6 +311,16 @@ class Sender:
                 if version is not None:
                     await self._tell(conn, "stuck", row["lineage_id"], version, row["tx_hash"], problem)
         return 0
+
+    async def _untell_stuck(self, row: asyncpg.Record) -> None:
+        """Another one pays for it now."""
+        if row["stuck"] is None:
+            return
+        now = self.clock.now()
+        async with transaction(self.pool) as conn:
+            version = await conn.fetchval(SQL["clear_stuck"], row["lineage_id"], now)
+            if version is not None:
+                await self._tell(conn, "stuck", row["lineage_id"], version, row["tx_hash"])
 
     def _warn(self, tx_hash: bytes, problem: str) -> int:
         if self.said.get(tx_hash) != problem:
@@ -317,6 +341,8 @@ class Sender:
         locked = await conn.fetchrow(SQL["lock_open_lineage"], lineage_id)
         if locked is None or locked["attempts"] != row["attempts"]:
             return
+        if await has_children(conn, lineage_id, row["attempts"]):
+            raise ConcurrentUpdate("its change was spent meanwhile")
         await insert_attempt(conn, self.chain, lineage_id, row["attempts"] + 1, new, signed, height, now)
         if riders:
             assert self.joining is not None

@@ -153,6 +153,9 @@ class CoinWallet(Section):
     bump_after_blocks: Count = 3
     #: Whether queued payouts join a transaction that is replaced, where that is cheaper than one of their own.
     join_replacements: bool = True
+    #: So many payouts that no block holds may stand above one another, each but the first paid from the one before;
+    #: 0: a payout's change is spent when a block holds it. Nodes keep no more than 25 related transactions.
+    unconfirmed_depth_max: Annotated[int, Field(ge=0, le=10)] = 3
     change: Change = Change()
     consolidation: Consolidation = Consolidation()
 

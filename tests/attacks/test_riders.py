@@ -1,6 +1,7 @@
 """Payouts that join a replacement: who may, who must not, and what becomes of them when things go wrong just then."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -176,7 +177,7 @@ async def test_a_sender_that_dies_before_it_sends_the_replacement_sends_the_same
     [_, new] = [b"signed" + attempt.plan.tx_hash for attempt in await world.attempts()]
     assert new not in world.nodes.sent
 
-    async def unreachable(raw: bytes) -> list[BroadcastAnswer]:
+    async def unreachable(raw: bytes, parents: Sequence[bytes] = ()) -> list[BroadcastAnswer]:
         raise NodeUnavailable("n", "says the test")
 
     with monkeypatch.context() as patched:

@@ -6,7 +6,7 @@ which of our transactions, and what nodes ask as fees meanwhile.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple, cast
@@ -44,6 +44,7 @@ from cryptowatch.payouts.riders import QueuedRiders
 from cryptowatch.payouts.rules import PayoutRules
 from cryptowatch.payouts.worker import PayoutWorker
 from cryptowatch.sending.change import ChangeRules
+from cryptowatch.sending.children import Children
 from cryptowatch.sending.coins import CoinReserver, CoinRules
 from cryptowatch.sending.market import Market, MarketRules
 from cryptowatch.sending.patience import Patience
@@ -126,6 +127,8 @@ class Nodes:
     world: "World"
     market: FeeMarket = field(default_factory=lambda: FeeMarket({2: 5_000, 6: 5_000, 24: 5_000}, 1_000))
     sent: list[bytes] = field(default_factory=list)
+    #: Outputs that others' transactions spend before a block holds them.
+    spent: set[bytes] = field(default_factory=set)
     quorum: int = 1
 
     def drain_changes(self) -> list[object]:
@@ -143,7 +146,10 @@ class Nodes:
     async def backlog(self) -> None:
         """Estimates are all that these nodes tell of fees."""
 
-    async def broadcast(self, raw: bytes) -> list[BroadcastAnswer]:
+    async def spenders(self, resources: Sequence[bytes]) -> dict[bytes, frozenset[bytes]]:
+        return {one: frozenset({made_up("spender", one)}) for one in self.spent.intersection(resources)}
+
+    async def broadcast(self, raw: bytes, parents: Sequence[bytes] = ()) -> list[BroadcastAnswer]:
         self.sent.append(raw)
         return [BroadcastAnswer("n", BroadcastOutcome.ACCEPTED, "")]
 
@@ -167,6 +173,7 @@ class World:
         self._made = 0
         self.restart_market()
         self.denied = Denied()
+        self.coins = COINS
         self.payouts = self.worker()
         self.sender = self.sender_with(_sign)
 
@@ -192,6 +199,11 @@ class World:
                 addresses,
             )
 
+    def spends_unconfirmed(self, depth_max: int) -> None:
+        """From now on payouts do, where coins in blocks do not cover them."""
+        self.coins = replace(self.coins, unconfirmed_depth_max=depth_max)
+        self.payouts, self.sender = self.worker(), self.sender_with(self.sender.sign)
+
     async def cheap_day(self) -> None:
         """Fees were at 1 sat/vB; now the nodes ask for five times as much."""
         await self.pool.execute(
@@ -215,7 +227,7 @@ class World:
         batching = Batching(wait_max_s=0, count_max=count_max)
         rules = PayoutRules(batching, {ASSET: 8}, {})
         planner = BitcoinPlanner(10_000)
-        reserver = CoinReserver(CHAIN, planner, COINS)
+        reserver = CoinReserver(CHAIN, planner, self.coins)
         return PayoutWorker(
             CHAIN,
             self.pool_of_nodes,
@@ -234,7 +246,7 @@ class World:
     def sender_with(self, sign: Sign) -> Sender:
         rules = SendRules(rebroadcast_s=0)
         planner = BitcoinPlanner(10_000)
-        reserver = CoinReserver(CHAIN, planner, COINS)
+        reserver = CoinReserver(CHAIN, planner, self.coins)
         nodes, observer = self.pool_of_nodes, _Unobserved()
         riders = QueuedRiders(
             CHAIN, self.pool, self.clock, self.market, self.payouts.rules, lambda: self.denied
@@ -253,14 +265,15 @@ class World:
             rules,
             observer,
             joining,
+            Children(CHAIN, nodes, self.pool, self.clock, reserver, self._entropy),
         )
 
-    def consolidator(self, rules: ConsolidationRules) -> Consolidator:
-        def entropy(now: datetime) -> tuple[UUID, int]:
-            return derived_id(now, os.urandom(16)), 1
+    def _entropy(self, now: datetime) -> tuple[UUID, int]:
+        return derived_id(now, os.urandom(16)), 1
 
+    def consolidator(self, rules: ConsolidationRules) -> Consolidator:
         reserver = CoinReserver(CHAIN, BitcoinPlanner(10_000), COINS)
-        return Consolidator(CHAIN, self.pool, self.clock, FEES, self.market, reserver, rules, entropy)
+        return Consolidator(CHAIN, self.pool, self.clock, FEES, self.market, reserver, rules, self._entropy)
 
     async def pay(self) -> None:
         """One round of both workers: what is due is planned, signed and sent."""

@@ -14,6 +14,7 @@ from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.bitcoin.address import script_of
 from cryptowatch.chains.bitcoin.node import BitcoinNode
 from cryptowatch.chains.bitcoin.rpc import RpcClient
+from cryptowatch.chains.bitcoin.transaction import TxInput
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.port import BroadcastOutcome, NodeState, RawPending
 from cryptowatch.chains.standing import ChangeKind
@@ -21,6 +22,8 @@ from cryptowatch.chains.watchset import WatchList
 from cryptowatch.clock import SystemClock
 from cryptowatch.devnet.client import Net
 from cryptowatch.errors import NodeLied, NodeUnavailable
+from cryptowatch.money import BaseUnits
+from tests.support.spending import Owned, signed, strangers_coin
 
 NOTHING: frozenset[bytes] = frozenset()
 QUARANTINE_S = 1.0
@@ -260,6 +263,22 @@ async def test_a_send_whose_answer_is_lost_is_unknown_and_sending_again_is_accep
     await net.clear_faults()
     again = await pool.broadcast(raw)
     assert {answer.outcome for answer in again} == {BroadcastOutcome.ACCEPTED}
+
+
+async def test_a_child_brings_parents_that_a_node_has_not_and_no_others(
+    net: Net, nodes: list[BitcoinNode]
+) -> None:
+    keys, coin = await strangers_coin(net, "0.01")
+    own, amount = coin.coin.script, coin.coin.amount
+    parent, parent_raw = signed(keys, [coin], [(own, amount - 1_000)])
+    output = Owned(TxInput(bytes.fromhex(parent), 0, BaseUnits(amount - 1_000), own), coin.path)
+    child, child_raw = signed(keys, [output], [(own, amount - 9_000)])
+    raw, parents = bytes.fromhex(child_raw), [bytes.fromhex(parent_raw)]
+    assert (await nodes[0].broadcast(raw)).outcome is BroadcastOutcome.UNKNOWN
+    assert (await nodes[0].broadcast(raw, [b"nonsense"])).outcome is BroadcastOutcome.UNKNOWN
+    assert (await nodes[0].broadcast(raw, parents)).outcome is BroadcastOutcome.ACCEPTED
+    assert {parent, child} <= set(await net.bitcoin[0].rpc("getrawmempool"))
+    assert (await nodes[0].broadcast(raw, parents)).outcome is BroadcastOutcome.ACCEPTED
 
 
 # --- the pool, with nodes that misbehave (P5) ---------------------------------------------------------------

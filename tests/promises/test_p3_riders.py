@@ -1,20 +1,25 @@
 """P3 when queued payouts join a replacement: whichever attempt a block takes, each is paid once."""
 
+from typing import Any
+
 from cryptowatch.chains.bitcoin.transaction import ReadTransaction
 from tests.promises.conftest import MakeSite
 from tests.promises.test_p3_bumps import BUMP_AFTER, IMPATIENT, attempts, coins_of, until_attempts
 from tests.promises.test_p4_half_done import ALL_NODES, SEND, replace_daemon, until_waiting, write_locked
 from tests.support import processes
 from tests.support.books import assert_balanced, paid_to
-from tests.support.running import FINAL, Site, sat, strangers_address
+from tests.support.running import FINAL, Site, merged, sat, strangers_address
+
+CONFIRMED_ONLY: dict[str, Any] = {"chains": {"bitcoin": {"wallet": {"unconfirmed_depth_max": 0}}}}
 
 
 async def joined(make_site: MakeSite) -> tuple[Site, list[str], list[str], list[ReadTransaction]]:
     """Two withdrawals, the second of which joined the first one's replacement; with their addresses and both attempts.
 
-    The only coin is the first one's: alone, the second would have had to wait for a block.
+    The only coin is the first one's, and its change is not spent before a block holds it: alone, the second would have
+    had to wait for one.
     """
-    site = await make_site(**IMPATIENT)
+    site = await make_site(**merged(IMPATIENT, CONFIRMED_ONLY))
     await site.start()
     player, addresses = await site.rich_player("0.9"), [strangers_address(), strangers_address()]
     first = await player.withdraw(sat("0.2"), addresses[0])
@@ -107,7 +112,10 @@ async def test_a_reorg_that_brings_in_the_other_attempt_pays_nobody_twice(make_s
 
 async def test_killed_before_the_replacement_is_committed_and_before_it_is_sent(make_site: MakeSite) -> None:
     """P4: first nobody has joined, then the committed bytes are sent, and no others."""
-    site, addresses = await make_site(**IMPATIENT), [strangers_address(), strangers_address()]
+    site, addresses = (
+        await make_site(**merged(IMPATIENT, CONFIRMED_ONLY)),
+        [strangers_address(), strangers_address()],
+    )
     await site.start_processes()
     player = await site.rich_player("0.9")
     withdrawals = [await player.withdraw(sat("0.2"), addresses[0])]

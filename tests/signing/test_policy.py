@@ -137,6 +137,17 @@ def test_the_same_transaction_signed_again_is_charged_once_even_when_the_hour_is
     assert sign(history, proposal()) == 0
 
 
+def test_a_child_is_charged_with_what_leaves_by_it_and_its_parents_change_is_not_counted_again() -> None:
+    history = History(LIMITS)
+    parent = proposal(pays=100_000, fee=1_000, change=700_000)
+    assert sign(history, parent) == 101_000
+    payout = Proposal("M", {"of L": 700_000}, ((PLAYER, 200_000),), (498_000,), vsize=200)
+    assert sign(history, payout) == 202_000
+    pays_for_both = Proposal("N", {"of M": 498_000}, (), (488_000,), vsize=200)
+    assert sign(history, pays_for_both) == 10_000
+    assert history.hourly_amount(0) == 313_000
+
+
 def test_a_fee_bump_is_charged_with_the_increase() -> None:
     history = History(LIMITS)
     sign(history, proposal(fee=1_000, change=50_000))

@@ -129,7 +129,7 @@ class FakeNode:
         await self._answer("funders")
         return self.funding.get(tx_hash)
 
-    async def broadcast(self, raw: bytes) -> BroadcastAnswer:
+    async def broadcast(self, raw: bytes, parents: Sequence[bytes] = ()) -> BroadcastAnswer:
         await self._answer("broadcast")
         self.received.append(raw)
         return BroadcastAnswer(self.name, self.outcome, "")

@@ -70,7 +70,7 @@ def check(plan: BitcoinPlan, offered: list[Coin], payees: list[Recipient], rate:
     assert [output.script for output in back] == [key.destination for key in CHANGE[: len(back)]]
     assert all(output.amount >= dust_limit(output.script) for output in back)
     assert len(back) <= 1 or min(output.amount for output in back) >= PLANNER.change_min
-    assert PLANNER.change_of(plan) == [
+    assert plan.coins_back == [
         Coin(
             plan.tx_hash + place.to_bytes(4, "big"),
             outputs[place].amount,
@@ -201,7 +201,7 @@ def test_change_is_split_into_parts_none_of_which_is_too_small(change: int, part
     payee = Recipient(b"\x00\x14" + bytes(20), BaseUnits(10**7))
     plan = planned([coin(1, 10**7 + change)], [payee], 5_000, parts=4)
     assert isinstance(plan, BitcoinPlan)
-    back = [one.amount for one in PLANNER.change_of(plan)]
+    back = [one.amount for one in plan.coins_back]
     assert len(back) == parts == len(set(back))
     assert len(plan.change) == 4, "a replacement knows the keys of all of them"
 

@@ -5,7 +5,7 @@ Rates are integer satoshi per 1000 virtual bytes, as nodes count them.
 
 from dataclasses import dataclass
 
-from cryptowatch.chains.plans import Aim, Bid, Plan, RateUnit
+from cryptowatch.chains.plans import Aim, Bid, Offer, RateUnit
 from cryptowatch.chains.port import FeeMarket
 from cryptowatch.settings.chains import BitcoinFeeSettings, Priority
 
@@ -44,7 +44,7 @@ class BitcoinFees:
         """The same bid: all of it is paid, whatever the market comes to ask."""
         return self.bid(market, priority)
 
-    def raised(self, market: FeeMarket, plan: Plan, priority: Priority) -> Bid | None:
+    def raised(self, market: FeeMarket, plan: Offer, priority: Priority) -> Bid | None:
         """What the market asks now, but at least a quarter and one relay increment more. None at the cap.
 
         A node relays a replacement that pays the old fee plus its increment (1 sat/vB at most by default) for each of
@@ -74,7 +74,7 @@ class BitcoinFees:
     def patience_blocks(self, priority: Priority) -> int:
         return max(self.bump_after_blocks, self.settings.target_blocks[priority])
 
-    def is_stuck(self, market: FeeMarket, plan: Plan, priority: Priority, waited_blocks: int) -> bool:
+    def is_stuck(self, market: FeeMarket, plan: Offer, priority: Priority, waited_blocks: int) -> bool:
         """By age and market: before its patience ends, when the market asks so much more that a raise is worth it.
 
         After that always, but for one that pays what our own estimate asks for: it is given its patience once more, and
@@ -91,7 +91,7 @@ class BitcoinFees:
         return self.settings.cap_sat_vb * SAT_KVB
 
 
-def _paid(plan: Plan) -> int:
+def _paid(plan: Offer) -> int:
     return plan.fee * SAT_KVB // plan.size
 
 

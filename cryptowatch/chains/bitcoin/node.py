@@ -169,18 +169,30 @@ class BitcoinNode:
                 found[address] = None
         return list(found)
 
-    async def broadcast(self, raw: bytes) -> BroadcastAnswer:
+    async def broadcast(self, raw: bytes, parents: Sequence[bytes] = ()) -> BroadcastAnswer:
         """Send the bytes; safe to repeat. No limit of the node's own on fees: ours was checked before
         signing.
 
+        A full mempool has dropped parents that pay less than its floor: as a package a child brings them back.
         -25 is the same for a conflict and for our own transaction once all its outputs are spent: unknown.
         """
         try:
             # maxfeerate 0: without it, the node's limit would give -25 too and so read as unknown.
             tx_hash = await self._rpc.call("sendrawtransaction", raw.hex(), 0)
         except NodeRejected as refusal:
-            return BroadcastAnswer(self.name, _outcome(refusal), f"{refusal.message} ({refusal.code})")
+            outcome = _outcome(refusal)
+            if outcome is BroadcastOutcome.UNKNOWN and parents and await self._takes_package([*parents, raw]):
+                return BroadcastAnswer(self.name, BroadcastOutcome.ACCEPTED, "with its parents")
+            return BroadcastAnswer(self.name, outcome, f"{refusal.message} ({refusal.code})")
         return BroadcastAnswer(self.name, BroadcastOutcome.ACCEPTED, self._hash(tx_hash).hex())
+
+    async def _takes_package(self, raws: Sequence[bytes]) -> bool:
+        """The last one spends the others'. Bitcoin Core knows it from version 26 on."""
+        try:
+            answer = await self._rpc.call("submitpackage", [raw.hex() for raw in raws], 0)
+        except (NodeRejected, NodeUnavailable):
+            return False  # what it said of the transaction alone stands
+        return bool(self._typed(answer, dict).get("package_msg") == "success")
 
     async def fee_market(self) -> FeeMarket:
         """Economical estimates and the mempool's floor, in satoshi per 1000 vB, rounded up."""

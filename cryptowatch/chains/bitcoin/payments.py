@@ -86,6 +86,19 @@ class BitcoinPlan:
         return tuple(one.position for one in self.change if one.position is not None)
 
     @property
+    def coins_back(self) -> Sequence[Coin]:
+        return [
+            Coin(
+                self.tx_hash + one.position.to_bytes(4, "big"),
+                self.transaction.outputs[one.position].amount,
+                one.script,
+                one.path,
+            )
+            for one in self.change
+            if one.position is not None
+        ]
+
+    @property
     def fee(self) -> int:
         return self.transaction.fee
 
@@ -131,32 +144,23 @@ class BitcoinPlanner:
             self._split(selection, len(recipients), keys, bid.rate, randomness), recipients, randomness
         )
 
-    def consolidate(self, coins: Sequence[Coin], change: Coin, bid: Bid) -> BitcoinPlan | Insufficient:
+    def consolidate(
+        self, coins: Sequence[Coin], change: Coin, bid: Bid, others_fee: int = 0
+    ) -> BitcoinPlan | Insufficient:
         nothing = Random(0)  # noqa: S311 - nothing is left to chance
         selection = select_coins((), (), self._terms(change.destination, bid.rate), nothing, required=coins)
         if isinstance(selection, Insufficient):
             return selection
-        if not selection.change:
-            return Insufficient(1)
+        left = selection.change - others_fee
+        if left < self._least(change.destination):
+            return Insufficient(self._least(change.destination) - left)
         keys = [(change.destination, change.key_path)]
-        return _build(self._split(selection, 0, keys, bid.rate, nothing), (), nothing)
+        vsize = vsize_of(selection.weight)
+        return _build(_Draft(selection.inputs, keys, [left], selection.fee + others_fee, vsize), (), nothing)
 
     def worth_spending(self, bid: Bid) -> int:
         """Four times what its input costs: merging it twice still leaves half."""
         return 4 * marginal_fee(INPUT_WEIGHT_MAX, bid.rate)
-
-    def change_of(self, plan: Plan) -> Sequence[Coin]:
-        assert isinstance(plan, BitcoinPlan)
-        return [
-            Coin(
-                plan.tx_hash + one.position.to_bytes(4, "big"),
-                plan.transaction.outputs[one.position].amount,
-                one.script,
-                one.path,
-            )
-            for one in plan.change
-            if one.position is not None
-        ]
 
     def bump(self, plan: Plan, bid: Bid) -> BitcoinPlan | Insufficient:
         """The same payments and the same inputs for at least the rate, and enough for nodes to relay it."""
@@ -217,6 +221,10 @@ class BitcoinPlanner:
     def _terms(self, change_script: bytes, fee_rate: int) -> Terms:
         return Terms(fee_rate, self.long_term_fee_rate, change_script, inputs_max=self.inputs_max)
 
+    def _least(self, script: bytes) -> int:
+        """Of less, change is not worth having."""
+        return dust_limit(script) + marginal_fee(input_weight(script), self.long_term_fee_rate)
+
     def _split(
         self,
         selection: Selection,
@@ -227,10 +235,7 @@ class BitcoinPlanner:
     ) -> "_Draft":
         """The selection's change over as many keys as it fills with `change_min` each; all are of one kind."""
         script = keys[0][0]
-        least = max(
-            self.change_min,
-            dust_limit(script) + marginal_fee(input_weight(script), self.long_term_fee_rate),
-        )
+        least = max(self.change_min, self._least(script))
         for count in range(len(keys), 1, -1):
             more_outputs = frame_weight(0, recipients + count) - frame_weight(0, recipients + 1)
             weight = selection.weight + (count - 1) * output_weight(script) + more_outputs

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from cryptowatch.chains.ethereum.payments import EthereumPlan
-from cryptowatch.chains.plans import Aim, Bid, Plan, RateUnit
+from cryptowatch.chains.plans import Aim, Bid, Offer, RateUnit
 from cryptowatch.chains.port import FeeMarket
 from cryptowatch.settings.chains import EthereumFeeSettings, Priority
 
@@ -49,7 +49,7 @@ class EthereumFees:
         """At the cap: of it only the base fee of its block is paid, and the tip, which is the market's."""
         return Bid(self._cap, self._tip(market, priority))
 
-    def raised(self, market: FeeMarket, plan: Plan, priority: Priority) -> Bid | None:
+    def raised(self, market: FeeMarket, plan: Offer, priority: Priority) -> Bid | None:
         """What the market asks now, but both parts by an eighth more at least. None at the cap.
 
         Nodes take a replacement for 10 % more on both (geth, PriceBump); an eighth is what the base fee can rise. So a
@@ -72,7 +72,7 @@ class EthereumFees:
     def patience_blocks(self, priority: Priority) -> int:
         return max(self.bump_after_blocks, self.settings.target_blocks[priority])
 
-    def is_stuck(self, market: FeeMarket, plan: Plan, priority: Priority, waited_blocks: int) -> bool:
+    def is_stuck(self, market: FeeMarket, plan: Offer, priority: Priority, waited_blocks: int) -> bool:
         """At its patience's end, or before when the next block's base fee leaves nothing of the bid for a tip."""
         assert isinstance(plan, EthereumPlan)
         if waited_blocks >= self.patience_blocks(priority):

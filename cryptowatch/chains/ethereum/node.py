@@ -170,7 +170,7 @@ class EthereumNode:
             found["0x" + mined.logs[position].topics[1][-40:]] = None
         return list(found)
 
-    async def broadcast(self, raw: bytes) -> BroadcastAnswer:
+    async def broadcast(self, raw: bytes, parents: Sequence[bytes] = ()) -> BroadcastAnswer:
         """Send the bytes; safe to repeat."""
         try:
             tx_hash = await self._rpc.call(_text, "eth_sendRawTransaction", _shown(raw))

@@ -69,6 +69,11 @@ class EthereumPlan:
         return ()
 
     @property
+    def coins_back(self) -> tuple[()]:
+        """Money is balances here."""
+        return ()
+
+    @property
     def fee(self) -> int:
         return self.transaction.fee_max * int(10**self.scale)
 

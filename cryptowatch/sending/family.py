@@ -1,0 +1,141 @@
+"""Our transactions that no block holds and that spend one another's change: how deep, and at what rate they are mined.
+
+Pure; called by `coins`, `children` and `worker`. A child can be mined only after its parents, so what a fee brings is
+decided by the package that a block's builder takes them in (`chains.bitcoin.packages`).
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from cryptowatch.chains.bitcoin.packages import Waiting, packages
+
+_WEIGHT_VB = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One of our open transactions, by its newest attempt: satoshi, virtual bytes, and the height when it was planned.
+
+    `parents`: whose change it spends. `firm`: a node took it, nothing is known to conflict with it, and what it spends
+    is in blocks or change of its parents' newest attempts.
+    """
+
+    fee: int
+    size: int
+    planned_height: int
+    parents: frozenset[UUID] = frozenset()
+    firm: bool = True
+    #: What it spends is used by another one in a block.
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """What is mined together: a `plans.Offer`."""
+
+    fee: int
+    size: int
+
+    @property
+    def rate(self) -> int:
+        """Satoshi per 1000 virtual bytes, rounded down."""
+        return self.fee * 1000 // self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """All open transactions of one chain. `children`: who spends a member's change, where anybody does.
+
+    `offers`: of those with relatives, the package that each is mined in.
+    """
+
+    members: Mapping[UUID, Member]
+    children: Mapping[UUID, Collection[UUID]]
+    offers: Mapping[UUID, Package]
+
+    def ancestors(self, of: Collection[UUID]) -> set[UUID]:
+        """These, and all that they stand on."""
+        return _reachable(of, lambda one: self.members[one].parents)
+
+    def is_lost(self, lineage_id: UUID) -> bool:
+        """Whether no fee brings it into a block as things are: it, or what it stands on, lost to another."""
+        return any(self.members[one].lost for one in self.ancestors([lineage_id]))
+
+    def depth(self, lineage_id: UUID) -> int:
+        """How many that no block holds stand above one another: it, and the longest line of its ancestors."""
+        return 1 + max(map(self.depth, self.members[lineage_id].parents), default=0)
+
+    def descendants(self, of: UUID) -> list[UUID]:
+        """Who stands on it, the oldest first."""
+        return sorted(_reachable([of], lambda one: self.children.get(one, ())) - {of})
+
+    def leaves(self, of: UUID) -> list[UUID]:
+        """Through whom it is raised when its change is spent: its descendants that nobody stands on."""
+        return [one for one in self.descendants(of) if one not in self.children]
+
+    def waiting_since(self, lineage_id: UUID) -> int:
+        """The height at which it, or the last of those that pay for it, was planned: from there on it waits."""
+        of = (lineage_id, *self.descendants(lineage_id))
+        return max(self.members[one].planned_height for one in of)
+
+    def spendable(self, depth_max: int, least_rate: int) -> list[UUID]:
+        """Whose change a new transaction may spend: all firm, not too deep, and mined for the rate without its help."""
+        return [
+            lineage_id
+            for lineage_id, member in self.members.items()
+            if all(self.members[one].firm for one in self.ancestors([lineage_id]))
+            and self.depth(lineage_id) <= depth_max
+            and self.offers.get(lineage_id, Package(member.fee, member.size)).rate >= least_rate
+        ]
+
+    def shortfall(self, parents: Collection[UUID], rate: int) -> int:
+        """What a child of these pays for them beside its own size, so that all are mined for the rate. Satoshi.
+
+        Of the packages that its ancestors alone would be mined in, those that pay less are mined with it, and lack
+        rate * size - fee each. Bitcoin Core's node/mini_miner.h (CalculateTotalBumpFees). What others' children pay for
+        them is left out: they can be replaced.
+        """
+        of = self.ancestors(parents)
+        poor = [one for one in _packages({name: self.members[name] for name in of}) if one[1].rate < rate]
+        return sum(max(0, -(-package.size * rate // 1000) - package.fee) for _, package in poor)
+
+
+def family_of(members: Mapping[UUID, Member]) -> Family:
+    """Every parent is a member."""
+    offers = {
+        lineage_id: package
+        for names, package in _packages(members)
+        for lineage_id in names
+        if len(names) > 1 or members[lineage_id].parents
+    }
+    children = defaultdict[UUID, list[UUID]](list)
+    for lineage_id, member in members.items():
+        for parent in member.parents:
+            children[parent].append(lineage_id)
+    return Family(members, dict(children), offers)
+
+
+def _reachable(of: Collection[UUID], linked: Callable[[UUID], Collection[UUID]]) -> set[UUID]:
+    """These, and all that they lead to."""
+    found, to_visit = set(of), list(of)
+    while to_visit:
+        new = set(linked(to_visit.pop())) - found
+        found |= new
+        to_visit += new
+    return found
+
+
+def _packages(members: Mapping[UUID, Member]) -> list[tuple[list[UUID], Package]]:
+    pool = {
+        str(lineage_id): Waiting(member.fee, member.size * _WEIGHT_VB, tuple(map(str, member.parents)))
+        for lineage_id, member in members.items()
+    }
+    return [
+        (
+            [UUID(name) for name in package.members],
+            Package(package.fee, package.weight // _WEIGHT_VB),
+        )
+        for package in packages(pool)
+    ]

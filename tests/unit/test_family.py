@@ -1,0 +1,91 @@
+"""Transactions that spend one another's change: how deep, at what rate mined, and what a child pays for them."""
+
+from uuid import UUID
+
+import pytest
+
+from cryptowatch.sending.family import Family, Member, Package, family_of
+
+A, B, C, D = (UUID(int=number) for number in range(1, 5))
+
+
+def member(
+    fee: int, *parents: UUID, planned_height: int = 0, firm: bool = True, lost: bool = False
+) -> Member:
+    """Of 100 vB: ten times its fee is its rate."""
+    return Member(fee, 100, planned_height, frozenset(parents), firm, lost)
+
+
+#: A chain of three, and one beside it that spends of the first as well.
+LINE = {A: member(500), B: member(1_000, A), C: member(3_000, B), D: member(100, A)}
+
+
+def test_depth_is_the_longest_line_of_what_no_block_holds() -> None:
+    family = family_of({**LINE, D: member(100, A, C)})
+    assert [family.depth(one) for one in (A, B, C, D)] == [1, 2, 3, 4]
+    assert family.ancestors([C]) == {A, B, C}
+
+
+def test_it_is_raised_through_the_descendants_that_nobody_stands_on() -> None:
+    family = family_of(LINE)
+    assert family.leaves(A) == [C, D]
+    assert family.leaves(B) == [C]
+    assert family.leaves(C) == []
+
+
+def test_who_pays_for_others_lifts_them_and_who_stands_alone_has_no_offer() -> None:
+    """C pays for A and B, as the three together pay more than A, or A and B, do; D is mined after them."""
+    family = family_of(LINE)
+    assert {family.offers[one] for one in (A, B, C)} == {Package(4_500, 300)}
+    assert family.offers[D] == Package(100, 100)
+    assert family_of({A: member(500)}).offers == {}
+
+
+def test_it_waits_since_the_last_of_those_who_pay_for_it_was_made() -> None:
+    family = family_of({A: member(500, planned_height=7), B: member(500, A, planned_height=9)})
+    assert (family.waiting_since(A), family.waiting_since(B)) == (9, 9)
+
+
+@pytest.mark.parametrize(
+    ("parents", "rate", "short"),
+    [
+        ([], 20_000, 0),
+        ([A], 5_000, 0),
+        ([A], 5_001, 1),  # rounded up
+        ([A], 20_000, 1_500),
+        ([B], 20_000, 2_500),
+        ([C], 20_000, 1_500),  # together they pay 15
+        ([C], 15_000, 0),
+        ([C, D], 15_000, 1_400),  # D does not share in what the others pay too much
+        ([C, D], 20_000, 3_400),
+        ([A, B], 20_000, 2_500),  # no ancestor is paid for twice
+    ],
+)
+def test_a_child_pays_what_the_packages_of_its_ancestors_lack(
+    parents: list[UUID], rate: int, short: int
+) -> None:
+    assert family_of(LINE).shortfall(parents, rate) == short
+
+
+def test_a_rich_ancestor_does_not_make_up_for_a_poor_descendant() -> None:
+    """It is mined for itself before."""
+    family = family_of({A: member(9_000), B: member(100, A)})
+    assert family.shortfall([B], 10_000) == 900
+
+
+def _spendable(family: Family, depth_max: int = 9, least_rate: int = 1_000) -> list[UUID]:
+    return sorted(family.spendable(depth_max, least_rate))
+
+
+def test_change_is_spent_of_what_is_firm_not_too_deep_and_mined_for_the_rate() -> None:
+    assert _spendable(family_of(LINE)) == [A, B, C, D]
+    assert _spendable(family_of(LINE), depth_max=2) == [A, B, D]
+    assert _spendable(family_of(LINE), depth_max=0) == []
+    # C lifts A and B with it.
+    assert _spendable(family_of(LINE), least_rate=15_000) == [A, B, C]
+    assert _spendable(family_of({A: member(500, firm=False), B: member(500, A), C: member(500)})) == [C]
+
+
+def test_what_stands_on_a_loser_is_lost() -> None:
+    family = family_of({A: member(500, lost=True), B: member(500, A), C: member(500)})
+    assert [family.is_lost(one) for one in (A, B, C)] == [True, True, False]
