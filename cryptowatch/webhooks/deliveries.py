@@ -134,30 +134,25 @@ async def claim(
     """Take due deliveries, for each endpoint at most as many as it has places. One statement."""
     until = now + timedelta(seconds=lease_s)
     rows = await conn.fetch(SQL["claim"], list(places), list(places.values()), now, until)
-    return [_claimed(row, until) for row in rows]
+    bodies: dict[int, bytes] = {}
+    return [_claimed(row, bodies, until) for row in rows]
 
 
-def _claimed(row: asyncpg.Record, until: datetime) -> Claimed:
-    event = Event(
-        row["position"],
-        row["id"],
-        row["type"],
-        row["entity_kind"],
-        row["entity_id"],
-        row["entity_version"],
-        row["account_id"],
-        row["data"],
-        row["created_at"],
-    )
-    secrets = (row["secret"],) if row["previous_secret"] is None else (row["secret"], row["previous_secret"])
+def _claimed(row: asyncpg.Record, bodies: dict[int, bytes], until: datetime) -> Claimed:
+    """`bodies`: of the same portion, so that what goes to many endpoints is one body."""
+    id_, endpoint_id, attempts, url, secret, previous_secret, *told = row
+    event = Event(*told)
+    body = bodies.get(event.id)
+    if body is None:
+        body = bodies[event.id] = msgspec.json.encode(event_view(event))
     return Claimed(
-        id=row["delivery_id"],
-        endpoint_id=row["endpoint_id"],
-        attempts=row["attempts"],
-        url=row["url"],
+        id=id_,
+        endpoint_id=endpoint_id,
+        attempts=attempts,
+        url=url,
         message_id=event_id(event.id),
-        body=msgspec.json.encode(event_view(event)),
-        secrets=secrets,
+        body=body,
+        secrets=(secret,) if previous_secret is None else (secret, previous_secret),
         leased_until=until,
     )
 

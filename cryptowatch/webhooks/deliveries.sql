@@ -60,9 +60,9 @@ WITH due AS MATERIALIZED (
     WHERE d.id = ANY (ARRAY(SELECT due.id FROM due))
     RETURNING d.id, d.endpoint_id, d.attempts, d.position, d.event_id
 )
-SELECT t.id AS delivery_id, t.endpoint_id, t.attempts, t.position,
-       e.id, e.type, e.entity_kind, e.entity_id, e.entity_version, e.account_id, e.data, e.created_at,
-       w.url, w.secret, CASE WHEN w.previous_secret_until > $3 THEN w.previous_secret END AS previous_secret
+SELECT t.id, t.endpoint_id, t.attempts,
+       w.url, w.secret, CASE WHEN w.previous_secret_until > $3 THEN w.previous_secret END,
+       t.position, e.id, e.type, e.entity_kind, e.entity_id, e.entity_version, e.account_id, e.data, e.created_at
 FROM taken t
 CROSS JOIN LATERAL (SELECT * FROM event own WHERE own.id = t.event_id OFFSET 0) e
 CROSS JOIN LATERAL (SELECT * FROM webhook_endpoint own WHERE own.id = t.endpoint_id OFFSET 0) w

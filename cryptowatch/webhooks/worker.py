@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from uuid import UUID
 
-import aiohttp
 import structlog
 
 from cryptowatch.clock import Clock
@@ -28,8 +28,9 @@ from cryptowatch.loops import run_forever
 from cryptowatch.settings import Webhooks
 from cryptowatch.telemetry.metrics import DatabaseMetrics, WebhookMetrics
 from cryptowatch.webhooks import deliveries
-from cryptowatch.webhooks.attempt import attempt, open_session
+from cryptowatch.webhooks.attempt import attempt
 from cryptowatch.webhooks.deliveries import Claimed, Finished
+from cryptowatch.webhooks.exchange import Poster, open_poster
 from cryptowatch.webhooks.fair import FairQueue
 from cryptowatch.webhooks.machine import State, judge, shares
 from cryptowatch.webhooks.sealing import Seal, seal_all
@@ -41,18 +42,20 @@ CLAIMED_PER_SENDER = 32
 #: A lease, in timeouts of an attempt. What cannot be attempted within its lease is given back instead.
 LEASE_TIMEOUTS = 4
 FINISH_BATCH = 500
-#: How long the first outcome waits for others to be written with it.
-FINISH_LINGER_S = 0.01
-#: So many are worth a commit at once.
-FINISH_ENOUGH = 64
+#: While others are under way, an outcome waits for them to be written with it: so often, so long …
+FINISH_LINGERS, FINISH_LINGER_S = 5, 0.01
+#: … or until so many are there.
+FINISH_ENOUGH = 128
 #: How often the backlog is measured and old rows are removed.
 CARE_INTERVAL_S = 10.0
 DELIVERED_KEPT = timedelta(days=30)
+#: Secrets that are not opened anew for each attempt.
+SECRETS_KEPT = 256
 
 
 @dataclass(slots=True)
 class WebhookWorker:
-    """`jitter` draws from [0, 1). `session` is what `attempt.open_session` gave."""
+    """`jitter` draws from [0, 1). `poster` is what `exchange.open_poster` gave."""
 
     pool: Pool
     settings: Webhooks
@@ -60,15 +63,18 @@ class WebhookWorker:
     metrics: WebhookMetrics
     database_metrics: DatabaseMetrics
     jitter: Callable[[], float]
-    session: aiohttp.ClientSession
+    poster: Poster
     seal: Seal = field(default_factory=Seal)
     _due: FairQueue = field(init=False)
     _done: asyncio.Queue[Finished | Claimed] = field(default_factory=asyncio.Queue)
     _known: list[Finished | Claimed] = field(default_factory=list)
     _held: Counter[UUID] = field(default_factory=Counter)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _open: Callable[[str], str] = field(init=False)
 
     def __post_init__(self) -> None:
+        # Opening costs as much as sending.
+        self._open = lru_cache(maxsize=SECRETS_KEPT)(self.seal.open)
         self._due = FairQueue(max(1, self.settings.concurrency * 3 // 4))
 
     async def run(self) -> None:
@@ -119,12 +125,17 @@ class WebhookWorker:
     async def _take(self) -> int:
         """Fill the free places, when there are enough of them to be worth it; how many were claimed."""
         places = self.settings.concurrency * CLAIMED_PER_SENDER
-        free, now = places - self._held.total(), self.clock.now()
+        free, each_max, now = places - self._held.total(), places * 3 // 4, self.clock.now()
         if free * 4 < places:
             return 0
         async with connection(self.pool) as conn:
-            ready = await deliveries.ready_endpoints(conn, now)
-            given = shares(free, [self._held[endpoint_id] for endpoint_id in ready], places * 3 // 4)
+            # Who holds more than half of what it may is not asked for a few more at a time.
+            ready = [
+                endpoint_id
+                for endpoint_id in await deliveries.ready_endpoints(conn, now)
+                if self._held[endpoint_id] * 2 <= each_max
+            ]
+            given = shares(free, [self._held[endpoint_id] for endpoint_id in ready], each_max)
             wanted = {endpoint_id: share for endpoint_id, share in zip(ready, given, strict=True) if share}
             if not wanted:
                 return 0
@@ -136,23 +147,21 @@ class WebhookWorker:
         return len(claimed)
 
     async def _send(self) -> None:
+        delivery: Claimed | None = None
         while True:
-            delivery = await self._due.get()
+            delivery = await self._due.get(delivery)
             if delivery.leased_until < self.clock.now() + timedelta(seconds=self.settings.timeout_s):
-                self._due.sent(delivery)
                 self._done.put_nowait(delivery)
                 continue
             started_s = self.clock.monotonic_s()
             outcome = await attempt(
-                self.session,
-                self.settings,
+                self.poster,
                 self.clock,
                 url=delivery.url,
                 message_id=delivery.message_id,
                 body=delivery.body,
-                secrets=[self.seal.open(secret) for secret in delivery.secrets],
+                secrets=[self._open(secret) for secret in delivery.secrets],
             )
-            self._due.sent(delivery)
             self.metrics.attempt_seconds.observe(self.clock.monotonic_s() - started_s)
             verdict = judge(outcome, delivery.attempts, self.settings.schedule_s, self.jitter())
             self._done.put_nowait(Finished(delivery, outcome, verdict))
@@ -161,8 +170,7 @@ class WebhookWorker:
         """Write the outcomes that are there, in one transaction. Kept in `_known` until that worked."""
         if not self._known:
             self._known.append(await self._done.get())
-            if self._done.qsize() < FINISH_ENOUGH:
-                await self.clock.sleep(FINISH_LINGER_S)
+            await self._linger()
         while len(self._known) < FINISH_BATCH and not self._done.empty():
             self._known.append(self._done.get_nowait())
         await self._write(self._known)
@@ -176,6 +184,13 @@ class WebhookWorker:
         self._held += Counter()
         self._wake.set()
         return count
+
+    async def _linger(self) -> None:
+        for _ in range(FINISH_LINGERS):
+            under_way = self._held.total() - len(self._known) - self._done.qsize()
+            if not under_way or self._done.qsize() >= FINISH_ENOUGH:
+                return
+            await self.clock.sleep(FINISH_LINGER_S)
 
     async def _write(self, batch: Sequence[Finished | Claimed]) -> None:
         """Outcomes of attempts; and deliveries that were not attempted, which are given back."""
@@ -236,6 +251,6 @@ async def run_webhooks(
     """The role `webhooks`, until cancelled."""
     async with transaction(pool) as conn:
         await seal_all(conn, seal)
-    async with open_session(settings) as session:
-        worker = WebhookWorker(pool, settings, clock, metrics, database_metrics, jitter, session, seal)
+    async with open_poster(settings) as poster:
+        worker = WebhookWorker(pool, settings, clock, metrics, database_metrics, jitter, poster, seal)
         await worker.run()
