@@ -12,7 +12,7 @@ Only the errors of a database that is away are waited out; anything else ends th
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
@@ -81,8 +81,7 @@ class WebhookWorker:
         """Until cancelled: then known outcomes are written, and what was not attempted is given back."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._loop(tasks, "feed", self.fan_out, self.settings.poll_interval_s)
-                self._loop(tasks, "claim", self._claim, 0)
+                self._loop(tasks, "fill", self._fill, 0)
                 self._loop(tasks, "finish", self._finish, 0)
                 self._loop(tasks, "care", self._look_after, CARE_INTERVAL_S)
                 for number in range(self.settings.concurrency):
@@ -97,23 +96,28 @@ class WebhookWorker:
         tasks.create_task(run_forever(name, step, interval_s=interval_s, clock=self.clock), name=name)
 
     async def fan_out(self) -> int:
-        """Give positions to new events and take them into the endpoints' queues; how many were looked at."""
+        """Give positions to new events and take as many as there are places for; how many were looked at."""
         async with connection(self.pool) as conn:
             await sequence_events(conn)
-            head = await feed_head(conn)
-            behind = await deliveries.endpoints_behind(conn, head)
+            head, now = await feed_head(conn), self.clock.now()
+            reserved = self._reserve(await deliveries.endpoints_behind(conn, head, now))
         looked_at = 0
-        for endpoint_id in behind:
-            async with transaction(self.pool) as conn:
-                looked_at += await deliveries.fan_out(conn, endpoint_id, self.clock.now())
-        if looked_at:
-            self._wake.set()
+        try:
+            for endpoint_id in list(reserved):
+                async with transaction(self.pool) as conn:
+                    places, now = reserved[endpoint_id], self.clock.now()
+                    taken = await deliveries.fan_out(conn, endpoint_id, places, self._lease_s, now)
+                self._hold({endpoint_id: reserved.pop(endpoint_id)}, taken.claimed)
+                looked_at += taken.looked_at
+        finally:
+            self._hold(reserved, ())
         return looked_at
 
-    async def _claim(self) -> int:
-        """Fill the free places, or wait until something may have changed."""
+    async def _fill(self) -> int:
+        """Fill the free places, with what is due again first; or wait until something may have changed."""
         self._wake.clear()
-        if await self._take():
+        due = await self._take()
+        if await self.fan_out() or due:
             return 1
         try:
             async with asyncio.timeout(self.settings.poll_interval_s):
@@ -123,28 +127,52 @@ class WebhookWorker:
         return 1
 
     async def _take(self) -> int:
-        """Fill the free places, when there are enough of them to be worth it; how many were claimed."""
-        places = self.settings.concurrency * CLAIMED_PER_SENDER
-        free, each_max, now = places - self._held.total(), places * 3 // 4, self.clock.now()
-        if free * 4 < places:
+        """Claim what is due in the queue; how many."""
+        if not self._free():
             return 0
+        now = self.clock.now()
         async with connection(self.pool) as conn:
-            # Who holds more than half of what it may is not asked for a few more at a time.
-            ready = [
-                endpoint_id
-                for endpoint_id in await deliveries.ready_endpoints(conn, now)
-                if self._held[endpoint_id] * 2 <= each_max
-            ]
-            given = shares(free, [self._held[endpoint_id] for endpoint_id in ready], each_max)
-            wanted = {endpoint_id: share for endpoint_id, share in zip(ready, given, strict=True) if share}
-            if not wanted:
+            reserved = self._reserve(await deliveries.ready_endpoints(conn, now))
+            if not reserved:
                 return 0
-            lease_s = self.settings.timeout_s * LEASE_TIMEOUTS
-            claimed = await deliveries.claim(conn, wanted, lease_s, now)
-        for delivery in claimed:
-            self._held[delivery.endpoint_id] += 1
-            self._due.put(delivery)
+            claimed: Sequence[Claimed] = ()
+            try:
+                claimed = await deliveries.claim(conn, reserved, self._lease_s, now)
+            finally:
+                self._hold(reserved, claimed)
         return len(claimed)
+
+    @property
+    def _places(self) -> int:
+        return self.settings.concurrency * CLAIMED_PER_SENDER
+
+    @property
+    def _lease_s(self) -> float:
+        return self.settings.timeout_s * LEASE_TIMEOUTS
+
+    def _free(self) -> int:
+        """Places, when there are enough of them to be worth it; else 0."""
+        free = self._places - self._held.total()
+        return free if free * 4 >= self._places else 0
+
+    def _reserve(self, endpoint_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """Shares of the free places, held from here on.
+
+        Who holds more than half of what it may is not asked for a few more at a time.
+        """
+        each_max = self._places * 3 // 4
+        asked = [endpoint_id for endpoint_id in endpoint_ids if self._held[endpoint_id] * 2 <= each_max]
+        given = shares(self._free(), [self._held[endpoint_id] for endpoint_id in asked], each_max)
+        reserved = {endpoint_id: share for endpoint_id, share in zip(asked, given, strict=True) if share}
+        self._held.update(reserved)
+        return reserved
+
+    def _hold(self, reserved: Mapping[UUID, int], claimed: Sequence[Claimed]) -> None:
+        """Of what was reserved, what was claimed."""
+        self._held.subtract(reserved)
+        self._held.update(delivery.endpoint_id for delivery in claimed)
+        for delivery in claimed:
+            self._due.put(delivery)
 
     async def _send(self) -> None:
         delivery: Claimed | None = None
