@@ -20,7 +20,7 @@ from cryptowatch.compliance.rules import Compared, Direction, Moved, Rule, Rules
 from cryptowatch.db.pool import Connection, Pool, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ids import earliest_id
-from cryptowatch.ledger.consumers import move, take
+from cryptowatch.ledger.consumers import take
 from cryptowatch.ledger.events import Event
 from cryptowatch.settings import Settings
 
@@ -89,7 +89,6 @@ class ComplianceWatch:
                 return 0
             for event in portion.events:
                 await self._look(conn, event)
-            await move(conn, "compliance", portion)
         return portion.until - portion.after
 
     async def _look(self, conn: Connection, event: Event) -> None:
