@@ -117,12 +117,12 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                     _send(plant, settings, chain, nodes[name], denied)
             _ledger(plant)
             watched = chains if "watch" in roles else {}
-            for loop in compliance_loops(pool, clock, settings, watched, denied, new_id):
+            for loop in compliance_loops(pool, clock, settings, watched, denied, metrics.compliance, new_id):
                 plant.loop(loop.name, loop.step, loop.interval_s)
             if "treasury" in roles:
                 _treasury(plant, settings, chains, nodes)
             if "webhooks" in roles:
-                screening = screening_loop(pool, clock, settings, new_id)
+                screening = screening_loop(pool, clock, settings, metrics.compliance, new_id)
                 plant.loop(screening.name, screening.step, screening.interval_s)
                 tasks.create_task(
                     run_webhooks(

@@ -16,6 +16,7 @@ from cryptowatch.compliance.sources import SourceWatch, source_rules
 from cryptowatch.compliance.watch import ComplianceWatch, watch_rules
 from cryptowatch.db.pool import Pool, transaction
 from cryptowatch.settings import Settings
+from cryptowatch.telemetry.metrics import ComplianceMetrics
 
 _SEAL_INTERVAL_S = 1
 
@@ -27,16 +28,22 @@ class Loop:
     interval_s: float
 
 
-def screening_loop(pool: Pool, clock: Clock, settings: Settings, new_id: Callable[[datetime], UUID]) -> Loop:
+def screening_loop(
+    pool: Pool,
+    clock: Clock,
+    settings: Settings,
+    metrics: ComplianceMetrics,
+    new_id: Callable[[datetime], UUID],
+) -> Loop:
     """Where the provider can be reached. Raises SettingsError for one that cannot be used."""
     own = settings.compliance
     screening = ScreeningWatch(
         pool,
         clock,
-        open_provider(own.screening, clock),
+        open_provider(own.screening, clock, metrics),
         own.screening.default,
         settings.decimals,
-        finding_rules(settings, new_id),
+        finding_rules(settings, metrics, new_id),
     )
     return Loop("screening", screening.step, own.interval_s)
 
@@ -47,10 +54,11 @@ def compliance_loops(
     settings: Settings,
     watched: Mapping[str, ConnectedChain],
     denied: Callable[[], Denied],
+    metrics: ComplianceMetrics,
     new_id: Callable[[datetime], UUID],
 ) -> Iterator[Loop]:
     """`watched`: the chains whose nodes this process asks."""
-    findings, interval_s = finding_rules(settings, new_id), settings.compliance.interval_s
+    findings, interval_s = finding_rules(settings, metrics, new_id), settings.compliance.interval_s
 
     async def seal_audit() -> int:
         async with transaction(pool) as conn:

@@ -22,6 +22,7 @@ from cryptowatch.errors import SettingsError
 from cryptowatch.outbound.signature import SECRET_PREFIX, signed_headers
 from cryptowatch.outbound.target import check_url, guarded_sockets
 from cryptowatch.settings.compliance import Screening
+from cryptowatch.telemetry.metrics import ComplianceMetrics
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,7 @@ class Provider:
     url: str
     secret: str
     clock: Clock
+    metrics: ComplianceMetrics
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
@@ -76,6 +78,13 @@ class Provider:
 
     async def ask(self, session: aiohttp.ClientSession, question: Question) -> Answer | None:
         """None: no answer that counts. Raises nothing but cancellation."""
+        started_s = self.clock.monotonic_s()
+        answer = await self._ask(session, question)
+        self.metrics.screening_seconds.observe(self.clock.monotonic_s() - started_s)
+        self.metrics.screened.labels("unanswered" if answer is None else answer.verdict).inc()
+        return answer
+
+    async def _ask(self, session: aiohttp.ClientSession, question: Question) -> Answer | None:
         body = msgspec.json.encode(question)
         signed_at = int(self.clock.now().timestamp())
         headers = {
@@ -112,7 +121,7 @@ class Provider:
         return body
 
 
-def open_provider(settings: Screening, clock: Clock) -> Provider | None:
+def open_provider(settings: Screening, clock: Clock, metrics: ComplianceMetrics) -> Provider | None:
     """None: there is none. Raises SettingsError for a URL that may not be called, and for a secret that is none."""
     if settings.url is None:
         return None
@@ -129,4 +138,4 @@ def open_provider(settings: Screening, clock: Clock) -> Provider | None:
         raise SettingsError(key, f"cannot be used: {type(problem).__name__}") from problem
     if not secret.startswith(SECRET_PREFIX) or len(key_bytes) < _KEY_BYTES_MIN:
         raise SettingsError(key, f"holds {SECRET_PREFIX} and the base64 of at least {_KEY_BYTES_MIN} bytes")
-    return Provider(settings, settings.url, secret, clock)
+    return Provider(settings, settings.url, secret, clock, metrics)

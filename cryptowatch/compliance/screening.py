@@ -54,9 +54,13 @@ class ScreeningWatch:
             waiting = await conn.fetch(SQL["waiting"], ids) if ids else []
         answers = await self._ask(waiting)
         async with transaction(self.pool) as conn:
-            for withdrawal, answer in zip(waiting, answers, strict=True):
-                await self._note(conn, withdrawal, answer, self.clock.now())
+            opened = [
+                Rule.SCREENING
+                for withdrawal, answer in zip(waiting, answers, strict=True)
+                if await self._note(conn, withdrawal, answer, self.clock.now())
+            ]
             await move(conn, "screening", portion)
+        self.findings.count(opened)
         return portion.until - portion.after
 
     async def _ask(self, waiting: Sequence[asyncpg.Record]) -> Sequence[Answer | None]:
@@ -85,12 +89,13 @@ class ScreeningWatch:
 
     async def _note(
         self, conn: Connection, withdrawal: asyncpg.Record, answer: Answer | None, now: datetime
-    ) -> None:
+    ) -> bool:
+        """Whether it opened a case."""
         verdict: Verdict = self.default if answer is None else answer.verdict
         reference = None if answer is None else answer.reference
         first = await conn.fetchval(SQL["add"], withdrawal["id"], verdict, answer is not None, reference, now)
         if first is None or verdict == _PASS:
-            return
+            return False
         found = Found(
             withdrawal["account_id"],
             Rule.SCREENING,
@@ -103,4 +108,4 @@ class ScreeningWatch:
             },
             withdrawal["created_at"],
         )
-        await self.findings.follow_up(conn, found, now)
+        return await self.findings.follow_up(conn, found, now)
