@@ -4,8 +4,8 @@ One worker per process with the role `webhooks`.
 
 Several workers may run on one database: they share the work, and all rests on row locks and leases that run
 out. No request is under way while a transaction is open (P4). Keeps P10: at most `concurrency` requests and
-twice as many claimed deliveries at a time, of which one endpoint gets at most three quarters, so that a slow
-one cannot stop others.
+CLAIMED_PER_SENDER times as many claimed deliveries at a time, of which one endpoint gets at most three quarters,
+so that a slow one cannot stop others.
 
 Only the errors of a database that is away are waited out; anything else ends the worker.
 """
@@ -38,7 +38,7 @@ from cryptowatch.webhooks.sealing import Seal, seal_all
 log = structlog.get_logger(__name__)
 
 #: Claimed deliveries per sender: what waits in memory, so that claiming is one round trip for many.
-CLAIMED_PER_SENDER = 32
+CLAIMED_PER_SENDER = 64
 #: A lease, in timeouts of an attempt. What cannot be attempted within its lease is given back instead.
 LEASE_TIMEOUTS = 4
 FINISH_BATCH = 500
@@ -158,10 +158,10 @@ class WebhookWorker:
     def _reserve(self, endpoint_ids: Sequence[UUID]) -> dict[UUID, int]:
         """Shares of the free places, held from here on.
 
-        Who holds more than half of what it may is not asked for a few more at a time.
+        Who holds more than three quarters of what it may is not asked for a few more at a time.
         """
         each_max = self._places * 3 // 4
-        asked = [endpoint_id for endpoint_id in endpoint_ids if self._held[endpoint_id] * 2 <= each_max]
+        asked = [endpoint_id for endpoint_id in endpoint_ids if self._held[endpoint_id] * 4 <= each_max * 3]
         given = shares(self._free(), [self._held[endpoint_id] for endpoint_id in asked], each_max)
         reserved = {endpoint_id: share for endpoint_id, share in zip(asked, given, strict=True) if share}
         self._held.update(reserved)
