@@ -26,7 +26,7 @@ from cryptowatch.chains.forecast import Forecaster
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import AccountPlanner, CoinPlanner
 from cryptowatch.clock import Clock, SystemClock
-from cryptowatch.compliance.loops import compliance_loops, screening_loop
+from cryptowatch.compliance.loops import compliance_loops, screening_loops
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.deposits.addresses import derive_ahead
 from cryptowatch.deposits.apply import chain_rules
@@ -122,8 +122,8 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
             if "treasury" in roles:
                 _treasury(plant, settings, chains, nodes)
             if "webhooks" in roles:
-                screening = screening_loop(pool, clock, settings, metrics.compliance, new_id)
-                plant.loop(screening.name, screening.step, screening.interval_s)
+                for loop in screening_loops(pool, clock, settings, metrics.compliance, new_id):
+                    plant.loop(loop.name, loop.step, loop.interval_s)
                 tasks.create_task(
                     run_webhooks(
                         pool,

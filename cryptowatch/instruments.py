@@ -154,6 +154,7 @@ class DatabaseInstruments:
             stopped = await conn.fetch(SQL["stopped_assets"])
             cases = await conn.fetch(SQL["cases_open"])
             screenings = await conn.fetchval(SQL["screenings_pending"])
+            sources = await conn.fetchval(SQL["source_screenings_pending"])
             lag = await unsequenced_events(conn)
             consumers = await conn.fetch(SQL["consumers"])
         payouts = self.metrics.payouts
@@ -181,6 +182,7 @@ class DatabaseInstruments:
         for row in cases:
             compliance.cases_open.labels(row["rule"]).set(row["count"])
         compliance.screenings_pending.set(screenings)
+        compliance.source_screenings_pending.set(sources)
         database = self.metrics.database
         database.event_log_lag.labels("sequencer").set(lag)
         for row in consumers:

@@ -64,6 +64,10 @@ SELECT count(*) FROM withdrawal w
 WHERE w.state = 'in_review' AND 'screening' = ANY (string_to_array(w.reason, ', '))
   AND NOT EXISTS (SELECT FROM screening s WHERE s.withdrawal_id = w.id)
 
+-- name: source_screenings_pending
+-- Deposits of which the provider is to be asked.
+SELECT count(*) FROM source_screening_queue
+
 -- name: consumers
 -- How many events each reader of the feed with a place has before it.
 SELECT c.name, greatest(0, head.position - c.position) AS lag

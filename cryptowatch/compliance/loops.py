@@ -12,6 +12,7 @@ from cryptowatch.compliance.audit import seal
 from cryptowatch.compliance.findings import finding_rules
 from cryptowatch.compliance.provider import open_provider
 from cryptowatch.compliance.screening import ScreeningWatch
+from cryptowatch.compliance.source_screening import SourceScreening
 from cryptowatch.compliance.sources import SourceWatch, source_rules
 from cryptowatch.compliance.watch import ComplianceWatch, watch_rules
 from cryptowatch.db.pool import Pool, transaction
@@ -28,24 +29,20 @@ class Loop:
     interval_s: float
 
 
-def screening_loop(
+def screening_loops(
     pool: Pool,
     clock: Clock,
     settings: Settings,
     metrics: ComplianceMetrics,
     new_id: Callable[[datetime], UUID],
-) -> Loop:
+) -> Iterator[Loop]:
     """Where the provider can be reached. Raises SettingsError for one that cannot be used."""
-    own = settings.compliance
-    screening = ScreeningWatch(
-        pool,
-        clock,
-        open_provider(own.screening, clock, metrics),
-        own.screening.default,
-        settings.decimals,
-        finding_rules(settings, metrics, new_id),
-    )
-    return Loop("screening", screening.step, own.interval_s)
+    own, decimals = settings.compliance.screening, settings.decimals
+    provider, findings = open_provider(own, clock, metrics), finding_rules(settings, metrics, new_id)
+    withdrawals = ScreeningWatch(pool, clock, provider, own.default, decimals, findings)
+    deposits = SourceScreening(pool, clock, provider, own.deposits_default, decimals, findings)
+    yield Loop("screening", withdrawals.step, settings.compliance.interval_s)
+    yield Loop("source-screening", deposits.step, settings.compliance.interval_s)
 
 
 def compliance_loops(

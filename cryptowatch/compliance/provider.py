@@ -1,12 +1,13 @@
 """The platform's screening provider: one signed question over HTTP, one verdict, or none.
 
-Called by `screening`, outside any transaction (P4). As webhooks do, it never follows a redirect, never sends cookies,
-verifies TLS, connects to checked addresses alone, reads a bounded answer and gives up in time. Whatever is wrong with
-an answer, it is none: what holds then is a setting.
+Called by `screening` and `source_screening`, outside any transaction (P4). As webhooks do, it never follows a redirect,
+never sends cookies, verifies TLS, connects to checked addresses alone, reads a bounded answer and gives up in time.
+Whatever is wrong with an answer, it is none: what holds then is a setting.
 """
 
+import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -51,6 +52,18 @@ class Question(msgspec.Struct, frozen=True):
     type: Literal["withdrawal"] = "withdrawal"
 
 
+class SourceQuestion(msgspec.Struct, frozen=True):
+    """What it is asked of a deposit: the addresses that paid it."""
+
+    id: str
+    account_id: str
+    chain: str
+    asset: str
+    amount: str
+    addresses: Sequence[str]
+    type: Literal["deposit"] = "deposit"
+
+
 _answer = msgspec.json.Decoder(Answer)
 
 
@@ -76,7 +89,20 @@ class Provider:
         ) as session:
             yield session
 
-    async def ask(self, session: aiohttp.ClientSession, question: Question) -> Answer | None:
+    async def ask_all(self, questions: Sequence[Question | SourceQuestion]) -> Sequence[Answer | None]:
+        """As many at once as a session has connections; the time of each begins when it has one."""
+        if not questions:
+            return []
+        asking = asyncio.Semaphore(self.settings.at_once)
+        async with self.session() as session:
+
+            async def ask(question: Question | SourceQuestion) -> Answer | None:
+                async with asking:
+                    return await self.ask(session, question)
+
+            return await asyncio.gather(*map(ask, questions))
+
+    async def ask(self, session: aiohttp.ClientSession, question: Question | SourceQuestion) -> Answer | None:
         """None: no answer that counts. Raises nothing but cancellation."""
         started_s = self.clock.monotonic_s()
         answer = await self._ask(session, question)
@@ -84,7 +110,9 @@ class Provider:
         self.metrics.screened.labels("unanswered" if answer is None else answer.verdict).inc()
         return answer
 
-    async def _ask(self, session: aiohttp.ClientSession, question: Question) -> Answer | None:
+    async def _ask(
+        self, session: aiohttp.ClientSession, question: Question | SourceQuestion
+    ) -> Answer | None:
         body = msgspec.json.encode(question)
         signed_at = int(self.clock.now().timestamp())
         headers = {

@@ -33,17 +33,25 @@ SQL = load_queries(__package__, "sources.sql")
 
 @dataclass(frozen=True, slots=True)
 class SourceRules:
-    """`kept_max` addresses of one deposit, `traits_max` devices and networks of one account."""
+    """`kept_max` addresses of one deposit, `traits_max` devices and networks of one account. `shown`: to the screening
+    provider."""
 
     events_max: int
     at_once: int
     kept_max: int
     traits_max: int
+    shown: bool
 
 
 def source_rules(settings: Settings) -> SourceRules:
     own = settings.compliance
-    return SourceRules(own.events_max, own.sources_at_once, own.sources_max, settings.accounts.traits_max)
+    return SourceRules(
+        events_max=own.events_max,
+        at_once=own.sources_at_once,
+        kept_max=own.sources_max,
+        traits_max=settings.accounts.traits_max,
+        shown=own.screening.url is not None and own.screening.deposits,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,8 @@ class SourceWatch:
             return False
         addresses = [one.address for one in sources]
         await conn.execute(SQL["add"], deposit["id"], addresses, [one.denied for one in sources], now)
+        if self.rules.shown:
+            await conn.execute(SQL["show"], deposit["id"])
         traits = [address_trait(self.chain.chain, one, TraitKind.FUNDING_ADDRESS) for one in addresses]
         account_id: UUID = deposit["account_id"]
         await add_traits(conn, account_id, traits, count_max=self.rules.traits_max, now=now)

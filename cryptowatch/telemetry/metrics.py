@@ -107,6 +107,7 @@ class ComplianceMetrics:
     screened: Counter
     screening_seconds: Histogram
     screenings_pending: Gauge
+    source_screenings_pending: Gauge
 
 
 @dataclass(frozen=True)
@@ -338,6 +339,9 @@ def _compliance(f: _Families) -> ComplianceMetrics:
         ),
         screenings_pending=f.gauge(
             "screenings_pending", "Withdrawals that wait for the screening provider's verdict."
+        ),
+        source_screenings_pending=f.gauge(
+            "source_screenings_pending", "Deposits whose sources wait for the screening provider's verdict."
         ),
     )
 

@@ -1,0 +1,24 @@
+-- Deliveries without a foreign key; the screening provider's word about where deposits came from.
+SET LOCAL lock_timeout = '10s';
+
+-- A delivery is written by whoever holds its endpoint's row, and endpoints are never removed: the key would only cost, one
+-- look-up for each delivery.
+ALTER TABLE webhook_delivery DROP CONSTRAINT webhook_delivery_endpoint_id_fkey;
+
+-- Deposits of which the provider is to be asked: written with their sources, removed with the verdict.
+CREATE TABLE source_screening_queue (
+    deposit_id  uuid PRIMARY KEY REFERENCES deposit
+);
+
+-- The provider's verdict about a deposit's sources, or what holds where it did not answer. The first one counts.
+CREATE TABLE source_screening (
+    deposit_id  uuid PRIMARY KEY REFERENCES deposit,
+    verdict     text NOT NULL CHECK (verdict IN ('pass', 'review', 'refuse')),
+    answered    boolean NOT NULL,
+    -- The provider's own.
+    reference   text CHECK (length(reference) <= 200),
+    created_at  timestamptz NOT NULL
+);
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON source_screening
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE source_screening ENABLE ALWAYS TRIGGER append_only;
