@@ -136,6 +136,8 @@ class Referrals(Section):
     reserved_codes: tuple[str, ...] = ("ADMIN", "CASINO", "OFFICIAL", "SUPPORT")
     #: As `POST /v1/referrals/programmes` takes `terms`.
     default_programme: Mapping[str, Any] | None = None
+    #: Where several processes' settings give different terms, those of the highest hold.
+    default_programme_revision: Annotated[int, Field(ge=0, le=2_147_483_647)] = 0
 
 
 class Telemetry(Section):

@@ -1,4 +1,5 @@
--- Deliveries without a foreign key; the screening provider's word about where deposits came from.
+-- Deliveries without a foreign key; the screening provider's word about where deposits came from; whose settings say what
+-- the programme of the settings is.
 SET LOCAL lock_timeout = '10s';
 
 -- A delivery is written by whoever holds its endpoint's row, and endpoints are never removed: the key would only cost, one
@@ -22,3 +23,12 @@ CREATE TABLE source_screening (
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON source_screening
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 ALTER TABLE source_screening ENABLE ALWAYS TRIGGER append_only;
+
+-- Terms of the programme `default` that settings ever gave, by their revision: each is written into the programme once.
+CREATE TABLE referral_settings (
+    revision    integer NOT NULL CHECK (revision >= 0),
+    -- SHA-256 of the terms.
+    digest      bytea NOT NULL CHECK (length(digest) = 32),
+    created_at  timestamptz NOT NULL,
+    PRIMARY KEY (revision, digest)
+);
