@@ -12,13 +12,14 @@ from cryptowatch.api.referrals import (
     NewReferral,
     ProgrammePatch,
     ReferralsQuery,
+    ReferrersQuery,
     Review,
 )
 from cryptowatch.client.paging import pages
 from cryptowatch.client.transport import Transport
 from cryptowatch.referrals.codes import CodeView
 from cryptowatch.referrals.programmes import ProgrammeView
-from cryptowatch.referrals.reports import CostView, LeaderView, SummaryView
+from cryptowatch.referrals.reports import CostView, LeaderView, ReferrerView, SummaryView
 from cryptowatch.referrals.view import ReferralView, RewardView
 
 
@@ -49,6 +50,9 @@ class Referrals:
         return await self.transport.send(
             "GET", f"/v1/referrals/programmes/{programme_id}/leaderboard", list[LeaderView], query=query
         )
+
+    async def list_best_referrers(self, query: ReferrersQuery = ReferrersQuery()) -> list[ReferrerView]:  # noqa: B008
+        return await self.transport.send("GET", "/v1/referrals/leaderboard", list[ReferrerView], query=query)
 
     async def create_referral(self, asked: NewReferral) -> ReferralView:
         return await self.transport.send("POST", "/v1/referrals", ReferralView, body=asked)

@@ -1,5 +1,5 @@
 -- Deliveries without a foreign key; the screening provider's word about where deposits came from; whose settings say what
--- the programme of the settings is; the decimals of statements.
+-- the programme of the settings is; the decimals of statements; who referred most.
 SET LOCAL lock_timeout = '10s';
 
 -- A delivery is written by whoever holds its endpoint's row, and endpoints are never removed: the key would only cost, one
@@ -36,3 +36,6 @@ CREATE TABLE referral_settings (
 -- Of the asset, when the period was closed: amounts are shown by it also when no settings have the asset any more. NULL where
 -- nobody knew them, and in statements that were closed before.
 ALTER TABLE agent_statement ADD COLUMN decimals smallint CHECK (decimals BETWEEN 0 AND 78);
+
+-- Who referred most accounts that qualified.
+CREATE INDEX referral_count_best ON referral_count (qualified DESC, referrer_id) WHERE level = 1 AND qualified > 0;
