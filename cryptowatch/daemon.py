@@ -26,7 +26,7 @@ from cryptowatch.chains.forecast import Forecaster
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.plans import AccountPlanner, CoinPlanner
 from cryptowatch.clock import Clock, SystemClock
-from cryptowatch.compliance.loops import compliance_loops, screening_loop
+from cryptowatch.compliance.loops import compliance_loops, screening_loops
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.deposits.addresses import derive_ahead
 from cryptowatch.deposits.apply import chain_rules
@@ -55,8 +55,7 @@ from cryptowatch.plant import (
     open_database,
     tune_garbage_collection,
 )
-from cryptowatch.referrals.programmes import keep_settings_programme, settings_terms
-from cryptowatch.referrals.terms import Terms
+from cryptowatch.referrals.programmes import Given, keep_settings_programme, settings_programme
 from cryptowatch.referrals.worker import ReferralWorker
 from cryptowatch.sending.coins import CoinReserver
 from cryptowatch.sending.market import Market, market_rules
@@ -95,7 +94,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
     """Until cancelled, or until something that is not temporary goes wrong: then the error leaves here."""
     clock = clock or SystemClock()
     tune_garbage_collection()
-    terms = settings_terms(settings.referrals.default_programme, settings.decimals)
+    programme = settings_programme(settings)
     metrics = create_metrics(CollectorRegistry())
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_database(settings))
@@ -117,13 +116,13 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                     _send(plant, settings, chain, nodes[name], denied)
             _ledger(plant)
             watched = chains if "watch" in roles else {}
-            for loop in compliance_loops(pool, clock, settings, watched, denied, new_id):
+            for loop in compliance_loops(pool, clock, settings, watched, denied, metrics.compliance, new_id):
                 plant.loop(loop.name, loop.step, loop.interval_s)
             if "treasury" in roles:
                 _treasury(plant, settings, chains, nodes)
             if "webhooks" in roles:
-                screening = screening_loop(pool, clock, settings, new_id)
-                plant.loop(screening.name, screening.step, screening.interval_s)
+                for loop in screening_loops(pool, clock, settings, metrics.compliance, new_id):
+                    plant.loop(loop.name, loop.step, loop.interval_s)
                 tasks.create_task(
                     run_webhooks(
                         pool,
@@ -136,7 +135,7 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                     )
                 )
             if "referrals" in roles:
-                await _referrals(plant, settings, terms)
+                await _referrals(plant, settings, programme)
             if "stream" in roles and settings.stream.url is not None:
                 tasks.create_task(run_stream(pool, settings.stream, clock, metrics.stream))
             if "api" not in roles and settings.telemetry.metrics_port is not None:
@@ -304,13 +303,15 @@ def _treasury(
             plant.loop(f"rebalancer:{name}", rebalancer.step, own.rebalance_interval_s)
 
 
-async def _referrals(plant: Plant, settings: Settings, terms: Terms | None) -> None:
+async def _referrals(plant: Plant, settings: Settings, given: Given | None) -> None:
     """Referrals and agents. The settings' programme is there before anything is decided."""
     own = settings.referrals
-    if terms is not None:
+    if given is not None:
         now = plant.clock.now()
         async with transaction(plant.pool) as conn:
-            await keep_settings_programme(conn, derived_id(now, os.urandom(16)), terms, now)
+            in_force = await keep_settings_programme(conn, derived_id(now, os.urandom(16)), given, now)
+        if not in_force:
+            log.warning("other terms of the programme are in force", setting="referrals.default_programme")
     worker = ReferralWorker(
         plant.pool, plant.clock, settings.decimals, own.batch_max, own.activity_interval_s
     )

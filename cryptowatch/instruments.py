@@ -8,6 +8,7 @@ from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.port import NodeState
 from cryptowatch.clock import Clock
+from cryptowatch.compliance.rules import Rule
 from cryptowatch.db.pool import Pool, connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.apply import Applied
@@ -151,6 +152,9 @@ class DatabaseInstruments:
             wallets = await conn.fetch(SQL["wallet_balances"])
             chains = await conn.fetch(SQL["chains"])
             stopped = await conn.fetch(SQL["stopped_assets"])
+            cases = await conn.fetch(SQL["cases_open"])
+            screenings = await conn.fetchval(SQL["screenings_pending"])
+            sources = await conn.fetchval(SQL["source_screenings_pending"])
             lag = await unsequenced_events(conn)
             consumers = await conn.fetch(SQL["consumers"])
         payouts = self.metrics.payouts
@@ -172,6 +176,13 @@ class DatabaseInstruments:
             payouts.stuck.labels(row["chain"]).set(row["stuck"])
         for row in stopped:
             self.metrics.treasury.stopped.labels(row["chain"], row["asset"]).set(row["stopped"])
+        compliance = self.metrics.compliance
+        for rule in Rule:
+            compliance.cases_open.labels(rule).set(0)
+        for row in cases:
+            compliance.cases_open.labels(row["rule"]).set(row["count"])
+        compliance.screenings_pending.set(screenings)
+        compliance.source_screenings_pending.set(sources)
         database = self.metrics.database
         database.event_log_lag.labels("sequencer").set(lag)
         for row in consumers:

@@ -54,6 +54,20 @@ FROM chain c
 SELECT r.chain, r.asset, (r.asset = ANY(c.stopped_assets))::int AS stopped
 FROM reconciliation r JOIN chain c USING (chain)
 
+-- name: cases_open
+-- How many cases of each rule nobody decided yet.
+SELECT rule, count(*) FROM compliance_case WHERE state = 'open' GROUP BY rule
+
+-- name: screenings_pending
+-- Withdrawals that wait for a verdict.
+SELECT count(*) FROM withdrawal w
+WHERE w.state = 'in_review' AND 'screening' = ANY (string_to_array(w.reason, ', '))
+  AND NOT EXISTS (SELECT FROM screening s WHERE s.withdrawal_id = w.id)
+
+-- name: source_screenings_pending
+-- Deposits of which the provider is to be asked.
+SELECT count(*) FROM source_screening_queue
+
 -- name: consumers
 -- How many events each reader of the feed with a place has before it.
 SELECT c.name, greatest(0, head.position - c.position) AS lag

@@ -17,7 +17,7 @@ import msgspec
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ids import Kind, read_id, show_id
-from cryptowatch.ledger.consumers import move, take
+from cryptowatch.ledger.consumers import take
 
 SQL = load_queries(__package__, "traits.sql")
 
@@ -122,7 +122,6 @@ async def note_addresses(conn: Connection) -> int:
             [value for _, value in ordered],
             [seen[one] for one in ordered],
         )
-    await move(conn, "traits", portion)
     return portion.until - portion.after
 
 

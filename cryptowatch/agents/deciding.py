@@ -117,9 +117,8 @@ async def _told(conn: Connection, statement_id: UUID, kind: str, decider: Decide
     """The one event of a change (P8), and the statement as it is after it."""
     row = await read_statement(conn, statement_id)
     assert row is not None
-    decimals = decider.decimals[row["asset"]]
-    await append_events(conn, [event_of(row, kind, decimals, decider.now)])
-    return statement_view(row, decimals)
+    await append_events(conn, [event_of(row, kind, decider.decimals, decider.now)])
+    return statement_view(row, decider.decimals)
 
 
 async def payable(conn: Connection, limit: int, now: datetime) -> Sequence[UUID]:

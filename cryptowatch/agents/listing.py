@@ -1,6 +1,6 @@
 """Statements as people and the API read them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -110,9 +110,26 @@ def line_view(row: asyncpg.Record, decimals: int) -> StatementLineView:
     return StatementLineView(show_id(Kind.ACCOUNT, row["account_id"]), row["product"], *parts)
 
 
-def statement_view(row: asyncpg.Record, decimals: int) -> StatementView:
+def decimals_of(row: asyncpg.Record, decimals: Mapping[str, int]) -> int:
+    """Of a statement's asset, as it was closed; else those of the settings.
+
+    Where nobody knows them any more amounts are shown in base units: better a long number than none.
+    """
+    own: int | None = row["decimals"]
+    return decimals.get(row["asset"], 0) if own is None else own
+
+
+async def known_decimals(conn: Connection, asset: str, decimals: Mapping[str, int]) -> int:
+    """Of an asset of the settings, or of one that has statements. Else 0, as `decimals_of`."""
+    known = decimals.get(asset)
+    return (await conn.fetchval(SQL["decimals"], asset) or 0) if known is None else known
+
+
+def statement_view(row: asyncpg.Record, decimals: Mapping[str, int]) -> StatementView:
+    """`decimals` are the settings'."""
+    own = decimals_of(row, decimals)
     amounts = {
-        name: format_amount(int(row[name]), decimals)
+        name: format_amount(int(row[name]), own)
         for name in ("earned", "granted", "amount", "carry_in", "carry_out")
     }
     return StatementView(
@@ -139,7 +156,7 @@ def _flags(text: str | None) -> Iterator[FlagView]:
         yield msgspec.convert(flag, FlagView)
 
 
-def event_of(row: asyncpg.Record, kind: str, decimals: int, now: datetime) -> NewEvent:
+def event_of(row: asyncpg.Record, kind: str, decimals: Mapping[str, int], now: datetime) -> NewEvent:
     view = statement_view(row, decimals)
     data = msgspec.json.encode(view).decode()
     return NewEvent(kind, "statement", view.id, row["version"], row["account_id"], data, now)

@@ -24,3 +24,7 @@ WHERE l.statement_id = $1 AND l.account_id IN (
     SELECT DISTINCT account_id FROM agent_statement_line
     WHERE statement_id = $1 AND ($2::uuid IS NULL OR account_id < $2) ORDER BY account_id DESC LIMIT $3)
 ORDER BY l.account_id DESC, l.product
+
+-- name: decimals
+-- Of an asset, as a statement remembers them.
+SELECT decimals FROM agent_statement WHERE asset = $1 AND decimals IS NOT NULL LIMIT 1

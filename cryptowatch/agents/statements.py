@@ -101,6 +101,7 @@ async def _write(conn: Connection, closed: _Closed, rules: StatementRules, now: 
         [msgspec.json.encode(one.plan).decode() for one in settled],
         now + rules.hold,
         now,
+        rules.decimals.get(closed.asset),
     )
     await conn.execute(SQL["insert_lines"], closed.asset, [ids[id_] for id_ in ordered], ordered)
     facts = await _facts(conn, closed)
@@ -112,9 +113,7 @@ async def _write(conn: Connection, closed: _Closed, rules: StatementRules, now: 
     ]
     await _flag(conn, flags)
     rows = await read_statements(conn, [ids[id_] for id_ in ordered])
-    await append_events(
-        conn, [event_of(row, "commission.accrued", rules.decimals[closed.asset], now) for row in rows]
-    )
+    await append_events(conn, [event_of(row, "commission.accrued", rules.decimals, now) for row in rows])
 
 
 async def _flag(conn: Connection, flags: Sequence[tuple[UUID, Finding]]) -> None:

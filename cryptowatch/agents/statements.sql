@@ -50,10 +50,11 @@ SELECT DISTINCT ON (agent_id, asset) agent_id, asset, carry_out FROM agent_state
 ORDER BY agent_id, asset, begin_on DESC
 
 -- name: insert
--- The statements of one period and asset.
+-- The statements of one period and asset, with the decimals of the settings or of an earlier one.
 INSERT INTO agent_statement (id, agent_id, begin_on, end_on, asset, state, carry_in, carry_out, earned, granted, amount,
-                             plan, held_until, created_at, updated_at)
-SELECT id, agent_id, $3, $4, $5, state, carry_in, carry_out, earned, granted, amount, plan, $13, $14, $14
+                             plan, held_until, created_at, updated_at, decimals)
+SELECT id, agent_id, $3, $4, $5, state, carry_in, carry_out, earned, granted, amount, plan, $13, $14, $14, coalesce(
+    $15, (SELECT o.decimals FROM agent_statement o WHERE o.asset = $5 AND o.decimals IS NOT NULL LIMIT 1))
 FROM unnest($1::uuid[], $2::uuid[], $6::text[], $7::numeric[], $8::numeric[], $9::numeric[], $10::numeric[],
             $11::numeric[], $12::json[])
      AS new (id, agent_id, state, carry_in, carry_out, earned, granted, amount, plan)

@@ -240,7 +240,7 @@ async def get_accrued(call: Call[NoQuery, None], conn: Connection) -> Reply | Pr
     for asset, one in (await statements.accrued(conn, agent_id, begin, today)).items():
         played = one.below.values()
         sums = (sum(part.turnover for part in played), sum(part.revenue for part in played))
-        decimals = call.services.decimals[asset]
+        decimals = await listing.known_decimals(conn, asset, call.services.decimals)
         amounts = [format_amount(part, decimals) for part in (*sums, one.earned, one.amount)]
         shown.append(Accrued(asset, *amounts))
     return Reply(AccruedView(begin, shown))
@@ -258,14 +258,14 @@ async def list_agent_statements(call: Call[StatementsQuery, None], conn: Connect
             rows,
             limit,
             lambda row: row["id"],
-            lambda row: _shown(call, listing.statement_view(row, decimals[row["asset"]])),
+            lambda row: _shown(call, listing.statement_view(row, decimals)),
         )
     )
 
 
 async def get_agent_statement(call: Call[NoQuery, None], conn: Connection) -> Reply | Problem:
     row = await _statement(call, conn)
-    return Reply(_shown(call, listing.statement_view(row, call.services.decimals[row["asset"]])))
+    return Reply(_shown(call, listing.statement_view(row, call.services.decimals)))
 
 
 async def list_statement_lines(call: Call[PageQuery, None], conn: Connection) -> Reply | Problem:
@@ -276,7 +276,7 @@ async def list_statement_lines(call: Call[PageQuery, None], conn: Connection) ->
     accounts = list(dict.fromkeys(line["account_id"] for line in rows))
     shown = set(accounts[:limit])
     found = page(accounts, limit, lambda account: account, lambda account: account)
-    decimals = call.services.decimals[row["asset"]]
+    decimals = listing.decimals_of(row, call.services.decimals)
     lines = [listing.line_view(line, decimals) for line in rows if line["account_id"] in shown]
     return Reply(Page(lines, found.next_cursor))
 

@@ -5,7 +5,7 @@ from cryptowatch.api.calls import PageQuery, Route
 from cryptowatch.api.keys import Scope
 from cryptowatch.referrals.codes import CodeView
 from cryptowatch.referrals.programmes import ProgrammeView
-from cryptowatch.referrals.reports import CostView, LeaderView, SummaryView
+from cryptowatch.referrals.reports import CostView, LeaderView, ReferrerView, SummaryView
 from cryptowatch.referrals.view import ReferralView, RewardView
 
 _REFERRALS = "/v1/referrals"
@@ -69,6 +69,15 @@ _PROGRAMME_ROUTES = (
 )
 
 _REFERRAL_ROUTES = (
+    Route(
+        "GET",
+        _REFERRALS + "/leaderboard",
+        Scope.READ,
+        "List whose own referrals qualified most often",
+        referrals.list_best_referrers,
+        list[ReferrerView],
+        query=referrals.ReferrersQuery,
+    ),
     Route(
         "POST",
         _REFERRALS,

@@ -76,6 +76,10 @@ class RewardsQuery(PageQuery, frozen=True, forbid_unknown_fields=True, kw_only=T
     state: Literal["held", "flagged", "paid", "rejected", "reversed"] | None = None
 
 
+class ReferrersQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+
+
 class LeaderboardQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     asset: Text
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
@@ -170,6 +174,11 @@ async def get_leaderboard(call: Call[LeaderboardQuery, None], conn: Connection) 
     limit = min(call.query.limit, call.services.settings.api.page_size_max)
     programme_id = call.path_id(Kind.PROGRAMME)
     return Reply(await reports.leaderboard(conn, programme_id, call.query.asset, decimals, limit))
+
+
+async def list_best_referrers(call: Call[ReferrersQuery, None], conn: Connection) -> Reply | Problem:
+    limit = min(call.query.limit, call.services.settings.api.page_size_max)
+    return Reply(await reports.best_referrers(conn, limit))
 
 
 async def create_code(call: Call[NoQuery, NewCode], conn: Connection) -> Reply | Problem:

@@ -4,7 +4,10 @@
         account = await client.create_account(NewAccount(external_id="player-7"))
         async for event in client.follow_events(after=seen): …
 
-client     one method for each call
+client     one method for each call of a platform's day, and the way to the rest
+players, referrals, agents, compliance, treasury, webhooks
+           one method for each other call
+paging     lists, page by page
 transport  one request, repeated where that is safe
 sse        the stream of events, resumed where it broke off
 """

@@ -7,10 +7,9 @@ sent, also by another process after a crash.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from urllib.parse import quote
 
 import aiohttp
-import msgspec
 
 from cryptowatch.accounts.players import PlayerView
 from cryptowatch.agents.hierarchy import AgentView, PlanView
@@ -24,25 +23,31 @@ from cryptowatch.api.accounts import (
     NewAccountView,
 )
 from cryptowatch.api.agents import AgentRequest, NewPlan, StatementsQuery
-from cryptowatch.api.calls import Page, PageQuery
+from cryptowatch.api.calls import Page
 from cryptowatch.api.chains import ChainView
-from cryptowatch.api.deposits import DepositsQuery
+from cryptowatch.api.deposits import DepositsQuery, Empty
 from cryptowatch.api.endpoints import NewEndpoint
 from cryptowatch.api.events import EventsQuery
 from cryptowatch.api.live import LAST_ID_HEADER, StreamQuery
+from cryptowatch.api.profiles import RatesRequest, RatesView
 from cryptowatch.api.referrals import NewProgramme, RewardsQuery
-from cryptowatch.api.transfers import BatchRequest, BatchView, TransferRequest, TransferView
+from cryptowatch.api.transfers import BatchRequest, BatchView, RoundView, TransferRequest, TransferView
 from cryptowatch.api.withdrawals import Decision, WithdrawalRequest, WithdrawalsQuery
+from cryptowatch.client.agents import Agents
+from cryptowatch.client.compliance import Compliance
+from cryptowatch.client.paging import pages
+from cryptowatch.client.players import Players
+from cryptowatch.client.referrals import Referrals
 from cryptowatch.client.sse import Reader
 from cryptowatch.client.transport import ApiProblem, Patience, Transport, query_parameters, read_problem
+from cryptowatch.client.treasury import Treasury
+from cryptowatch.client.webhooks import Webhooks
 from cryptowatch.deposits.view import DepositView
 from cryptowatch.ledger.payload import EventView
 from cryptowatch.payouts.view import WithdrawalView
 from cryptowatch.referrals.programmes import ProgrammeView
 from cryptowatch.referrals.view import RewardView
 from cryptowatch.webhooks.endpoints import EndpointSecretView
-
-T = TypeVar("T")
 
 #: A stream shows life every 15 s, if nobody has set it otherwise.
 _SILENCE_S = 60.0
@@ -61,9 +66,37 @@ async def connect(
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Every method raises ApiProblem and OutcomeUnknown (`transport`)."""
+    """Every method raises ApiProblem and OutcomeUnknown (`transport`).
+
+    What is here is a platform's day; the rest is in `players`, `referrals`, `agents`, `compliance`, `treasury` and
+    `webhooks`, by the names of the OpenAPI document's operations.
+    """
 
     transport: Transport
+
+    @property
+    def players(self) -> Players:
+        return Players(self.transport)
+
+    @property
+    def referrals(self) -> Referrals:
+        return Referrals(self.transport)
+
+    @property
+    def agents(self) -> Agents:
+        return Agents(self.transport)
+
+    @property
+    def compliance(self) -> Compliance:
+        return Compliance(self.transport)
+
+    @property
+    def treasury(self) -> Treasury:
+        return Treasury(self.transport)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        return Webhooks(self.transport)
 
     async def create_account(self, new: NewAccount) -> NewAccountView:
         """The account, also if its external id is known already."""
@@ -101,7 +134,7 @@ class Client:
 
     def list_all_deposits(self, query: DepositsQuery = DepositsQuery()) -> AsyncIterator[DepositView]:  # noqa: B008
         """Newest first, page by page."""
-        return self._pages("/v1/deposits", query, Page[DepositView])
+        return pages(self.transport, "/v1/deposits", query, Page[DepositView])
 
     async def create_withdrawal(self, asked: WithdrawalRequest, *, idempotency_key: str) -> WithdrawalView:
         return await self.transport.send(
@@ -116,7 +149,7 @@ class Client:
         query: WithdrawalsQuery = WithdrawalsQuery(),  # noqa: B008
     ) -> AsyncIterator[WithdrawalView]:
         """Newest first, page by page."""
-        return self._pages("/v1/withdrawals", query, Page[WithdrawalView])
+        return pages(self.transport, "/v1/withdrawals", query, Page[WithdrawalView])
 
     async def approve_withdrawal(
         self, withdrawal_id: str, decision: Decision, *, idempotency_key: str
@@ -133,6 +166,21 @@ class Client:
     ) -> WithdrawalView:
         return await self._decide(withdrawal_id, "cancel", decision, idempotency_key)
 
+    async def set_rates(self, asked: RatesRequest) -> RatesView:
+        return await self.transport.send("PUT", "/v1/rates", RatesView, body=asked, repeatable=True)
+
+    async def get_rates(self) -> RatesView:
+        return await self.transport.send("GET", "/v1/rates", RatesView)
+
+    async def get_round(self, round_: str) -> RoundView:
+        return await self.transport.send("GET", f"/v1/rounds/{quote(round_, safe='')}", RoundView)
+
+    async def release_quarantined(self, deposit_id: str, *, idempotency_key: str) -> DepositView:
+        path = f"/v1/deposits/{deposit_id}/release"
+        return await self.transport.send(
+            "POST", path, DepositView, body=Empty(), idempotency_key=idempotency_key
+        )
+
     async def list_chains(self) -> list[ChainView]:
         return await self.transport.send("GET", "/v1/chains", list[ChainView])
 
@@ -141,7 +189,7 @@ class Client:
 
     def list_rewards(self, query: RewardsQuery = RewardsQuery()) -> AsyncIterator[RewardView]:  # noqa: B008
         """Newest first, page by page."""
-        return self._pages("/v1/referrals/rewards", query, Page[RewardView])
+        return pages(self.transport, "/v1/referrals/rewards", query, Page[RewardView])
 
     async def create_plan(self, new: NewPlan) -> PlanView:
         return await self.transport.send("POST", "/v1/commission-plans", PlanView, body=new)
@@ -154,14 +202,14 @@ class Client:
         query: StatementsQuery = StatementsQuery(),  # noqa: B008
     ) -> AsyncIterator[StatementView]:
         """Newest first, page by page."""
-        return self._pages("/v1/agent-statements", query, Page[StatementView])
+        return pages(self.transport, "/v1/agent-statements", query, Page[StatementView])
 
     async def create_endpoint(self, new: NewEndpoint) -> EndpointSecretView:
         return await self.transport.send("POST", "/v1/webhook-endpoints", EndpointSecretView, body=new)
 
     def list_events(self, query: EventsQuery = EventsQuery()) -> AsyncIterator[EventView]:  # noqa: B008
         """Oldest first, page by page, to the log's end of now."""
-        return self._pages("/v1/events", query, Page[EventView])
+        return pages(self.transport, "/v1/events", query, Page[EventView])
 
     async def stream_events(self, query: StreamQuery = StreamQuery()) -> AsyncIterator[EventView]:  # noqa: B008
         """The events as they happen, without end: a stream that breaks off or ends goes on after the last event seen.
@@ -204,12 +252,3 @@ class Client:
         return await self.transport.send(
             "POST", path, WithdrawalView, body=decision, idempotency_key=idempotency_key
         )
-
-    async def _pages(self, path: str, query: PageQuery, page: type[Page[T]]) -> AsyncIterator[T]:
-        while True:
-            found = await self.transport.send("GET", path, page, query=query)
-            for item in found.data:
-                yield item
-            if found.next_cursor is None:
-                return
-            query = msgspec.structs.replace(query, cursor=found.next_cursor)

@@ -70,6 +70,22 @@ class Transport:
         repeatable: bool = False,
     ) -> T:
         """Raises ApiProblem and OutcomeUnknown. `repeatable`: doing it twice is doing it once."""
+        raw = await self._answer(method, path, query, body, idempotency_key, repeatable)
+        return msgspec.json.decode(raw, type=answer)
+
+    async def call(self, method: str, path: str, *, body: object = None) -> None:
+        """As `send`, of what is answered with nothing and has no key: it is not repeated by itself."""
+        await self._answer(method, path, None, body, None, repeatable=False)
+
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        query: object,
+        body: object,
+        idempotency_key: str | None,
+        repeatable: bool,
+    ) -> bytes:
         headers = {} if idempotency_key is None else {HEADER: idempotency_key}
         repeatable = repeatable or method == "GET" or idempotency_key is not None
         data = None if body is None else msgspec.json.encode(body)
@@ -86,7 +102,7 @@ class Transport:
                 problem, unknown = f"{type(failure).__name__}: {failure}", True
             else:
                 if status < 400:
-                    return msgspec.json.decode(raw, type=answer)
+                    return raw
                 refused = ApiProblem(read_problem(raw, status))
                 if refused.code not in _NOT_BEGUN | _UNKNOWN:
                     raise refused

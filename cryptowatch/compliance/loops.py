@@ -12,10 +12,12 @@ from cryptowatch.compliance.audit import seal
 from cryptowatch.compliance.findings import finding_rules
 from cryptowatch.compliance.provider import open_provider
 from cryptowatch.compliance.screening import ScreeningWatch
+from cryptowatch.compliance.source_screening import SourceScreening
 from cryptowatch.compliance.sources import SourceWatch, source_rules
 from cryptowatch.compliance.watch import ComplianceWatch, watch_rules
 from cryptowatch.db.pool import Pool, transaction
 from cryptowatch.settings import Settings
+from cryptowatch.telemetry.metrics import ComplianceMetrics
 
 _SEAL_INTERVAL_S = 1
 
@@ -27,18 +29,20 @@ class Loop:
     interval_s: float
 
 
-def screening_loop(pool: Pool, clock: Clock, settings: Settings, new_id: Callable[[datetime], UUID]) -> Loop:
+def screening_loops(
+    pool: Pool,
+    clock: Clock,
+    settings: Settings,
+    metrics: ComplianceMetrics,
+    new_id: Callable[[datetime], UUID],
+) -> Iterator[Loop]:
     """Where the provider can be reached. Raises SettingsError for one that cannot be used."""
-    own = settings.compliance
-    screening = ScreeningWatch(
-        pool,
-        clock,
-        open_provider(own.screening, clock),
-        own.screening.default,
-        settings.decimals,
-        finding_rules(settings, new_id),
-    )
-    return Loop("screening", screening.step, own.interval_s)
+    own, decimals = settings.compliance.screening, settings.decimals
+    provider, findings = open_provider(own, clock, metrics), finding_rules(settings, metrics, new_id)
+    withdrawals = ScreeningWatch(pool, clock, provider, own.default, decimals, findings)
+    deposits = SourceScreening(pool, clock, provider, own.deposits_default, decimals, findings)
+    yield Loop("screening", withdrawals.step, settings.compliance.interval_s)
+    yield Loop("source-screening", deposits.step, settings.compliance.interval_s)
 
 
 def compliance_loops(
@@ -47,10 +51,11 @@ def compliance_loops(
     settings: Settings,
     watched: Mapping[str, ConnectedChain],
     denied: Callable[[], Denied],
+    metrics: ComplianceMetrics,
     new_id: Callable[[datetime], UUID],
 ) -> Iterator[Loop]:
     """`watched`: the chains whose nodes this process asks."""
-    findings, interval_s = finding_rules(settings, new_id), settings.compliance.interval_s
+    findings, interval_s = finding_rules(settings, metrics, new_id), settings.compliance.interval_s
 
     async def seal_audit() -> int:
         async with transaction(pool) as conn:

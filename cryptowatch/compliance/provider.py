@@ -1,12 +1,13 @@
 """The platform's screening provider: one signed question over HTTP, one verdict, or none.
 
-Called by `screening`, outside any transaction (P4). As webhooks do, it never follows a redirect, never sends cookies,
-verifies TLS, connects to checked addresses alone, reads a bounded answer and gives up in time. Whatever is wrong with
-an answer, it is none: what holds then is a setting.
+Called by `screening` and `source_screening`, outside any transaction (P4). As webhooks do, it never follows a redirect,
+never sends cookies, verifies TLS, connects to checked addresses alone, reads a bounded answer and gives up in time.
+Whatever is wrong with an answer, it is none: what holds then is a setting.
 """
 
+import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -22,6 +23,7 @@ from cryptowatch.errors import SettingsError
 from cryptowatch.outbound.signature import SECRET_PREFIX, signed_headers
 from cryptowatch.outbound.target import check_url, guarded_sockets
 from cryptowatch.settings.compliance import Screening
+from cryptowatch.telemetry.metrics import ComplianceMetrics
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +52,18 @@ class Question(msgspec.Struct, frozen=True):
     type: Literal["withdrawal"] = "withdrawal"
 
 
+class SourceQuestion(msgspec.Struct, frozen=True):
+    """What it is asked of a deposit: the addresses that paid it."""
+
+    id: str
+    account_id: str
+    chain: str
+    asset: str
+    amount: str
+    addresses: Sequence[str]
+    type: Literal["deposit"] = "deposit"
+
+
 _answer = msgspec.json.Decoder(Answer)
 
 
@@ -59,6 +73,7 @@ class Provider:
     url: str
     secret: str
     clock: Clock
+    metrics: ComplianceMetrics
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
@@ -74,8 +89,30 @@ class Provider:
         ) as session:
             yield session
 
-    async def ask(self, session: aiohttp.ClientSession, question: Question) -> Answer | None:
+    async def ask_all(self, questions: Sequence[Question | SourceQuestion]) -> Sequence[Answer | None]:
+        """As many at once as a session has connections; the time of each begins when it has one."""
+        if not questions:
+            return []
+        asking = asyncio.Semaphore(self.settings.at_once)
+        async with self.session() as session:
+
+            async def ask(question: Question | SourceQuestion) -> Answer | None:
+                async with asking:
+                    return await self.ask(session, question)
+
+            return await asyncio.gather(*map(ask, questions))
+
+    async def ask(self, session: aiohttp.ClientSession, question: Question | SourceQuestion) -> Answer | None:
         """None: no answer that counts. Raises nothing but cancellation."""
+        started_s = self.clock.monotonic_s()
+        answer = await self._ask(session, question)
+        self.metrics.screening_seconds.observe(self.clock.monotonic_s() - started_s)
+        self.metrics.screened.labels("unanswered" if answer is None else answer.verdict).inc()
+        return answer
+
+    async def _ask(
+        self, session: aiohttp.ClientSession, question: Question | SourceQuestion
+    ) -> Answer | None:
         body = msgspec.json.encode(question)
         signed_at = int(self.clock.now().timestamp())
         headers = {
@@ -112,7 +149,7 @@ class Provider:
         return body
 
 
-def open_provider(settings: Screening, clock: Clock) -> Provider | None:
+def open_provider(settings: Screening, clock: Clock, metrics: ComplianceMetrics) -> Provider | None:
     """None: there is none. Raises SettingsError for a URL that may not be called, and for a secret that is none."""
     if settings.url is None:
         return None
@@ -129,4 +166,4 @@ def open_provider(settings: Screening, clock: Clock) -> Provider | None:
         raise SettingsError(key, f"cannot be used: {type(problem).__name__}") from problem
     if not secret.startswith(SECRET_PREFIX) or len(key_bytes) < _KEY_BYTES_MIN:
         raise SettingsError(key, f"holds {SECRET_PREFIX} and the base64 of at least {_KEY_BYTES_MIN} bytes")
-    return Provider(settings, settings.url, secret, clock)
+    return Provider(settings, settings.url, secret, clock, metrics)

@@ -20,6 +20,7 @@ class Rule(StrEnum):
     VELOCITY = "velocity"
     DENIED_SOURCE = "denied_source"
     SCREENING = "screening"
+    SCREENED_SOURCE = "screened_source"
 
 
 class Direction(StrEnum):

@@ -6,7 +6,6 @@ go on, `refuse` rejects it, `review` leaves it to people. Each but the first ope
 again, under the same id, and the first verdict that is written counts (P2).
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -52,26 +51,19 @@ class ScreeningWatch:
                 return 0
             ids = list({read_id(Kind.WITHDRAWAL, event.entity_id) for event in portion.events})
             waiting = await conn.fetch(SQL["waiting"], ids) if ids else []
-        answers = await self._ask(waiting)
+        questions = [self._question(withdrawal) for withdrawal in waiting]
+        answers: Sequence[Answer | None] = [None] * len(questions)
+        if self.provider is not None:
+            answers = await self.provider.ask_all(questions)
         async with transaction(self.pool) as conn:
-            for withdrawal, answer in zip(waiting, answers, strict=True):
-                await self._note(conn, withdrawal, answer, self.clock.now())
+            opened = [
+                Rule.SCREENING
+                for withdrawal, answer in zip(waiting, answers, strict=True)
+                if await self._note(conn, withdrawal, answer, self.clock.now())
+            ]
             await move(conn, "screening", portion)
+        self.findings.count(opened)
         return portion.until - portion.after
-
-    async def _ask(self, waiting: Sequence[asyncpg.Record]) -> Sequence[Answer | None]:
-        """As many at once as the provider's session has connections; the time of each begins when it has one."""
-        if self.provider is None or not waiting:
-            return [None] * len(waiting)
-        asking = asyncio.Semaphore(self.provider.settings.at_once)
-        async with self.provider.session() as session:
-            provider = self.provider
-
-            async def ask(withdrawal: asyncpg.Record) -> Answer | None:
-                async with asking:
-                    return await provider.ask(session, self._question(withdrawal))
-
-            return await asyncio.gather(*map(ask, waiting))
 
     def _question(self, withdrawal: asyncpg.Record) -> Question:
         return Question(
@@ -85,12 +77,13 @@ class ScreeningWatch:
 
     async def _note(
         self, conn: Connection, withdrawal: asyncpg.Record, answer: Answer | None, now: datetime
-    ) -> None:
+    ) -> bool:
+        """Whether it opened a case."""
         verdict: Verdict = self.default if answer is None else answer.verdict
         reference = None if answer is None else answer.reference
         first = await conn.fetchval(SQL["add"], withdrawal["id"], verdict, answer is not None, reference, now)
         if first is None or verdict == _PASS:
-            return
+            return False
         found = Found(
             withdrawal["account_id"],
             Rule.SCREENING,
@@ -103,4 +96,4 @@ class ScreeningWatch:
             },
             withdrawal["created_at"],
         )
-        await self.findings.follow_up(conn, found, now)
+        return await self.findings.follow_up(conn, found, now)

@@ -33,17 +33,25 @@ SQL = load_queries(__package__, "sources.sql")
 
 @dataclass(frozen=True, slots=True)
 class SourceRules:
-    """`kept_max` addresses of one deposit, `traits_max` devices and networks of one account."""
+    """`kept_max` addresses of one deposit, `traits_max` devices and networks of one account. `shown`: to the screening
+    provider."""
 
     events_max: int
     at_once: int
     kept_max: int
     traits_max: int
+    shown: bool
 
 
 def source_rules(settings: Settings) -> SourceRules:
     own = settings.compliance
-    return SourceRules(own.events_max, own.sources_at_once, own.sources_max, settings.accounts.traits_max)
+    return SourceRules(
+        events_max=own.events_max,
+        at_once=own.sources_at_once,
+        kept_max=own.sources_max,
+        traits_max=settings.accounts.traits_max,
+        shown=own.screening.url is not None and own.screening.deposits,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +87,13 @@ class SourceWatch:
         asking = asyncio.Semaphore(self.rules.at_once)
         told = await asyncio.gather(*(self._ask(asking, deposit) for deposit in deposits))
         async with transaction(self.pool) as conn:
-            for deposit, sources in zip(deposits, told, strict=True):
-                await self._note(conn, deposit, sources, self.clock.now())
+            opened = [
+                Rule.DENIED_SOURCE
+                for deposit, sources in zip(deposits, told, strict=True)
+                if await self._note(conn, deposit, sources, self.clock.now())
+            ]
             await move(conn, self._consumer, portion)
+        self.findings.count(opened)
         return portion.until - portion.after
 
     async def _ask(self, asking: asyncio.Semaphore, deposit: asyncpg.Record) -> Sequence[_Source]:
@@ -99,24 +111,28 @@ class SourceWatch:
 
     async def _note(
         self, conn: Connection, deposit: asyncpg.Record, sources: Sequence[_Source], now: datetime
-    ) -> None:
+    ) -> bool:
+        """Whether it opened a case."""
         if not sources:
-            return
+            return False
         addresses = [one.address for one in sources]
         await conn.execute(SQL["add"], deposit["id"], addresses, [one.denied for one in sources], now)
+        if self.rules.shown:
+            await conn.execute(SQL["show"], deposit["id"])
         traits = [address_trait(self.chain.chain, one, TraitKind.FUNDING_ADDRESS) for one in addresses]
         account_id: UUID = deposit["account_id"]
         await add_traits(conn, account_id, traits, count_max=self.rules.traits_max, now=now)
-        if sources[0].denied:
-            found = Found(
-                account_id,
-                Rule.DENIED_SOURCE,
-                deposit["asset"],
-                show_id(Kind.DEPOSIT, deposit["id"]),
-                {"chain": self.chain.chain, "address": sources[0].address},
-                deposit["created_at"],
-            )
-            await self.findings.follow_up(conn, found, now)
+        if not sources[0].denied:
+            return False
+        found = Found(
+            account_id,
+            Rule.DENIED_SOURCE,
+            deposit["asset"],
+            show_id(Kind.DEPOSIT, deposit["id"]),
+            {"chain": self.chain.chain, "address": sources[0].address},
+            deposit["created_at"],
+        )
+        return await self.findings.follow_up(conn, found, now)
 
 
 def _deposit_id(shown: str) -> UUID:

@@ -10,3 +10,7 @@ ORDER BY d.id
 INSERT INTO deposit_source (deposit_id, address, denied, created_at)
 SELECT $1, address, denied, $4 FROM unnest($2::text[], $3::boolean[]) AS new (address, denied)
 ON CONFLICT (deposit_id, address) DO NOTHING
+
+-- name: show
+-- The screening provider is to be asked about a deposit.
+INSERT INTO source_screening_queue (deposit_id) VALUES ($1) ON CONFLICT (deposit_id) DO NOTHING

@@ -20,7 +20,7 @@ from cryptowatch.compliance.rules import Compared, Direction, Moved, Rule, Rules
 from cryptowatch.db.pool import Connection, Pool, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ids import earliest_id
-from cryptowatch.ledger.consumers import move, take
+from cryptowatch.ledger.consumers import take
 from cryptowatch.ledger.events import Event
 from cryptowatch.settings import Settings
 
@@ -87,16 +87,16 @@ class ComplianceWatch:
             portion = await take(conn, "compliance", list(_TYPES), self.rules.events_max)
             if portion is None:
                 return 0
-            for event in portion.events:
-                await self._look(conn, event)
-            await move(conn, "compliance", portion)
+            opened = [rule for event in portion.events for rule in await self._look(conn, event)]
+        self.findings.count(opened)
         return portion.until - portion.after
 
-    async def _look(self, conn: Connection, event: Event) -> None:
+    async def _look(self, conn: Connection, event: Event) -> list[Rule]:
+        """The rules of the cases that it opened."""
         asset = msgspec.json.decode(event.data, type=_Subject).asset
         rules = self.rules.assets.get(asset)
         if rules is None:
-            return
+            return []
         assert event.account_id is not None
         row = await conn.fetchrow(SQL["account"], event.account_id, asset)
         assert row is not None
@@ -104,16 +104,20 @@ class ComplianceWatch:
         seen = _Seen(event, event.account_id, asset, rules, row["kyc_level"], decided)
         direction = _TYPES[event.type]
         if direction is Direction.DEPOSITS:
-            await self._judge(conn, seen, Rule.STRUCTURING, await _structuring(conn, seen))
+            compared = {Rule.STRUCTURING: await _structuring(conn, seen)}
         else:
-            await self._judge(conn, seen, Rule.RAPID_WITHDRAWAL, await _rapid_withdrawal(conn, seen))
-        await self._judge(conn, seen, Rule.VELOCITY, await _velocity(conn, seen, direction))
+            compared = {Rule.RAPID_WITHDRAWAL: await _rapid_withdrawal(conn, seen)}
+        compared[Rule.VELOCITY] = await _velocity(conn, seen, direction)
+        return [
+            rule
+            for rule, what in compared.items()
+            if what is not None and await self._open(conn, seen, rule, what)
+        ]
 
-    async def _judge(self, conn: Connection, seen: _Seen, rule: Rule, compared: Compared | None) -> None:
-        if compared is not None:
-            event = seen.event
-            found = Found(seen.account_id, rule, seen.asset, event.entity_id, compared, event.created_at)
-            await self.findings.follow_up(conn, found, self.clock.now())
+    async def _open(self, conn: Connection, seen: _Seen, rule: Rule, compared: Compared) -> bool:
+        event = seen.event
+        found = Found(seen.account_id, rule, seen.asset, event.entity_id, compared, event.created_at)
+        return await self.findings.follow_up(conn, found, self.clock.now())
 
 
 async def _structuring(conn: Connection, seen: _Seen) -> Compared | None:

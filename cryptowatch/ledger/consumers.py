@@ -27,20 +27,28 @@ class Portion:
 
 
 async def take(conn: Connection, name: str, types: Sequence[str] | None, limit: int) -> Portion | None:
-    """The next `limit` positions of a consumer, whose place is held until the transaction ends.
+    """The next `limit` positions of a consumer, whose place is held: it is done with them when the transaction commits.
 
     None: there is nothing new, or another process is at it.
     """
-    held = await conn.fetchval(SQL["hold"], name)
-    if held is None:
+    rows = await conn.fetch(SQL["take"], name, types, limit)
+    if not rows and await conn.fetchval(SQL["place"], name) is None:
         await conn.execute(SQL["begin"], name)
-        held = await conn.fetchval(SQL["hold"], name)
-    return None if held is None else await _portion(conn, held, types, limit)
+        rows = await conn.fetch(SQL["take"], name, types, limit)
+    if not rows:
+        return None
+    after, until, position, *_ = rows[0]
+    return Portion(after, until, [] if position is None else [Event(*list(row)[2:]) for row in rows])
 
 
 async def look(conn: Connection, name: str, types: Sequence[str] | None, limit: int) -> Portion | None:
-    """As `take`, without holding the place: another process may be at the same events."""
-    return await _portion(conn, await place(conn, name), types, limit)
+    """As `take`, without moving or holding the place: another process may be at the same events."""
+    after = await place(conn, name)
+    until = min(after + limit, await feed_head(conn))
+    if until <= after:
+        return None
+    # Positions have no gaps: no more than `limit` events lie between.
+    return Portion(after, until, await read_events(conn, after, limit, types, until=until))
 
 
 async def place(conn: Connection, name: str) -> int:
@@ -49,17 +57,8 @@ async def place(conn: Connection, name: str) -> int:
 
 
 async def move(conn: Connection, name: str, portion: Portion) -> None:
-    """Done with a portion. Raises ConcurrentUpdate when the place is not where the portion began."""
+    """Done with a portion that was looked at. Raises ConcurrentUpdate when the place is not where the portion began."""
     if portion.after == 0:
         await conn.execute(SQL["begin"], name)
     if await conn.fetchval(SQL["move"], name, portion.after, portion.until) is None:
         raise ConcurrentUpdate(f"another process moved the consumer {name}")
-
-
-async def _portion(conn: Connection, after: int, types: Sequence[str] | None, limit: int) -> Portion | None:
-    until = min(after + limit, await feed_head(conn))
-    if until <= after:
-        return None
-    # Positions have no gaps: no more than `limit` events lie between.
-    events = await read_events(conn, after, limit, types, until=until)
-    return Portion(after, until, events)

@@ -4,11 +4,11 @@ Called by the API inside its transactions, and at start. New terms are a new ver
 theirs, so a change never rewrites what was promised. Keeps P8: one event for each creation and each change.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -21,6 +21,7 @@ from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import NewEvent, append_events
 from cryptowatch.referrals.refusal import Refusal
 from cryptowatch.referrals.terms import InvalidTerms, Terms, read_terms
+from cryptowatch.settings import Settings
 
 SQL = load_queries(__package__, "programmes.sql")
 
@@ -104,27 +105,46 @@ async def list_programmes(
     return [(row["id"], _view(row)) for row in await conn.fetch(SQL["newest"], before, limit)]
 
 
-async def keep_settings_programme(conn: Connection, new_id: UUID, terms: Terms, now: datetime) -> None:
-    """The settings' programme says what the settings say. Whether it is active, and the default, people may change."""
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What one process's settings say of the programme `default`."""
+
+    terms: Terms
+    revision: int
+
+
+async def keep_settings_programme(conn: Connection, new_id: UUID, given: Given, now: datetime) -> bool:
+    """The settings' programme says what settings said last. Whether it does what these say.
+
+    Each terms are written once per revision, and none of an earlier revision: two processes with different settings do
+    not write in turn for ever, and what people changed since stays. Whether it is active, and the default, is theirs.
+    """
     await conn.execute(SQL["one_at_a_time"])
+    digest = hashlib.sha256(_json(given.terms).encode()).digest()
+    is_new = await conn.fetchval(SQL["give"], given.revision, digest, now) is not None
     found = await conn.fetchval(SQL["id_by_name"], SETTINGS_NAME)
-    if found is not None:
-        await change_programme(conn, found, Change(terms=terms), now)
-        return
-    taken = await conn.fetchval(SQL["default"]) is not None
-    await create_programme(conn, new_id, SETTINGS_NAME, terms, is_default=not taken, now=now)
+    if found is None:
+        taken = await conn.fetchval(SQL["default"]) is not None
+        await create_programme(conn, new_id, SETTINGS_NAME, given.terms, is_default=not taken, now=now)
+        return True
+    if is_new:
+        await change_programme(conn, found, Change(terms=given.terms), now)
+        return True
+    programme = await read_programme(conn, found)
+    return programme is not None and programme.terms == given.terms
 
 
-def settings_terms(given: Mapping[str, Any] | None, decimals: Mapping[str, int]) -> Terms | None:
+def settings_programme(settings: Settings) -> Given | None:
     """Raises SettingsError that names what cannot be a programme's terms."""
-    if given is None:
+    own = settings.referrals
+    if own.default_programme is None:
         return None
     try:
-        terms = msgspec.convert(given, Terms)
-        read_terms(terms, decimals)
+        terms = msgspec.convert(own.default_programme, Terms)
+        read_terms(terms, settings.decimals)
     except (msgspec.ValidationError, InvalidTerms) as problem:
         raise SettingsError("referrals.default_programme", str(problem)) from problem
-    return terms
+    return Given(terms, own.default_programme_revision)
 
 
 async def _displace_default(conn: Connection, now: datetime) -> None:

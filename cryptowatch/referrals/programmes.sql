@@ -37,3 +37,10 @@ SELECT id FROM referral_programme WHERE name = $1
 SELECT p.*, t.terms FROM referral_programme p
 JOIN referral_terms t ON t.programme_id = p.id AND t.version = p.terms_version
 WHERE $1::uuid IS NULL OR p.id < $1 ORDER BY p.id DESC LIMIT $2
+
+-- name: give
+-- Terms that settings give for the first time; no row when they did before, or settings of a later revision did.
+INSERT INTO referral_settings (revision, digest, created_at)
+SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT FROM referral_settings WHERE revision > $1)
+ON CONFLICT (revision, digest) DO NOTHING
+RETURNING revision

@@ -16,11 +16,12 @@ import asyncpg
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ids import derived_id
-from cryptowatch.ledger.events import NewEvent, append_events
-from cryptowatch.referrals.counts import count_qualified
+from cryptowatch.ledger.events import append_events
+from cryptowatch.referrals.counts import count_undone
+from cryptowatch.referrals.decisions import Draft, Qualified, write_decisions
 from cryptowatch.referrals.facts import Promises, gone_deposits, lock_referrals, standings, ties
 from cryptowatch.referrals.machine import Event
-from cryptowatch.referrals.rewards import Draft, Move, create_rewards, lock_rewards, move_rewards
+from cryptowatch.referrals.rewards import Move, lock_rewards, move_rewards
 from cryptowatch.referrals.rules import (
     Caps,
     Done,
@@ -39,14 +40,12 @@ SQL = load_queries(__package__, "qualify.sql")
 
 
 @dataclass(frozen=True, slots=True)
-class _Qualified:
-    row: asyncpg.Record
+class _Earned:
+    """An act that is done, and under which terms."""
+
+    of: Qualified
     programme: Programme
     done: Done
-
-    @property
-    def deposit_id(self) -> UUID | None:
-        return None if self.done.deposit is None else self.done.deposit.id
 
 
 async def reconsider(
@@ -64,19 +63,18 @@ async def reconsider(
     promises = Promises(decimals)
     pending = [(row, promises.of(row)) for row in rows if row["state"] == "pending"]
     standing = await standings(conn, pending)
-    qualified = [
-        _Qualified(row, programme, done)
+    earned = [
+        _Earned(Qualified(row, None if done.deposit is None else done.deposit.id), programme, done)
         for row, programme in pending
         if (done := act_done(programme.act, standing[row["account_id"]])) is not None
     ]
-    if qualified:
-        told = await _step(conn, "qualified", [(q.row, q.deposit_id) for q in qualified], now)
-        drafts = await _drafts(conn, qualified, now)
-        await append_events(conn, [*told, *await create_rewards(conn, drafts, decimals, now)])
-    if qualified or undone:
-        await count_qualified(
-            conn, [q.row["ancestors"] for q in qualified], [row["ancestors"] for row in undone]
-        )
+    lines = [row["ancestors"] for row in undone]
+    if earned:
+        drafts = await _drafts(conn, earned, now)
+        qualified = [one.of for one in earned]
+        await append_events(conn, await write_decisions(conn, qualified, drafts, lines, decimals, now))
+    elif lines:
+        await count_undone(conn, lines)
 
 
 async def _undo(
@@ -86,63 +84,42 @@ async def _undo(
     accounts, rounds = [row["account_id"] for row in rows], [row["round"] for row in rows]
     rewards = await lock_rewards(conn, accounts, rounds)
     moves = [Move(reward, Event.REVERSE, reason="the deposit was reversed") for reward in rewards]
-    await append_events(conn, await _step(conn, "pending", [(row, None) for row in rows], now))
+    pending = await conn.fetch(SQL["undo"], accounts, now)
+    await append_events(conn, [referral_event(row, "disqualified", row["version"], now) for row in pending])
     await move_rewards(conn, moves, decimals, now)
 
 
-async def _step(
-    conn: Connection,
-    state: str,
-    referrals: Sequence[tuple[asyncpg.Record, UUID | None]],
-    now: datetime,
-) -> list[NewEvent]:
-    """The referrals' own rows; the events that tell of it are the caller's to write."""
-    moved = await conn.fetch(
-        SQL["move_referrals"],
-        [row["account_id"] for row, _ in referrals],
-        [state] * len(referrals),
-        [deposit_id for _, deposit_id in referrals],
-        now,
-    )
-    what = "qualified" if state == "qualified" else "disqualified"
-    return [referral_event(row, what, row["version"], now) for row in moved]
-
-
-async def _drafts(conn: Connection, qualified: Sequence[_Qualified], now: datetime) -> list[Draft]:
+async def _drafts(conn: Connection, earned: Sequence[_Earned], now: datetime) -> list[Draft]:
     """What every ancestor gets, after caps and fraud rules. The tallies are held from here on."""
-    earned = [(q, p) for q in qualified for p in promised(q.programme, q.done, q.row["ancestors"])]
-    keys = [Counted(p.referrer, q.row["programme_id"], p.asset, p.level, now.date()).keys for q, p in earned]
+    due = [(one, p) for one in earned for p in promised(one.programme, one.done, one.of.row["ancestors"])]
+    keys = [
+        Counted(p.referrer, one.of.row["programme_id"], p.asset, p.level, now.date()).keys for one, p in due
+    ]
     tallies = await hold_tallies(conn, [key for of_one in keys for key in of_one])
-    found = await ties(conn, [(q.row["account_id"], p.referrer, q.programme.fraud) for q, p in earned])
+    found = await ties(conn, [(one.of.row["account_id"], p.referrer, one.programme.fraud) for one, p in due])
     drafts = []
-    for (q, promise), own, tie in zip(earned, keys, found, strict=True):
-        caps = q.programme.caps.get(promise.asset, Caps())
+    for (one, promise), own, tie in zip(due, keys, found, strict=True):
+        caps = one.programme.caps.get(promise.asset, Caps())
         granted, cap = within(promise.amount, caps, [tallies[key] for key in own])
         for key in own:
             tallies[key] += granted
-        drafts.append(_draft(q, replace(promise, amount=granted), cap, tie, now))
+        drafts.append(_draft(one, replace(promise, amount=granted), cap, tie, now))
     return drafts
 
 
-def _draft(q: _Qualified, promise: Promise, cap: str | None, tie: Ties, now: datetime) -> Draft:
-    row, against = q.row, findings(q.programme.fraud, tie)
+def _draft(one: _Earned, promise: Promise, cap: str | None, tie: Ties, now: datetime) -> Draft:
+    row, against = one.of.row, findings(one.programme.fraud, tie)
     event = Event.SUSPECT if against else Event.QUALIFY
     if promise.amount == 0:
         event = Event.EXHAUST
-    round_ = row["round"] + 1
     return Draft(
-        id=derived_id(now, b"referral", row["account_id"].bytes, b"%d:%d" % (round_, promise.level)),
-        account_id=row["account_id"],
-        round=round_,
-        level=promise.level,
-        referrer_id=promise.referrer,
-        programme_id=row["programme_id"],
-        terms_version=row["terms_version"],
-        deposit_id=q.deposit_id,
-        asset=promise.asset,
-        amount=promise.amount,
+        id=derived_id(
+            now, b"referral", row["account_id"].bytes, b"%d:%d" % (row["round"] + 1, promise.level)
+        ),
+        of=one.of,
+        promise=promise,
         event=event,
         findings=against,
         reason=cap,
-        due_at=now + q.programme.hold,
+        due_at=now + one.programme.hold,
     )

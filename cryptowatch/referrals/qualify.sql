@@ -1,12 +1,8 @@
--- name: move_referrals
--- Referrals that are held take a step; `round` rises where they qualify, and they are looked at no more.
-UPDATE referral r
-SET state = n.state, deposit_id = n.deposit_id, version = r.version + 1, updated_at = $4,
-    round = r.round + CASE n.state WHEN 'qualified' THEN 1 ELSE 0 END,
-    look_at = CASE n.state WHEN 'qualified' THEN NULL ELSE r.look_at END
-FROM unnest($1::uuid[], $2::text[], $3::uuid[]) AS n (account_id, state, deposit_id)
-WHERE r.account_id = n.account_id
-RETURNING r.*
+-- name: undo
+-- Referrals that are held are pending again.
+UPDATE referral SET state = 'pending', deposit_id = NULL, version = version + 1, updated_at = $2
+WHERE account_id = ANY ($1)
+RETURNING *
 
 -- name: ancestors
 -- The ancestors of accounts that were referred.

@@ -46,6 +46,14 @@ class SummaryView(msgspec.Struct, frozen=True):
     earned: list[EarnedView]
 
 
+class ReferrerView(msgspec.Struct, frozen=True):
+    """Of the accounts that it referred itself, under all programmes."""
+
+    account_id: str
+    referred: int
+    qualified: int
+
+
 class LeaderView(msgspec.Struct, frozen=True):
     account_id: str
     open: str
@@ -115,6 +123,15 @@ async def leaderboard(
             format_amount(row["open"], decimals),
             format_amount(row["paid"], decimals),
         )
+        for row in rows
+    ]
+
+
+async def best_referrers(conn: Connection, limit: int) -> list[ReferrerView]:
+    """Most accounts that qualified first; who has none is not among them."""
+    rows = await conn.fetch(SQL["best_referrers"], limit)
+    return [
+        ReferrerView(show_id(Kind.ACCOUNT, row["referrer_id"]), row["referred"], row["qualified"])
         for row in rows
     ]
 

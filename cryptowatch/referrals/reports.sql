@@ -39,6 +39,11 @@ ORDER BY id DESC LIMIT $2
 SELECT referrer_id, open, paid FROM referral_leaderboard
 WHERE programme_id = $1 AND asset = $2 ORDER BY paid DESC, referrer_id LIMIT $3
 
+-- name: best_referrers
+-- Whose own referrals qualified most often, under all programmes.
+SELECT referrer_id, referred, qualified FROM referral_count
+WHERE level = 1 AND qualified > 0 ORDER BY qualified DESC, referrer_id LIMIT $1
+
 -- name: cost
 -- What a programme costs, by asset.
 SELECT asset, referrers, open, paid FROM referral_cost WHERE programme_id = $1 ORDER BY asset

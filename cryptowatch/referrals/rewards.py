@@ -1,6 +1,6 @@
 """Rewards as rows: each step by the machine writes the row, the tallies, the ledger and the event together (P2, P8).
 
-Called by `qualify` (what the feed tells), `worker` (what is due) and `reviews` (people), inside their transactions.
+Called by `qualify` (what is undone), `worker` (what is due) and `reviews` (people), inside their transactions.
 A reward is paid as a bonus out of the house account `referral`, and taken back by what resolves that bonus: the keys
 name the reward, so that neither happens twice, whatever is repeated.
 """
@@ -17,7 +17,7 @@ from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ledger.accounts import ensure_accounts, house, player
-from cryptowatch.ledger.events import NewEvent, append_events
+from cryptowatch.ledger.events import append_events
 from cryptowatch.ledger.postings import post_all
 from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, Posting, customer_posting
 from cryptowatch.ledger.rules import Kind as PostingKind
@@ -37,26 +37,6 @@ ROLE = "referral"
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """A reward that was just decided."""
-
-    id: UUID
-    account_id: UUID
-    round: int
-    level: int
-    referrer_id: UUID
-    programme_id: UUID
-    terms_version: int
-    deposit_id: UUID | None
-    asset: str
-    amount: int
-    event: Event
-    findings: tuple[Finding, ...]
-    reason: str | None
-    due_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Move:
     """One step of a reward whose row is held. `findings` None leaves what was found."""
 
@@ -65,43 +45,6 @@ class Move:
     findings: tuple[Finding, ...] | None = None
     reason: str | None = None
     decided_by: str | None = None
-
-
-async def create_rewards(
-    conn: Connection, drafts: Sequence[Draft], decimals: Mapping[str, int], now: datetime
-) -> Sequence[NewEvent]:
-    """Their events, for the caller to write beside its own. The caller holds the tallies.
-
-    Raises ConcurrentUpdate when another writer decided one of them first.
-    """
-    if not drafts:
-        return []
-    steps = [_step(State.PENDING, draft.event) for draft in drafts]
-    try:
-        rows = await conn.fetch(
-            SQL["insert"],
-            [draft.id for draft in drafts],
-            [draft.account_id for draft in drafts],
-            [draft.round for draft in drafts],
-            [draft.level for draft in drafts],
-            [draft.referrer_id for draft in drafts],
-            [draft.programme_id for draft in drafts],
-            [draft.terms_version for draft in drafts],
-            [draft.deposit_id for draft in drafts],
-            [draft.asset for draft in drafts],
-            [draft.amount for draft in drafts],
-            [state for state, _ in steps],
-            [",".join(draft.findings) for draft in drafts],
-            [draft.reason for draft in drafts],
-            [draft.due_at for draft in drafts],
-            now.date(),
-            now,
-        )
-    except asyncpg.UniqueViolationError as problem:
-        raise ConcurrentUpdate("another writer decided one of these rewards first") from problem
-    effects = {draft.id: effect for draft, (_, effect) in zip(drafts, steps, strict=True)}
-    await _count(conn, [(row, effects[row["id"]]) for row in rows], held=True)
-    return [reward_event(row, decimals[row["asset"]], now) for row in rows]
 
 
 async def lock_rewards(
@@ -121,7 +64,7 @@ async def move_rewards(
     """The rows afterwards. Raises ConcurrentUpdate when one is not where it was read."""
     if not moves:
         return []
-    steps = [_step(State(move.row["state"]), move.event) for move in moves]
+    steps = [take_step(State(move.row["state"]), move.event) for move in moves]
     rows = await conn.fetch(
         SQL["move"],
         [move.row["id"] for move in moves],
@@ -138,7 +81,7 @@ async def move_rewards(
     done = {move.row["id"]: (move, effect) for move, (_, effect) in zip(moves, steps, strict=True)}
     approved = {id_ for id_, (move, _) in done.items() if move.event is Event.APPROVE}
     moved = [(row, done[row["id"]][1]) for row in rows]
-    await _count(conn, moved, held=False)
+    await _count(conn, moved)
     await _post(conn, [(r, effect) for r, effect in moved if effect in (Effect.PAY, Effect.TAKE_BACK)], now)
     told = [
         reward_event(row, decimals[row["asset"]], now, "approved" if row["id"] in approved else None)
@@ -148,15 +91,16 @@ async def move_rewards(
     return rows
 
 
-def _step(state: State, event: Event) -> tuple[State, Effect | None]:
+def take_step(state: State, event: Event) -> tuple[State, Effect | None]:
+    """The next state, and what becomes of the amount."""
     step = advance(state, event)
     assert step is not None, f"callers ask a {state} reward for what it can do, not for {event}"
     return step
 
 
-async def _count(conn: Connection, moved: Sequence[_Moved], *, held: bool) -> None:
+async def _count(conn: Connection, moved: Sequence[_Moved]) -> None:
     counted = [(_counted(row), row["amount"], effect) for row, effect in moved if effect is not None]
-    await count_effects(conn, counted, held=held)
+    await count_effects(conn, counted)
 
 
 def _counted(row: asyncpg.Record) -> Counted:

@@ -1,15 +1,3 @@
--- name: insert
--- Rewards as they were decided, in the order given.
-INSERT INTO referral_reward (id, account_id, round, level, referrer_id, programme_id, terms_version, deposit_id, asset,
-                             amount, state, findings, reason, due_at, day, version, created_at, updated_at)
-SELECT n.id, n.account_id, n.round, n.level, n.referrer_id, n.programme_id, n.terms_version, n.deposit_id, n.asset,
-       n.amount, n.state, string_to_array(n.findings, ','), n.reason, n.due_at, $15, 1, $16, $16
-FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::smallint[], $5::uuid[], $6::uuid[], $7::integer[], $8::uuid[],
-            $9::text[], $10::numeric[], $11::text[], $12::text[], $13::text[], $14::timestamptz[])
-     AS n (id, account_id, round, level, referrer_id, programme_id, terms_version, deposit_id, asset,
-           amount, state, findings, reason, due_at)
-RETURNING *
-
 -- name: lock_of_rounds
 -- What can still be reversed of these referrals' rounds, held.
 SELECT w.* FROM unnest($1::uuid[], $2::integer[]) AS asked (account_id, round)

@@ -1,13 +1,13 @@
 """What referrers have under a programme, by asset and scope: held while caps are asked, then changed by what was done.
 
-Called by `qualify` and `rewards` inside their transactions. Everybody holds tallies in the same order.
+Called by `qualify`, `decisions` and `rewards` inside their transactions. Everybody holds tallies in the same order.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from cryptowatch.db.pool import Connection
@@ -66,20 +66,23 @@ async def hold_tallies(conn: Connection, keys: Collection[TallyKey]) -> dict[Tal
     return {TallyKey(*list(row.values())[:4]): row["open"] + row["paid"] for row in rows}
 
 
-async def count_effects(conn: Connection, done: Iterable[tuple[Counted, int, Effect]], *, held: bool) -> None:
-    """Of rewards with their amounts. `held`: the caller holds the tallies."""
+async def count_effects(conn: Connection, done: Iterable[tuple[Counted, int, Effect]]) -> None:
+    """Of rewards with their amounts. Raises ConcurrentUpdate, as `hold_tallies` does."""
+    columns = effect_columns(done)
+    if columns[0]:
+        await hold_tallies(conn, [TallyKey(*key) for key in zip(*columns[:4], strict=True)])
+        await conn.execute(SQL["change_tallies"], *columns)
+
+
+def effect_columns(done: Iterable[tuple[Counted, int, Effect]]) -> Sequence[list[Any]]:
+    """A tally's key in four columns, and what becomes of its `open` and `paid` by these rewards with their amounts."""
     sums: defaultdict[TallyKey, list[int]] = defaultdict(lambda: [0, 0])
     for counted, amount, effect in done:
         for key in counted.keys:
             for place, sign in enumerate(_SIGNS[effect]):
                 sums[key][place] += sign * amount
-    if sums:
-        if not held:
-            await hold_tallies(conn, sums)
-        keys, changes = zip(*sums.items(), strict=True)
-        await conn.execute(
-            SQL["change_tallies"],
-            *(list(column) for column in zip(*keys, strict=True)),
-            [change[0] for change in changes],
-            [change[1] for change in changes],
-        )
+    columns: list[list[Any]] = [[], [], [], [], [], []]
+    for key, changes in sums.items():
+        for column, value in zip(columns, (*key, *changes), strict=True):
+            column.append(value)
+    return columns

@@ -14,7 +14,7 @@ import asyncpg
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Connection, Pool, transaction
 from cryptowatch.db.queries import load_queries
-from cryptowatch.ledger.consumers import move, take
+from cryptowatch.ledger.consumers import take
 from cryptowatch.referrals.counts import count_referred
 from cryptowatch.referrals.facts import Promises, ties
 from cryptowatch.referrals.machine import Event
@@ -41,16 +41,15 @@ class ReferralWorker:
     async def follow(self) -> int:
         """The next portion of the feed; 0 when there is none, or another process is at it."""
         async with transaction(self.pool) as conn:
+            await conn.execute(SQL["plan_once"])
             portion = await take(conn, CONSUMER, TYPES, self.batch_max)
             if portion is None:
                 return 0
-            await conn.execute(SQL["plan_once"])
             new = [e.account_id for e in portion.events if e.type == _ATTRIBUTED and e.account_id is not None]
             if new:
                 await count_referred(conn, new)
             accounts = {event.account_id for event in portion.events if event.account_id is not None}
             await reconsider(conn, accounts, self.decimals, self.clock.now())
-            await move(conn, CONSUMER, portion)
             return portion.until - portion.after
 
     async def look_at_play(self) -> int:

@@ -64,7 +64,7 @@ class Webhooks(Section):
     concurrency: Count = 16
     #: Wait before each further attempt of a delivery; after the last one it is dead until replayed.
     schedule_s: tuple[float, ...] = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
-    poll_interval_s: Seconds = 0.5
+    poll_interval_s: Seconds = 0.1
     response_bytes_max: Count = 16_384
     endpoints_max: Count = 50
     #: An endpoint that answered nothing well for so long is disabled.
@@ -136,6 +136,8 @@ class Referrals(Section):
     reserved_codes: tuple[str, ...] = ("ADMIN", "CASINO", "OFFICIAL", "SUPPORT")
     #: As `POST /v1/referrals/programmes` takes `terms`.
     default_programme: Mapping[str, Any] | None = None
+    #: Where several processes' settings give different terms, those of the highest hold.
+    default_programme_revision: Annotated[int, Field(ge=0, le=2_147_483_647)] = 0
 
 
 class Telemetry(Section):

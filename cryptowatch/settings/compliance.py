@@ -67,6 +67,7 @@ class Actions(Section):
     velocity: Action = "note"
     denied_source: Action = "hold"
     screening: Action = "note"
+    screened_source: Action = "hold"
 
 
 class Screening(Section):
@@ -78,6 +79,9 @@ class Screening(Section):
     timeout_s: Seconds = 5
     #: What holds where no answer comes.
     default: Literal["pass", "review", "refuse"] = "review"
+    #: Whether it is asked about the addresses that deposits came from, too, and what holds without an answer then.
+    deposits: bool = False
+    deposits_default: Literal["pass", "review", "refuse"] = "review"
     at_once: Annotated[Count, Field(le=256)] = 8
     response_bytes_max: Count = 16_384
     allow_private_addresses: bool = False
@@ -97,7 +101,12 @@ class Compliance(Section):
     assets: Mapping[str, AssetRules] = {}
 
     def check(self, decimals: Mapping[str, int]) -> None:
-        """Raises ValueError with the key for an asset that no chain has, and for an amount that it cannot express."""
+        """Raises ValueError with the key.
+
+        For an asset that no chain has, an amount that it cannot express, and screening of what nobody asks for.
+        """
+        if self.screening.deposits and not self.sources:
+            raise ValueError("compliance.screening.deposits: needs compliance.sources")
         for asset, rules in self.assets.items():
             if asset not in decimals:
                 raise ValueError(f"compliance.assets.{asset}: no chain has this asset")

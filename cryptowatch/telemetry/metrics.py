@@ -1,9 +1,9 @@
 """Every Prometheus metric family of the daemon, as one value that the composition root hands to the loops.
 
-Prefix `cryptowatch_`; seconds and blocks as units; amounts of money in the asset's base units. Labels are
-`chain`, `node`, `asset`, `state`, `method`, `priority` and `consumer` only: never an address, a hash or an id, so that
-their number stays bounded (P10). Values are floats, as Prometheus has no others: they are shown, and never
-come back into the ledger.
+Prefix `cryptowatch_`; seconds and blocks as units; amounts of money in the asset's base units. Labels are `chain`,
+`node`, `asset`, `state`, `method`, `priority`, `rule` and `consumer` only: never an address, a hash or an id, so that
+their number stays bounded (P10). Values are floats, as Prometheus has no others: they are shown, and never come back
+into the ledger.
 """
 
 from dataclasses import dataclass
@@ -99,6 +99,18 @@ class TreasuryMetrics:
 
 
 @dataclass(frozen=True)
+class ComplianceMetrics:
+    """Cases by rule. `screened` by state: the verdict that was answered, or unanswered."""
+
+    cases_opened: Counter
+    cases_open: Gauge
+    screened: Counter
+    screening_seconds: Histogram
+    screenings_pending: Gauge
+    source_screenings_pending: Gauge
+
+
+@dataclass(frozen=True)
 class WebhookMetrics:
     """`attempts` by state: delivered, retrying, dead, disabled."""
 
@@ -146,6 +158,7 @@ class Metrics:
     deposits: DepositMetrics
     payouts: PayoutMetrics
     treasury: TreasuryMetrics
+    compliance: ComplianceMetrics
     webhooks: WebhookMetrics
     api: ApiMetrics
     database: DatabaseMetrics
@@ -179,6 +192,7 @@ def create_metrics(registry: CollectorRegistry) -> Metrics:
         deposits=_deposits(families),
         payouts=_payouts(families),
         treasury=_treasury(families),
+        compliance=_compliance(families),
         webhooks=_webhooks(families),
         api=_api(families),
         database=_database(families),
@@ -309,6 +323,25 @@ def _treasury(f: _Families) -> TreasuryMetrics:
             "chain",
             "asset",
             "state",
+        ),
+    )
+
+
+def _compliance(f: _Families) -> ComplianceMetrics:
+    return ComplianceMetrics(
+        cases_opened=f.counter("cases_opened", "Cases that a rule opened.", "rule"),
+        cases_open=f.gauge("cases_open", "Cases that nobody decided yet.", "rule"),
+        screened=f.counter(
+            "screening_requests", "Questions to the screening provider by its answer.", "state"
+        ),
+        screening_seconds=f.histogram(
+            "screening_request_seconds", "Time of one question to the screening provider.", _REQUEST_S
+        ),
+        screenings_pending=f.gauge(
+            "screenings_pending", "Withdrawals that wait for the screening provider's verdict."
+        ),
+        source_screenings_pending=f.gauge(
+            "source_screenings_pending", "Deposits whose sources wait for the screening provider's verdict."
         ),
     )
 

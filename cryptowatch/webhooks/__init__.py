@@ -5,6 +5,7 @@ deliveries  the queue: one row per endpoint and event
 machine     what an attempt's outcome means (pure)
 signature   Standard Webhooks v1
 target      where a delivery may go: never into private networks
-attempt     one HTTP request
+attempt     one attempt to deliver
+exchange    one POST and its answer
 worker      the loops between them
 """

@@ -3,70 +3,37 @@
 Called by `worker`, outside any transaction (P4).
 
 Never follows a redirect, never sends cookies, verifies TLS, connects only to checked addresses, reads a
-bounded part of the answer and gives up after `timeout_s`. Every way to fail is a value (`Unanswered`).
+bounded part of the answer and gives up after `timeout_s` (`exchange`). Every way to fail is a value (`Unanswered`).
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from functools import lru_cache
 
 import aiohttp
-from aiohttp.abc import AbstractResolver
 
-from cryptowatch import __version__
 from cryptowatch.clock import Clock
 from cryptowatch.outbound.signature import signed_headers
-from cryptowatch.outbound.target import ForbiddenTarget, check_url, guarded_sockets
-from cryptowatch.settings import Webhooks
+from cryptowatch.outbound.target import ForbiddenTarget, check_url
+from cryptowatch.webhooks.exchange import NotHttp, Poster
 from cryptowatch.webhooks.machine import Answered, Attempt, Unanswered, parse_retry_after
 
-_HEADERS = {
-    "Content-Type": "application/json",
-    "User-Agent": f"cryptowatch/{__version__}",
-    "Accept-Encoding": "identity",
-}
-
-
-@asynccontextmanager
-async def open_session(
-    settings: Webhooks, resolver: AbstractResolver | None = None
-) -> AsyncIterator[aiohttp.ClientSession]:
-    """The one client of a worker. `resolver` None = the machine's own."""
-    connector = aiohttp.TCPConnector(
-        limit=settings.concurrency,
-        resolver=resolver,
-        socket_factory=guarded_sockets(allow_private=settings.allow_private_addresses),
-    )
-    async with aiohttp.ClientSession(
-        connector=connector,
-        timeout=aiohttp.ClientTimeout(total=settings.timeout_s),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-    ) as session:
-        yield session
+#: An endpoint's URL is the same at each attempt.
+_check_url = lru_cache(maxsize=256)(check_url)
 
 
 async def attempt(
-    session: aiohttp.ClientSession,
-    settings: Webhooks,
-    clock: Clock,
-    *,
-    url: str,
-    message_id: str,
-    body: bytes,
-    secrets: Sequence[str],
+    poster: Poster, clock: Clock, *, url: str, message_id: str, body: bytes, secrets: Sequence[str]
 ) -> Attempt:
     """POST the body, signed with all `secrets`. Raises nothing but cancellation."""
-    refused = check_url(url, allow_private=settings.allow_private_addresses)
+    refused = _check_url(url, allow_private=poster.settings.allow_private_addresses)
     if refused is not None:
         return Unanswered(refused.reason)
-    headers = {**_HEADERS, **signed_headers(message_id, int(clock.now().timestamp()), body, secrets)}
+    headers = signed_headers(message_id, int(clock.now().timestamp()), body, secrets)
     try:
-        async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-            await _finish_reading(response, settings.response_bytes_max)
-            after_s = parse_retry_after(response.headers.get("Retry-After"), clock.now())
-            return Answered(response.status, after_s)
+        status, retry_after = await poster.post(url, headers, body)
+        return Answered(status, parse_retry_after(retry_after, clock.now()))
     except TimeoutError:
-        return Unanswered(f"no answer within {settings.timeout_s:g} s")
+        return Unanswered(f"no answer within {poster.settings.timeout_s:g} s")
     except aiohttp.ClientConnectorDNSError:
         return Unanswered("the name does not resolve")
     except aiohttp.ClientConnectorCertificateError:
@@ -74,22 +41,7 @@ async def attempt(
     except aiohttp.ClientConnectorError as problem:
         forbidden = isinstance(problem.os_error, ForbiddenTarget)
         return Unanswered("the address is not public" if forbidden else "cannot connect")
+    except NotHttp:
+        return Unanswered("the answer is not HTTP")
     except (aiohttp.ClientError, OSError, ValueError) as problem:
         return Unanswered(type(problem).__name__)
-
-
-async def _finish_reading(response: aiohttp.ClientResponse, bytes_max: int) -> None:
-    """Read the answer to its end, so that the connection can be used again; else close it.
-
-    The status has been said: an answer that is too long, or breaks off, changes nothing about the outcome.
-    """
-    left = bytes_max
-    try:
-        while left > 0:
-            chunk = await response.content.read(left)
-            if not chunk:
-                return
-            left -= len(chunk)
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        pass
-    response.close()

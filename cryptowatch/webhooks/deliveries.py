@@ -3,10 +3,11 @@
 Called by `worker` (fan_out, claim, finish) and by the API (list, retry). Nothing is lost: an endpoint's place
 in the feed moves in the same transaction as its deliveries are written, and a delivery stays pending until an
 outcome is written; a worker that dies leaves a lease that runs out, so each event arrives at least once.
-Keeps P10: at most WAITING_MAX deliveries of an endpoint wait here, the rest waits in the feed.
+Keeps P10: at most WAITING_MAX deliveries of an endpoint wait here, the rest waits in the feed, as does what no sender
+has a place for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -25,8 +26,8 @@ from cryptowatch.webhooks.machine import GONE, Answered, Attempt, State, Verdict
 SQL = load_queries(__package__, "deliveries.sql")
 
 WAITING_MAX = 10_000
-#: Events looked at in one transaction of the fan-out.
-FAN_OUT_EVENTS = 1000
+#: Events looked at in one transaction of the fan-out, also where places for fewer are free.
+FAN_OUT_LEAST = 128
 FORGET_ROWS = 5000
 
 
@@ -51,6 +52,17 @@ class Finished:
     verdict: Verdict
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one transaction of the fan-out did: how many events it looked at, and what of them is ours to attempt."""
+
+    looked_at: int
+    claimed: Sequence[Claimed]
+
+
+NOTHING = Taken(0, ())
+
+
 class DeliveryView(msgspec.Struct, frozen=True):
     id: str
     event_id: str
@@ -67,7 +79,8 @@ class DeliveryView(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """For metrics. `slowest` is the feed position of the enabled endpoint that is furthest behind."""
+    """For metrics. `oldest`: since when something waits, here or in the feed. `slowest` is the feed position of the
+    enabled endpoint that is furthest behind."""
 
     undelivered: int
     oldest: datetime | None
@@ -91,37 +104,60 @@ def delivery_view(row: asyncpg.Record) -> DeliveryView:
     )
 
 
-async def endpoints_behind(conn: Connection, head: int) -> Sequence[UUID]:
-    return [row["id"] for row in await conn.fetch(SQL["behind"], head)]
+async def endpoints_behind(conn: Connection, head: int, now: datetime) -> Sequence[UUID]:
+    return [row["id"] for row in await conn.fetch(SQL["behind"], head, now)]
 
 
-async def fan_out(conn: Connection, endpoint_id: UUID, now: datetime) -> int:
-    """Take the next events of the feed into one endpoint's queue; how many were looked at. In a transaction.
+async def fan_out(conn: Connection, endpoint_id: UUID, places: int, lease_s: float, now: datetime) -> Taken:
+    """Take the next events of the feed into one endpoint's queue, and claim as many as `places`. In a transaction.
 
-    0: nothing is left, another worker is at it, or too many deliveries wait already.
+    Nothing is looked at when nothing is left, another worker is at it, or too many deliveries wait already.
     """
-    endpoint = await conn.fetchrow(SQL["lock_endpoint"], endpoint_id)
+    endpoint = await conn.fetchrow(SQL["lock_endpoint"], endpoint_id, now)
     if endpoint is None:
-        return 0
+        return NOTHING
     waiting = await conn.fetchval(SQL["waiting"], endpoint_id, WAITING_MAX)
-    room = min(FAN_OUT_EVENTS, WAITING_MAX - waiting)
+    room = min(max(places, FAN_OUT_LEAST), WAITING_MAX - waiting)
     events = await read_events(conn, endpoint["position"], room) if room > 0 else []
     if not events:
-        return 0
+        return NOTHING
     shown, types = show_id(Kind.ENDPOINT, endpoint_id), endpoint["event_types"]
-    wanted = [event for event in events if wants(types, shown, event)]
+    wanted = {event.position: event for event in events if wants(types, shown, event)}
+    claimed: list[Claimed] = []
     if wanted:
-        await conn.execute(
+        until = now + timedelta(seconds=lease_s)
+        rows = await conn.fetch(
             SQL["enqueue"],
             endpoint_id,
-            [event.position for event in wanted],
-            [event.id for event in wanted],
-            [event.entity_kind for event in wanted],
-            [event.entity_id for event in wanted],
+            list(wanted),
+            [event.id for event in wanted.values()],
+            [event.entity_kind for event in wanted.values()],
+            [event.entity_id for event in wanted.values()],
+            _first_in_line(wanted.values(), places),
             now,
+            until,
         )
+        secrets = _secrets(endpoint["secret"], endpoint["previous_secret"])
+        claimed = [
+            Claimed(
+                id_, endpoint_id, attempts, endpoint["url"], event_id(event.id), _body(event), secrets, until
+            )
+            for position, id_, attempts in rows
+            if attempts and (event := wanted[position])
+        ]
     await conn.execute(SQL["advance"], endpoint_id, events[-1].position)
-    return len(events)
+    return Taken(len(events), claimed)
+
+
+def _first_in_line(events: Iterable[Event], places: int) -> list[bool]:
+    """Which may be attempted at once: the first of each entity, as far as the places reach."""
+    entities: set[tuple[str, str]] = set()
+    first = []
+    for event in events:
+        entity = (event.entity_kind, event.entity_id)
+        first.append(len(entities) < places and entity not in entities)
+        entities.add(entity)
+    return first
 
 
 async def ready_endpoints(conn: Connection, now: datetime) -> Sequence[UUID]:
@@ -138,28 +174,18 @@ async def claim(
 
 
 def _claimed(row: asyncpg.Record, until: datetime) -> Claimed:
-    event = Event(
-        row["position"],
-        row["id"],
-        row["type"],
-        row["entity_kind"],
-        row["entity_id"],
-        row["entity_version"],
-        row["account_id"],
-        row["data"],
-        row["created_at"],
-    )
-    secrets = (row["secret"],) if row["previous_secret"] is None else (row["secret"], row["previous_secret"])
-    return Claimed(
-        id=row["delivery_id"],
-        endpoint_id=row["endpoint_id"],
-        attempts=row["attempts"],
-        url=row["url"],
-        message_id=event_id(event.id),
-        body=msgspec.json.encode(event_view(event)),
-        secrets=secrets,
-        leased_until=until,
-    )
+    id_, endpoint_id, attempts, url, secret, previous_secret, *told = row
+    event = Event(*told)
+    secrets = _secrets(secret, previous_secret)
+    return Claimed(id_, endpoint_id, attempts, url, event_id(event.id), _body(event), secrets, until)
+
+
+def _secrets(secret: str, previous_secret: str | None) -> Sequence[str]:
+    return (secret,) if previous_secret is None else (secret, previous_secret)
+
+
+def _body(event: Event) -> bytes:
+    return msgspec.json.encode(event_view(event))
 
 
 async def finish(
@@ -169,17 +195,7 @@ async def finish(
 
     Answers how many endpoints were disabled for failing longer than `failing_max`.
     """
-    ordered = sorted(finished, key=lambda item: item.delivery.id)
-    await conn.execute(
-        SQL["finish"],
-        now,
-        [item.delivery.id for item in ordered],
-        [item.delivery.attempts for item in ordered],
-        [item.verdict.state for item in ordered],
-        [now + timedelta(seconds=item.verdict.wait_s) for item in ordered],
-        [item.attempt.status if isinstance(item.attempt, Answered) else None for item in ordered],
-        [None if isinstance(item.attempt, Answered) else item.attempt.problem for item in ordered],
-    )
+    await _write_outcomes(conn, sorted(finished, key=lambda item: item.delivery.id), now)
     succeeded = sorted(
         {item.delivery.endpoint_id for item in finished if item.verdict.state is State.DELIVERED}
     )
@@ -207,6 +223,35 @@ async def finish(
         if wait_s > 0:
             await conn.execute(SQL["pause"], endpoint_id, now + timedelta(seconds=wait_s))
     return given_up
+
+
+async def _write_outcomes(conn: Connection, ordered: Sequence[Finished], now: datetime) -> None:
+    """In the order of their ids, so that two workers do not wait for each other."""
+    arrived = [item for item in ordered if item.verdict.state is State.DELIVERED]
+    others = [item for item in ordered if item.verdict.state is not State.DELIVERED]
+    if arrived:
+        await conn.execute(
+            SQL["delivered"],
+            now,
+            [item.delivery.id for item in arrived],
+            [item.delivery.attempts for item in arrived],
+            [_status(item.attempt) for item in arrived],
+        )
+    if others:
+        await conn.execute(
+            SQL["finish"],
+            now,
+            [item.delivery.id for item in others],
+            [item.delivery.attempts for item in others],
+            [item.verdict.state for item in others],
+            [now + timedelta(seconds=item.verdict.wait_s) for item in others],
+            [_status(item.attempt) for item in others],
+            [None if isinstance(item.attempt, Answered) else item.attempt.problem for item in others],
+        )
+
+
+def _status(attempt: Attempt) -> int | None:
+    return attempt.status if isinstance(attempt, Answered) else None
 
 
 async def release(conn: Connection, claimed: Sequence[Claimed]) -> None:

@@ -1,11 +1,14 @@
 -- name: behind
--- Endpoints that have not taken the whole feed into their queue yet.
-SELECT id FROM webhook_endpoint WHERE state = 'enabled' AND position < $1 ORDER BY position
+-- Endpoints that have not taken the whole feed into their queue yet and may be called now.
+SELECT id FROM webhook_endpoint
+WHERE state = 'enabled' AND position < $1 AND (paused_until IS NULL OR paused_until <= $2) ORDER BY position
 
 -- name: lock_endpoint
 -- One worker at a time fans out to an endpoint; others pass it by.
-SELECT id, event_types, position FROM webhook_endpoint
-WHERE id = $1 AND state = 'enabled' FOR NO KEY UPDATE SKIP LOCKED
+SELECT event_types, position, url, secret,
+       CASE WHEN previous_secret_until > $2 THEN previous_secret END AS previous_secret
+FROM webhook_endpoint
+WHERE id = $1 AND state = 'enabled' AND (paused_until IS NULL OR paused_until <= $2) FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: waiting
 -- How many deliveries of an endpoint wait, counted up to a bound.
@@ -13,14 +16,24 @@ SELECT count(*) FROM (
     SELECT FROM webhook_delivery WHERE endpoint_id = $1 AND state = 'pending' LIMIT $2) AS bounded
 
 -- name: enqueue
--- Deliveries of these events to one endpoint; one that was made before (a replay) starts anew.
+-- Deliveries of these events to one endpoint; one that was made before (a replay) starts anew. Where `ours` says so, and
+-- nothing of the same entity waits before it, it is claimed at once: its row is then written twice in its life, not thrice.
 INSERT INTO webhook_delivery AS d
-    (endpoint_id, position, event_id, entity_kind, entity_id, state, next_attempt_at, created_at, updated_at)
-SELECT $1, u.position, u.event_id, u.entity_kind, u.entity_id, 'pending', $6, $6, $6
-FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[]) AS u (position, event_id, entity_kind, entity_id)
+    (endpoint_id, position, event_id, entity_kind, entity_id, state, attempts, next_attempt_at, leased_until, created_at,
+     updated_at)
+SELECT $1, u.position, u.event_id, u.entity_kind, u.entity_id, 'pending', CASE WHEN free.ours THEN 1 ELSE 0 END, $7,
+       CASE WHEN free.ours THEN $8::timestamptz END, $7, $7
+FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::boolean[])
+     AS u (position, event_id, entity_kind, entity_id, ours)
+CROSS JOIN LATERAL (SELECT u.ours AND (
+    SELECT first.position FROM webhook_delivery first
+    WHERE first.endpoint_id = $1 AND first.entity_id = u.entity_id AND first.entity_kind = u.entity_kind
+      AND first.state = 'pending' ORDER BY first.position LIMIT 1) IS NULL AS ours OFFSET 0) AS free
 ON CONFLICT (endpoint_id, position) DO UPDATE SET
-    state = 'pending', attempts = 0, next_attempt_at = $6, leased_until = NULL, updated_at = $6
+    state = 'pending', attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at,
+    leased_until = excluded.leased_until, updated_at = excluded.updated_at
 WHERE d.state <> 'pending'
+RETURNING d.position, d.id, d.attempts
 
 -- name: advance
 -- The endpoint's place in the feed, together with its deliveries.
@@ -60,9 +73,9 @@ WITH due AS MATERIALIZED (
     WHERE d.id = ANY (ARRAY(SELECT due.id FROM due))
     RETURNING d.id, d.endpoint_id, d.attempts, d.position, d.event_id
 )
-SELECT t.id AS delivery_id, t.endpoint_id, t.attempts, t.position,
-       e.id, e.type, e.entity_kind, e.entity_id, e.entity_version, e.account_id, e.data, e.created_at,
-       w.url, w.secret, CASE WHEN w.previous_secret_until > $3 THEN w.previous_secret END AS previous_secret
+SELECT t.id, t.endpoint_id, t.attempts,
+       w.url, w.secret, CASE WHEN w.previous_secret_until > $3 THEN w.previous_secret END,
+       t.position, e.id, e.type, e.entity_kind, e.entity_id, e.entity_version, e.account_id, e.data, e.created_at
 FROM taken t
 CROSS JOIN LATERAL (SELECT * FROM event own WHERE own.id = t.event_id OFFSET 0) e
 CROSS JOIN LATERAL (SELECT * FROM webhook_endpoint own WHERE own.id = t.endpoint_id OFFSET 0) w
@@ -75,6 +88,13 @@ UPDATE webhook_delivery d SET
     last_status = u.status, last_problem = u.problem, updated_at = $1
 FROM unnest($2::uuid[], $3::integer[], $4::text[], $5::timestamptz[], $6::smallint[], $7::text[])
     AS u (id, attempts, state, next_attempt_at, status, problem)
+WHERE d.id = u.id AND d.attempts = u.attempts AND d.state = 'pending'
+
+-- name: delivered
+-- The same of those that arrived, which is what nearly all become.
+UPDATE webhook_delivery d SET
+    state = 'delivered', leased_until = NULL, last_status = u.status, last_problem = NULL, updated_at = $1
+FROM unnest($2::uuid[], $3::integer[], $4::smallint[]) AS u (id, attempts, status)
 WHERE d.id = u.id AND d.attempts = u.attempts AND d.state = 'pending'
 
 -- name: release
@@ -134,9 +154,13 @@ WHERE d.endpoint_id = $1 AND d.state = 'dead' AND ($2::bigint IS NULL OR d.posit
 ORDER BY d.position DESC LIMIT $3
 
 -- name: backlog
--- How many deliveries wait, the oldest of them, and how far each endpoint is behind the feed.
+-- How many deliveries wait; since when the oldest of them, or of what an endpoint has not taken from the feed, waits; and
+-- how far each endpoint is behind the feed.
 SELECT (SELECT count(*) FROM webhook_delivery WHERE state = 'pending') AS undelivered,
-       (SELECT min(created_at) FROM webhook_delivery WHERE state = 'pending') AS oldest,
+       least((SELECT min(created_at) FROM webhook_delivery WHERE state = 'pending'),
+             (SELECT min(e.created_at) FROM webhook_endpoint w
+              JOIN event_position p ON p.position = w.position + 1 JOIN event e ON e.id = p.event_id
+              WHERE w.state = 'enabled')) AS oldest,
        (SELECT min(position) FROM webhook_endpoint WHERE state = 'enabled') AS slowest
 
 -- name: forget

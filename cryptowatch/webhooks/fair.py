@@ -21,24 +21,19 @@ class FairQueue:
         self._each_max = each_max
         self._waiting: dict[UUID, deque[Claimed]] = {}
         self._sending: Counter[UUID] = Counter()
-        self._changed = asyncio.Event()
+        self._idle: deque[asyncio.Future[None]] = deque()
 
     def put(self, delivery: Claimed) -> None:
         self._waiting.setdefault(delivery.endpoint_id, deque()).append(delivery)
-        self._changed.set()
+        self._wake_one()
 
-    async def get(self) -> Claimed:
-        """The next delivery of the endpoint that has the fewest under way. Call `sent` when it is over."""
-        while (delivery := self._pick()) is None:
-            self._changed.clear()
-            await self._changed.wait()
-        return delivery
-
-    def sent(self, delivery: Claimed) -> None:
-        self._sending[delivery.endpoint_id] -= 1
-        if not self._sending[delivery.endpoint_id]:
-            del self._sending[delivery.endpoint_id]
-        self._changed.set()
+    async def get(self, sent: Claimed | None = None) -> Claimed:
+        """The next delivery of the endpoint that has the fewest under way; `sent` is the one that is over."""
+        if sent is not None:
+            self._over(sent.endpoint_id)
+        while (endpoint_id := self._open()) is None:
+            await self._woken()
+        return self._take(endpoint_id)
 
     def drain(self) -> list[Claimed]:
         """Take out all that nobody sends yet."""
@@ -46,18 +41,43 @@ class FairQueue:
         self._waiting.clear()
         return left
 
-    def _pick(self) -> Claimed | None:
+    def _open(self) -> UUID | None:
+        """The endpoint that is served next, if one may be."""
         open_endpoints = [
             (self._sending[endpoint_id], endpoint_id)
             for endpoint_id in self._waiting
             if self._sending[endpoint_id] < self._each_max
         ]
-        if not open_endpoints:
-            return None
-        endpoint_id = min(open_endpoints)[1]
+        return min(open_endpoints)[1] if open_endpoints else None
+
+    def _take(self, endpoint_id: UUID) -> Claimed:
         waiting = self._waiting[endpoint_id]
         delivery = waiting.popleft()
         if not waiting:
             del self._waiting[endpoint_id]
         self._sending[endpoint_id] += 1
         return delivery
+
+    def _over(self, endpoint_id: UUID) -> None:
+        self._sending[endpoint_id] -= 1
+        if not self._sending[endpoint_id]:
+            del self._sending[endpoint_id]
+
+    async def _woken(self) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._idle.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            # Whoever is cancelled with a turn passes it on.
+            if turn.done() and not turn.cancelled():
+                self._wake_one()
+            raise
+
+    def _wake_one(self) -> None:
+        """One for each delivery that comes. A place that is free again needs nobody woken: who left it asks first."""
+        while self._idle:
+            turn = self._idle.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from heapq import heapify, heappop, heapreplace
 
 GONE = 410
 _MAY_SAY_WHEN = frozenset({429, 503})
@@ -110,13 +111,15 @@ def shares(wanted: int, running: Sequence[int], each_max: int) -> Sequence[int]:
     others.
     """
     given = [0] * len(running)
+    least = [(used, index) for index, used in enumerate(running) if used < each_max]
+    heapify(least)
     for _ in range(wanted):
-        open_places = [
-            (running[index] + given[index], index)
-            for index in range(len(running))
-            if running[index] + given[index] < each_max
-        ]
-        if not open_places:
+        if not least:
             break
-        given[min(open_places)[1]] += 1
+        used, index = least[0]
+        given[index] += 1
+        if used + 1 < each_max:
+            heapreplace(least, (used + 1, index))
+        else:
+            heappop(least)
     return given

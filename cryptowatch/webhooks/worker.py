@@ -4,20 +4,20 @@ One worker per process with the role `webhooks`.
 
 Several workers may run on one database: they share the work, and all rests on row locks and leases that run
 out. No request is under way while a transaction is open (P4). Keeps P10: at most `concurrency` requests and
-twice as many claimed deliveries at a time, of which one endpoint gets at most three quarters, so that a slow
-one cannot stop others.
+CLAIMED_PER_SENDER times as many claimed deliveries at a time, of which one endpoint gets at most three quarters,
+so that a slow one cannot stop others.
 
 Only the errors of a database that is away are waited out; anything else ends the worker.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from uuid import UUID
 
-import aiohttp
 import structlog
 
 from cryptowatch.clock import Clock
@@ -28,8 +28,9 @@ from cryptowatch.loops import run_forever
 from cryptowatch.settings import Webhooks
 from cryptowatch.telemetry.metrics import DatabaseMetrics, WebhookMetrics
 from cryptowatch.webhooks import deliveries
-from cryptowatch.webhooks.attempt import attempt, open_session
+from cryptowatch.webhooks.attempt import attempt
 from cryptowatch.webhooks.deliveries import Claimed, Finished
+from cryptowatch.webhooks.exchange import Poster, open_poster
 from cryptowatch.webhooks.fair import FairQueue
 from cryptowatch.webhooks.machine import State, judge, shares
 from cryptowatch.webhooks.sealing import Seal, seal_all
@@ -37,22 +38,24 @@ from cryptowatch.webhooks.sealing import Seal, seal_all
 log = structlog.get_logger(__name__)
 
 #: Claimed deliveries per sender: what waits in memory, so that claiming is one round trip for many.
-CLAIMED_PER_SENDER = 32
+CLAIMED_PER_SENDER = 64
 #: A lease, in timeouts of an attempt. What cannot be attempted within its lease is given back instead.
 LEASE_TIMEOUTS = 4
 FINISH_BATCH = 500
-#: How long the first outcome waits for others to be written with it.
-FINISH_LINGER_S = 0.01
-#: So many are worth a commit at once.
-FINISH_ENOUGH = 64
+#: While others are under way, an outcome waits for them to be written with it: so often, so long …
+FINISH_LINGERS, FINISH_LINGER_S = 5, 0.01
+#: … or until so many are there.
+FINISH_ENOUGH = 128
 #: How often the backlog is measured and old rows are removed.
 CARE_INTERVAL_S = 10.0
 DELIVERED_KEPT = timedelta(days=30)
+#: Secrets that are not opened anew for each attempt.
+SECRETS_KEPT = 256
 
 
 @dataclass(slots=True)
 class WebhookWorker:
-    """`jitter` draws from [0, 1). `session` is what `attempt.open_session` gave."""
+    """`jitter` draws from [0, 1). `poster` is what `exchange.open_poster` gave."""
 
     pool: Pool
     settings: Webhooks
@@ -60,23 +63,25 @@ class WebhookWorker:
     metrics: WebhookMetrics
     database_metrics: DatabaseMetrics
     jitter: Callable[[], float]
-    session: aiohttp.ClientSession
+    poster: Poster
     seal: Seal = field(default_factory=Seal)
     _due: FairQueue = field(init=False)
     _done: asyncio.Queue[Finished | Claimed] = field(default_factory=asyncio.Queue)
     _known: list[Finished | Claimed] = field(default_factory=list)
     _held: Counter[UUID] = field(default_factory=Counter)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _open: Callable[[str], str] = field(init=False)
 
     def __post_init__(self) -> None:
+        # Opening costs as much as sending.
+        self._open = lru_cache(maxsize=SECRETS_KEPT)(self.seal.open)
         self._due = FairQueue(max(1, self.settings.concurrency * 3 // 4))
 
     async def run(self) -> None:
         """Until cancelled: then known outcomes are written, and what was not attempted is given back."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._loop(tasks, "feed", self.fan_out, self.settings.poll_interval_s)
-                self._loop(tasks, "claim", self._claim, 0)
+                self._loop(tasks, "fill", self._fill, 0)
                 self._loop(tasks, "finish", self._finish, 0)
                 self._loop(tasks, "care", self._look_after, CARE_INTERVAL_S)
                 for number in range(self.settings.concurrency):
@@ -91,23 +96,28 @@ class WebhookWorker:
         tasks.create_task(run_forever(name, step, interval_s=interval_s, clock=self.clock), name=name)
 
     async def fan_out(self) -> int:
-        """Give positions to new events and take them into the endpoints' queues; how many were looked at."""
+        """Give positions to new events and take as many as there are places for; how many were looked at."""
         async with connection(self.pool) as conn:
             await sequence_events(conn)
-            head = await feed_head(conn)
-            behind = await deliveries.endpoints_behind(conn, head)
+            head, now = await feed_head(conn), self.clock.now()
+            reserved = self._reserve(await deliveries.endpoints_behind(conn, head, now))
         looked_at = 0
-        for endpoint_id in behind:
-            async with transaction(self.pool) as conn:
-                looked_at += await deliveries.fan_out(conn, endpoint_id, self.clock.now())
-        if looked_at:
-            self._wake.set()
+        try:
+            for endpoint_id in list(reserved):
+                async with transaction(self.pool) as conn:
+                    places, now = reserved[endpoint_id], self.clock.now()
+                    taken = await deliveries.fan_out(conn, endpoint_id, places, self._lease_s, now)
+                self._hold({endpoint_id: reserved.pop(endpoint_id)}, taken.claimed)
+                looked_at += taken.looked_at
+        finally:
+            self._hold(reserved, ())
         return looked_at
 
-    async def _claim(self) -> int:
-        """Fill the free places, or wait until something may have changed."""
+    async def _fill(self) -> int:
+        """Fill the free places, with what is due again first; or wait until something may have changed."""
         self._wake.clear()
-        if await self._take():
+        due = await self._take()
+        if await self.fan_out() or due:
             return 1
         try:
             async with asyncio.timeout(self.settings.poll_interval_s):
@@ -117,42 +127,69 @@ class WebhookWorker:
         return 1
 
     async def _take(self) -> int:
-        """Fill the free places, when there are enough of them to be worth it; how many were claimed."""
-        places = self.settings.concurrency * CLAIMED_PER_SENDER
-        free, now = places - self._held.total(), self.clock.now()
-        if free * 4 < places:
+        """Claim what is due in the queue; how many."""
+        if not self._free():
             return 0
+        now = self.clock.now()
         async with connection(self.pool) as conn:
-            ready = await deliveries.ready_endpoints(conn, now)
-            given = shares(free, [self._held[endpoint_id] for endpoint_id in ready], places * 3 // 4)
-            wanted = {endpoint_id: share for endpoint_id, share in zip(ready, given, strict=True) if share}
-            if not wanted:
+            reserved = self._reserve(await deliveries.ready_endpoints(conn, now))
+            if not reserved:
                 return 0
-            lease_s = self.settings.timeout_s * LEASE_TIMEOUTS
-            claimed = await deliveries.claim(conn, wanted, lease_s, now)
-        for delivery in claimed:
-            self._held[delivery.endpoint_id] += 1
-            self._due.put(delivery)
+            claimed: Sequence[Claimed] = ()
+            try:
+                claimed = await deliveries.claim(conn, reserved, self._lease_s, now)
+            finally:
+                self._hold(reserved, claimed)
         return len(claimed)
 
+    @property
+    def _places(self) -> int:
+        return self.settings.concurrency * CLAIMED_PER_SENDER
+
+    @property
+    def _lease_s(self) -> float:
+        return self.settings.timeout_s * LEASE_TIMEOUTS
+
+    def _free(self) -> int:
+        """Places, when there are enough of them to be worth it; else 0."""
+        free = self._places - self._held.total()
+        return free if free * 4 >= self._places else 0
+
+    def _reserve(self, endpoint_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """Shares of the free places, held from here on.
+
+        Who holds more than three quarters of what it may is not asked for a few more at a time.
+        """
+        each_max = self._places * 3 // 4
+        asked = [endpoint_id for endpoint_id in endpoint_ids if self._held[endpoint_id] * 4 <= each_max * 3]
+        given = shares(self._free(), [self._held[endpoint_id] for endpoint_id in asked], each_max)
+        reserved = {endpoint_id: share for endpoint_id, share in zip(asked, given, strict=True) if share}
+        self._held.update(reserved)
+        return reserved
+
+    def _hold(self, reserved: Mapping[UUID, int], claimed: Sequence[Claimed]) -> None:
+        """Of what was reserved, what was claimed."""
+        self._held.subtract(reserved)
+        self._held.update(delivery.endpoint_id for delivery in claimed)
+        for delivery in claimed:
+            self._due.put(delivery)
+
     async def _send(self) -> None:
+        delivery: Claimed | None = None
         while True:
-            delivery = await self._due.get()
+            delivery = await self._due.get(delivery)
             if delivery.leased_until < self.clock.now() + timedelta(seconds=self.settings.timeout_s):
-                self._due.sent(delivery)
                 self._done.put_nowait(delivery)
                 continue
             started_s = self.clock.monotonic_s()
             outcome = await attempt(
-                self.session,
-                self.settings,
+                self.poster,
                 self.clock,
                 url=delivery.url,
                 message_id=delivery.message_id,
                 body=delivery.body,
-                secrets=[self.seal.open(secret) for secret in delivery.secrets],
+                secrets=[self._open(secret) for secret in delivery.secrets],
             )
-            self._due.sent(delivery)
             self.metrics.attempt_seconds.observe(self.clock.monotonic_s() - started_s)
             verdict = judge(outcome, delivery.attempts, self.settings.schedule_s, self.jitter())
             self._done.put_nowait(Finished(delivery, outcome, verdict))
@@ -161,8 +198,7 @@ class WebhookWorker:
         """Write the outcomes that are there, in one transaction. Kept in `_known` until that worked."""
         if not self._known:
             self._known.append(await self._done.get())
-            if self._done.qsize() < FINISH_ENOUGH:
-                await self.clock.sleep(FINISH_LINGER_S)
+            await self._linger()
         while len(self._known) < FINISH_BATCH and not self._done.empty():
             self._known.append(self._done.get_nowait())
         await self._write(self._known)
@@ -176,6 +212,13 @@ class WebhookWorker:
         self._held += Counter()
         self._wake.set()
         return count
+
+    async def _linger(self) -> None:
+        for _ in range(FINISH_LINGERS):
+            under_way = self._held.total() - len(self._known) - self._done.qsize()
+            if not under_way or self._done.qsize() >= FINISH_ENOUGH:
+                return
+            await self.clock.sleep(FINISH_LINGER_S)
 
     async def _write(self, batch: Sequence[Finished | Claimed]) -> None:
         """Outcomes of attempts; and deliveries that were not attempted, which are given back."""
@@ -236,6 +279,6 @@ async def run_webhooks(
     """The role `webhooks`, until cancelled."""
     async with transaction(pool) as conn:
         await seal_all(conn, seal)
-    async with open_session(settings) as session:
-        worker = WebhookWorker(pool, settings, clock, metrics, database_metrics, jitter, session, seal)
+    async with open_poster(settings) as poster:
+        worker = WebhookWorker(pool, settings, clock, metrics, database_metrics, jitter, poster, seal)
         await worker.run()

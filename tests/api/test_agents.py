@@ -116,6 +116,42 @@ async def test_a_month_is_closed_into_statements_that_a_person_pays(world: World
     assert line["reference"] == statement["id"]
 
 
+async def test_an_asset_that_is_in_no_settings_any_more_is_listed_closed_and_decided_as_before(
+    world: World, backend: Caller
+) -> None:
+    own = await agent(world, backend, await plan(backend, turnover={"*": 100}))
+    account = await player(world, backend, own)
+    await play(backend, account, "bet", "0.5")
+    before = await closed(world, backend, own)
+    await play(backend, account, "bet", "0.3")
+    vars(world.services).update({"decimals": {}})
+    assert (await backend.get("/v1/agent-statements")).body["data"] == [before]
+    path = f"/v1/agent-statements/{before['id']}"
+    assert (await backend.get(path)).body == before
+    assert (await backend.get(path + "/lines")).body["data"][0]["bet"] == "0.50000000"
+    assert (await backend.get(f"/v1/agents/{own}/accrued")).body["assets"][0]["turnover"] == "0.30000000"
+    await to_next_month(world)
+    without = replace(agent_rules(world.services.settings).statements, decimals={})
+    while await worker(world, statements=without).step():
+        pass
+    newest = (await backend.get("/v1/agent-statements")).body["data"][0]
+    assert (newest["asset"], newest["amount"]) == ("BTC", "0.00300000")
+    rejected = await backend.post(path + "/reject", {"reason": "taken out"})
+    assert (rejected.status, rejected.body["amount"]) == (200, before["amount"])
+
+
+async def test_a_statement_of_which_nobody_knows_the_decimals_is_listed_in_base_units(
+    world: World, backend: Caller
+) -> None:
+    own = await agent(world, backend, await plan(backend, turnover={"*": 100}))
+    await play(backend, await player(world, backend, own), "bet", "0.5")
+    await closed(world, backend, own)
+    await world.pool.execute("UPDATE agent_statement SET decimals = NULL")
+    assert (await backend.get("/v1/agent-statements")).body["data"][0]["amount"] == "0.00500000"
+    vars(world.services).update({"decimals": {}})
+    assert (await backend.get("/v1/agent-statements")).body["data"][0]["amount"] == "500000"
+
+
 async def test_a_period_is_closed_once_however_many_try(world: World, backend: Caller) -> None:
     own = await agent(world, backend, await plan(backend, turnover={"*": 100}))
     await play(backend, await player(world, backend, own), "bet", "0.5")

@@ -64,7 +64,12 @@ def watch(world: World, **changes: Any) -> ComplianceWatch:
     def new_id(now: datetime) -> UUID:
         return derived_id(now, os.urandom(16))
 
-    return ComplianceWatch(world.pool, world.clock, watch_rules(chosen), finding_rules(chosen, new_id))
+    return ComplianceWatch(
+        world.pool,
+        world.clock,
+        watch_rules(chosen),
+        finding_rules(chosen, world.services.metrics.compliance, new_id),
+    )
 
 
 async def look(world: World, **changes: Any) -> None:
@@ -145,6 +150,11 @@ async def test_structuring_opens_one_case_and_what_was_cleared_is_not_held_again
     await look(world)
     assert [one["state"] for one in await cases(officer)] == ["cleared", "open"]
     assert await story(world, case["id"]) == ["opened", "cleared"]
+    # Two looked, and one of them opened it.
+    opened = world.services.metrics.registry.get_sample_value(
+        "cryptowatch_cases_opened_total", {"rule": "structuring"}
+    )
+    assert opened == 2
 
 
 async def test_the_window_slides_and_velocity_asks_for_the_level(

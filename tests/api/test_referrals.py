@@ -83,6 +83,38 @@ async def test_a_reward_waits_for_a_person_is_paid_and_reported(
     ]
 
 
+async def test_who_referred_most_accounts_that_qualified_comes_first_and_who_has_none_does_not_come(
+    world: World, backend: Caller, platform: Platform
+) -> None:
+    terms = TERMS | {"caps": {"BTC": {"per_referrer": "0"}}}
+    await backend.post(PROGRAMMES, {"name": "spring", "terms": terms, "is_default": True})
+    few, most, none = [await sign_up(backend, name) for name in ("few", "most", "none")]
+    referred = {"few": (few, 1, 1), "most": (most, 2, 3), "none": (none, 0, 2)}
+    below = None
+    for name, (referrer, qualified, count) in referred.items():
+        for number in range(count):
+            account = await sign_up(backend, f"{name}-{number}", referrer["referral_code"])
+            if number < qualified:
+                await platform.deposit(uuid_of(account["id"]), 10_000)
+                below = below or account
+    assert below is not None
+    # One level further down: it counts for who referred it alone, though "few" is above it.
+    further = await sign_up(backend, "further", below["referral_code"])
+    await platform.deposit(uuid_of(further["id"]), 10_000)
+    await platform.settle()
+    leaders = (await backend.get("/v1/referrals/leaderboard")).body
+    assert leaders[0] == {"account_id": most["id"], "referred": 3, "qualified": 2}
+    assert sorted(leaders[1:], key=str) == sorted(
+        [
+            {"account_id": few["id"], "referred": 1, "qualified": 1},
+            {"account_id": below["id"], "referred": 1, "qualified": 1},
+        ],
+        key=str,
+    )
+    assert (await backend.get("/v1/referrals/leaderboard?limit=1")).body == leaders[:1]
+    assert (await backend.get("/v1/referrals/leaderboard?limit=0")).code == "invalid_request"
+
+
 async def test_programmes_are_changed_by_versions_and_wrong_terms_are_named(backend: Caller) -> None:
     wrong = TERMS | {"act": {"kind": "first_deposit", "minimum": {"DOGE": "1"}}}
     refused = await backend.post(PROGRAMMES, {"name": "it", "terms": wrong})

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from cryptowatch.api.keys import Scope
 from cryptowatch.clock import SystemClock
@@ -15,11 +16,13 @@ from cryptowatch.compliance.provider import Answer, Provider, Question, open_pro
 from cryptowatch.compliance.screening import ScreeningWatch
 from cryptowatch.db.pool import Pool, connection
 from cryptowatch.errors import SettingsError
+from cryptowatch.instruments import DatabaseInstruments
 from cryptowatch.ledger.events import sequence_events
 from cryptowatch.outbound.signature import show_secret
 from cryptowatch.plant import new_id
 from cryptowatch.settings.compliance import Compliance, Screening
-from tests.api.test_cases import cases, payout_step, state_of, story
+from cryptowatch.telemetry.metrics import ComplianceMetrics, create_metrics
+from tests.api.test_cases import cases, decide, payout_step, state_of, story
 from tests.api.test_money import withdrawal
 from tests.api.world import Caller, World, running_api, settings
 from tests.support.moving_clock import MovingClock
@@ -47,8 +50,12 @@ def screening(url: str, secret_file: Path, **changes: Any) -> Screening:
     return Screening(url=url, secret_file=secret_file, **own)
 
 
+def metrics() -> ComplianceMetrics:
+    return create_metrics(CollectorRegistry()).compliance
+
+
 async def asked(chosen: Screening) -> Answer | None:
-    opened = open_provider(chosen, SystemClock())
+    opened = open_provider(chosen, SystemClock(), metrics())
     assert isinstance(opened, Provider)
     async with opened.session() as session:
         return await opened.ask(session, QUESTION)
@@ -122,7 +129,7 @@ def test_what_cannot_be_used_ends_the_start_with_the_settings_name(
 ) -> None:
     chosen = Screening(**{"url": "https://provider.example/", "secret_file": secret_file, **changes})
     with pytest.raises(SettingsError, match=f"compliance.screening.{key}") as failed:
-        open_provider(chosen, SystemClock())
+        open_provider(chosen, SystemClock(), metrics())
     assert "user:secret" not in str(failed.value)
 
 
@@ -130,7 +137,7 @@ def test_what_cannot_be_used_ends_the_start_with_the_settings_name(
 def test_a_secret_that_is_none_is_refused_without_being_told(secret_file: Path, text: str) -> None:
     secret_file.write_text(text)
     with pytest.raises(SettingsError, match="secret_file"):
-        open_provider(screening("http://127.0.0.1:1/", secret_file), SystemClock())
+        open_provider(screening("http://127.0.0.1:1/", secret_file), SystemClock(), metrics())
 
 
 @pytest_asyncio.fixture
@@ -148,12 +155,17 @@ async def look(world: World, **changes: Any) -> None:
             pass
     chosen, clock = world.services.settings, world.clock
     own = chosen.compliance.screening.model_copy(update=changes)
-    findings = finding_rules(chosen, new_id)
-    looking = ScreeningWatch(
-        world.pool, clock, open_provider(own, clock), own.default, chosen.decimals, findings
-    )
+    findings = finding_rules(chosen, world.services.metrics.compliance, new_id)
+    provider = open_provider(own, clock, world.services.metrics.compliance)
+    looking = ScreeningWatch(world.pool, clock, provider, own.default, chosen.decimals, findings)
     while await looking.step():
         pass
+
+
+async def shown(world: World, name: str, **labels: str) -> float | None:
+    """A metric, after the gauges were read anew."""
+    await DatabaseInstruments(world.pool, world.services.metrics, world.clock).step()
+    return world.services.metrics.registry.get_sample_value(f"cryptowatch_{name}", labels)
 
 
 async def withdrawn(world: World, backend: Caller, count: int = 1) -> list[str]:
@@ -208,6 +220,29 @@ async def test_where_no_answer_comes_the_setting_holds(
     assert (await state_of(backend, asked_for))[0] == state
     row = await world.pool.fetchrow("SELECT verdict, answered FROM screening")
     assert row is not None and tuple(row) == (default, False)
+
+
+async def test_what_is_asked_and_what_waits_is_measured(
+    world: World, backend: Caller, provider: Receiver
+) -> None:
+    asked_for = await withdrawn(world, backend, 3)
+    answers = iter((says('{"verdict": "pass"}'), says('{"verdict": "refuse"}'), says("down", 503)))
+    provider.answer = lambda _: next(answers)
+    assert await shown(world, "screenings_pending") == len(asked_for)
+    await look(world)
+    assert await shown(world, "screenings_pending") == 0
+    for state in ("pass", "refuse", "unanswered"):
+        assert await shown(world, "screening_requests_total", state=state) == 1
+    assert await shown(world, "screening_request_seconds_count") == 3
+    assert await shown(world, "cases_opened_total", rule="screening") == 2
+    assert await shown(world, "cases_open", rule="screening") == 2
+    officer = await world.caller([Scope.COMPLIANCE])
+    [decided, _] = await cases(officer)
+    await decide(officer, decided["id"], "cleared")
+    await look(world)
+    assert await shown(world, "cases_open", rule="screening") == 1
+    assert await shown(world, "cases_open", rule="structuring") == 0
+    assert await shown(world, "cases_opened_total", rule="screening") == 2
 
 
 async def test_a_withdrawal_that_nobody_screens_any_more_does_not_wait_for_ever(

@@ -18,9 +18,16 @@ from cryptowatch.money import BaseUnits
 from cryptowatch.referrals.attribution import Newcomer, attribute
 from cryptowatch.referrals.codes import CodeView, choose_code, disable_code, own_code
 from cryptowatch.referrals.machine import Event
-from cryptowatch.referrals.programmes import Change, change_programme, keep_settings_programme, read_programme
+from cryptowatch.referrals.programmes import (
+    Change,
+    Given,
+    ProgrammeView,
+    change_programme,
+    keep_settings_programme,
+    read_programme,
+)
 from cryptowatch.referrals.refusal import Refusal
-from cryptowatch.referrals.terms import Terms
+from cryptowatch.referrals.terms import Terms, VerifiedTerms
 from cryptowatch.referrals.view import ReferralView, RewardView
 from tests.support.referrals import BOUNDS, Platform
 
@@ -319,30 +326,59 @@ async def _pause(platform: Platform, programme_id: UUID, state: Any) -> None:
         await change_programme(conn, programme_id, Change(state=state), platform.clock.now())
 
 
+async def _given(platform: Platform, kyc_level: int, revision: int = 0) -> bool:
+    """What a process does when it starts with such settings."""
+    fixed = {"kind": "fixed", "asset": "BTC", "amount": "1"}
+    terms = msgspec.convert({"act": {"kind": "verified", "kyc_level": kyc_level}, "levels": [fixed]}, Terms)
+    async with transaction(platform.pool) as conn:
+        given = Given(terms, revision)
+        return await keep_settings_programme(conn, platform.new_id(), given, platform.clock.now())
+
+
+async def _in_force(platform: Platform) -> tuple[ProgrammeView, int]:
+    """The settings' programme, and the level that its terms ask for."""
+    async with transaction(platform.pool) as conn:
+        programme_id = await conn.fetchval("SELECT id FROM referral_programme WHERE name = 'default'")
+        view = await read_programme(conn, programme_id)
+    assert view is not None
+    assert isinstance(view.terms.act, VerifiedTerms)
+    return view, view.terms.act.kyc_level
+
+
 async def test_the_settings_programme_follows_the_settings_and_leaves_to_people_what_they_changed(
     platform: Platform,
 ) -> None:
-    async def keep(kyc_level: int) -> None:
-        fixed = {"kind": "fixed", "asset": "BTC", "amount": "1"}
-        terms = msgspec.convert(
-            {"act": {"kind": "verified", "kyc_level": kyc_level}, "levels": [fixed]}, Terms
-        )
-        async with transaction(platform.pool) as conn:
-            await keep_settings_programme(conn, platform.new_id(), terms, platform.clock.now())
-
-    await asyncio.gather(*(keep(1) for _ in range(4)))
+    await asyncio.gather(*(_given(platform, 1) for _ in range(4)))
     programme_id = await platform.pool.fetchval("SELECT id FROM referral_programme")
     await _pause(platform, programme_id, "paused")
-    await keep(1)
-    await keep(2)
-    async with transaction(platform.pool) as conn:
-        view = await read_programme(conn, programme_id)
-    assert view is not None
+    await _given(platform, 1)
+    await _given(platform, 2)
+    view, _ = await _in_force(platform)
     assert (view.name, view.state, view.is_default, view.terms_version) == ("default", "paused", True, 2)
     other = await platform.programme("other")
     assert other.is_default
     assert await platform.pool.fetchval("SELECT count(*) FROM referral_programme WHERE is_default") == 1
     await platform.assert_sound()
+
+
+async def test_two_processes_with_different_settings_do_not_write_in_turn(platform: Platform) -> None:
+    assert await _given(platform, 1)
+    assert await _given(platform, 2)
+    for _ in range(3):
+        assert not await _given(platform, 1)
+        assert await _given(platform, 2)
+    view, level = await _in_force(platform)
+    assert (view.terms_version, level) == (2, 2)
+
+
+async def test_a_higher_revision_holds_and_brings_earlier_terms_back(platform: Platform) -> None:
+    await _given(platform, 1)
+    await _given(platform, 2)
+    assert await _given(platform, 1, revision=1)
+    assert not await _given(platform, 2)
+    assert not await _given(platform, 3)
+    view, level = await _in_force(platform)
+    assert (view.terms_version, level) == (3, 1)
 
 
 async def test_a_draw_that_meets_a_taken_code_is_drawn_anew(platform: Platform) -> None:

@@ -9,7 +9,7 @@ from cryptowatch.outbound.signature import show_secret
 from tests.promises.conftest import MakeSite
 from tests.support.books import assert_balanced
 from tests.support.running import FINAL, Player, Site, sat, strangers_address
-from tests.webhooks.receiver import receiving
+from tests.webhooks.receiver import Received, receiving
 
 RAPID = {"amount_from": "0.1", "played_percent": 50}
 
@@ -103,4 +103,45 @@ async def test_a_withdrawal_is_sent_once_the_provider_lets_it_pass(
         await site.finished(withdrawal)
         assert (await site.story(withdrawal))[:3] == ["requested", "in_review", "queued"]
         assert [got.event["id"] for got in provider.received] == [withdrawal]
+    await assert_balanced(site)
+
+
+async def test_a_deposit_whose_source_the_provider_refuses_holds_its_account_and_another_does_not(
+    make_site: MakeSite, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(show_secret(bytes(range(32))))
+    async with receiving() as provider:
+        asked = {"url": provider.url, "secret_file": str(secret), "allow_private_addresses": True}
+        screening = {**asked, "deposits": True, "default": "pass"}
+        site = await make_site(compliance={"interval_s": 0.05, "screening": screening})
+        coins = await site.net.bitcoin[0].rpc("listunspent", 1, 9999999, [], True, {"minimumAmount": 1})
+        bad = coins[0]
+        good = next(coin for coin in coins if coin["address"] != bad["address"])
+
+        def verdict(got: Received) -> web.Response:
+            refused = bad["address"] in got.event.get("addresses", [])
+            return web.Response(text=f'{{"verdict": "{"refuse" if refused else "pass"}"}}')
+
+        provider.answer = verdict
+        await site.start()
+        officer, caught, clean = (
+            await site.caller([Scope.COMPLIANCE]),
+            await site.player(),
+            await site.player(),
+        )
+        await pay_from(site, bad, caught)
+        await pay_from(site, good, clean)
+        await site.mine(FINAL)
+
+        async def known() -> bool:
+            return bool(await site.pool.fetchval("SELECT count(*) = 2 FROM source_screening"))
+
+        await site.until(known)
+        [case] = (await officer.get("/v1/cases")).body["data"]
+        assert (case["account_id"], case["rule"], case["action"]) == (caught.id, "screened_source", "hold")
+        held = await caught.ask_withdrawal(sat("0.1"), strangers_address())
+        free = await clean.ask_withdrawal(sat("0.1"), strangers_address())
+        assert "compliance" in held.body["reason"]
+        assert "compliance" not in free.body["reason"]
     await assert_balanced(site)

@@ -10,7 +10,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptowatch.clock import SystemClock
 from cryptowatch.outbound.target import InvalidUrl, check_url, is_public
 from cryptowatch.settings import Webhooks
-from cryptowatch.webhooks.attempt import attempt, open_session
+from cryptowatch.webhooks.attempt import attempt
+from cryptowatch.webhooks.exchange import open_poster
 from cryptowatch.webhooks.machine import Answered, Attempt, Unanswered
 from tests.webhooks.receiver import Receiver
 
@@ -136,10 +137,9 @@ class Names(AbstractResolver):
 
 
 async def tried(url: str, settings: Webhooks, resolver: AbstractResolver | None = None) -> Attempt:
-    async with open_session(settings, resolver) as session:
+    async with open_poster(settings, resolver) as poster:
         return await attempt(
-            session,
-            settings,
+            poster,
             SystemClock(),
             url=url,
             message_id="evt_1",

@@ -17,8 +17,8 @@ from cryptowatch.ids import derived_id
 from cryptowatch.ledger.events import NewEvent, append_events
 from cryptowatch.settings import Webhooks
 from cryptowatch.telemetry.metrics import Metrics, create_metrics
-from cryptowatch.webhooks.attempt import open_session
 from cryptowatch.webhooks.endpoints import EndpointSecretView, create_endpoint
+from cryptowatch.webhooks.exchange import open_poster
 from cryptowatch.webhooks.sealing import Seal
 from cryptowatch.webhooks.worker import WebhookWorker
 from tests.api.world import uuid_of
@@ -69,7 +69,7 @@ class World:
 
     @asynccontextmanager
     async def working(self, resolver: AbstractResolver | None = None) -> AsyncIterator[WebhookWorker]:
-        async with open_session(self.settings, resolver) as session:
+        async with open_poster(self.settings, resolver) as poster:
             worker = WebhookWorker(
                 self.pool,
                 self.settings,
@@ -77,7 +77,7 @@ class World:
                 self.metrics.webhooks,
                 self.metrics.database,
                 lambda: 0.0,
-                session,
+                poster,
                 self.seal,
             )
             task = asyncio.create_task(worker.run())

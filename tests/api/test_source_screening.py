@@ -1,0 +1,159 @@
+"""Where deposits came from, shown to the screening provider: what it says of it, and what follows."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from pydantic import ValidationError
+
+from cryptowatch.api.keys import Scope
+from cryptowatch.compliance.findings import finding_rules
+from cryptowatch.compliance.provider import open_provider
+from cryptowatch.compliance.source_screening import SourceScreening
+from cryptowatch.db.pool import Pool
+from cryptowatch.plant import new_id
+from cryptowatch.settings.compliance import Compliance
+from tests.api.test_cases import cases, decide, state_of
+from tests.api.test_money import withdrawal
+from tests.api.test_screening import SECRET, provider, says, screening, secret_file, shown
+from tests.api.world import Caller, World, running_api, settings, uuid_of
+from tests.support.moving_clock import MovingClock
+from tests.webhooks.receiver import Receiver
+
+__all__ = ["provider", "secret_file"]  # fixtures
+
+
+@pytest_asyncio.fixture
+async def world(pool: Pool, database: str, provider: Receiver, secret_file: Path) -> AsyncIterator[World]:
+    own = Compliance(screening=screening(provider.url, secret_file, deposits=True))
+    chosen = settings(database).model_copy(update={"compliance": own})
+    async with running_api(pool, chosen, MovingClock()) as running:
+        yield running
+
+
+def looking(world: World, assets: list[str] | None = None, **changes: Any) -> SourceScreening:
+    chosen, clock, metrics = world.services.settings, world.clock, world.services.metrics.compliance
+    own = chosen.compliance.screening.model_copy(update=changes)
+    decimals = {
+        asset: chosen.decimals[asset] for asset in assets or chosen.decimals if asset in chosen.decimals
+    }
+    findings = finding_rules(chosen, metrics, new_id)
+    asked = open_provider(own, clock, metrics)
+    return SourceScreening(world.pool, clock, asked, own.deposits_default, decimals, findings)
+
+
+async def deposited(world: World, account: str, *addresses: str) -> str:
+    """A credited deposit, and what nodes said of its sources, as `sources` notes it."""
+    deposit = await world.deposit(account, 50_000_000, state="credited", block_height=1, block_hash=bytes(32))
+    await world.give(account, 50_000_000)
+    for address in addresses:
+        await world.pool.execute(
+            "INSERT INTO deposit_source VALUES ($1, $2, false, $3)",
+            uuid_of(deposit),
+            address,
+            world.clock.now(),
+        )
+    await world.pool.execute("INSERT INTO source_screening_queue VALUES ($1)", uuid_of(deposit))
+    return deposit
+
+
+async def test_the_provider_is_asked_once_about_each_deposit_and_all_its_sources(
+    world: World, backend: Caller, provider: Receiver
+) -> None:
+    account = await world.account(backend)
+    deposit = await deposited(world, account, "bcrt1qb", "bcrt1qa")
+    provider.answer = lambda _: says('{"verdict": "pass"}')
+    assert await shown(world, "source_screenings_pending") == 1
+    assert await looking(world).step() == 1
+    assert await looking(world).step() == 0
+    [question] = provider.received
+    assert question.verified_by(SECRET)
+    assert question.event == {
+        "type": "deposit",
+        "id": deposit,
+        "account_id": account,
+        "chain": "bitcoin",
+        "asset": "BTC",
+        "amount": "0.50000000",
+        "addresses": ["bcrt1qa", "bcrt1qb"],
+    }
+    assert await shown(world, "source_screenings_pending") == 0
+    assert await cases(await world.caller([Scope.COMPLIANCE])) == []
+
+
+@pytest.mark.parametrize("verdict", ["review", "refuse"])
+async def test_what_does_not_pass_opens_a_case_that_holds_the_accounts_withdrawals_until_it_is_cleared(
+    world: World, backend: Caller, provider: Receiver, verdict: str
+) -> None:
+    account, other = await world.account(backend), await world.account(backend)
+    deposit = await deposited(world, account, "bcrt1qa")
+    await deposited(world, other, "bcrt1qb")
+    provider.answer = lambda got: says(
+        f'{{"verdict": "{verdict if got.event["id"] == deposit else "pass"}", "reference": "r-1"}}'
+    )
+    await looking(world).step()
+    officer = await world.caller([Scope.COMPLIANCE])
+    [case] = await cases(officer)
+    assert (case["account_id"], case["rule"], case["subject"]) == (account, "screened_source", deposit)
+    assert case["action"] == "hold"
+    assert case["compared"] == {
+        "chain": "bitcoin",
+        "verdict": verdict,
+        "answered": "true",
+        "reference": "r-1",
+    }
+    held, free = [
+        (await backend.post("/v1/withdrawals", withdrawal(one, amount="0.1"))).body
+        for one in (account, other)
+    ]
+    assert (held["reason"], free["reason"]) == ("compliance, screening", "screening")
+    await decide(officer, case["id"], "cleared")
+    assert (await state_of(backend, held["id"]))[0] == "in_review"
+    assert await shown(world, "cases_opened_total", rule="screened_source") == 1
+
+
+@pytest.mark.parametrize(("default", "opened"), [("pass", 0), ("review", 1), ("refuse", 1)])
+async def test_where_no_answer_comes_the_setting_for_deposits_holds(
+    world: World, backend: Caller, provider: Receiver, default: str, opened: int
+) -> None:
+    await deposited(world, await world.account(backend), "bcrt1qa")
+    provider.answer = lambda _: says("down", 503)
+    await looking(world, deposits_default=default, default="pass").step()
+    assert len(await cases(await world.caller([Scope.COMPLIANCE]))) == opened
+    row = await world.pool.fetchrow("SELECT verdict, answered FROM source_screening")
+    assert row is not None
+    assert tuple(row) == (default, False)
+
+
+async def test_two_that_ask_at_once_write_one_verdict_and_open_one_case(
+    world: World, backend: Caller, provider: Receiver
+) -> None:
+    for _ in range(5):
+        await deposited(world, await world.account(backend), "bcrt1qa")
+    provider.answer = lambda _: says('{"verdict": "refuse"}')
+    await asyncio.gather(looking(world).step(), looking(world).step())
+    assert len(await cases(await world.caller([Scope.COMPLIANCE]))) == 5
+    assert await world.pool.fetchval("SELECT count(*) FROM source_screening") == 5
+    assert await world.pool.fetchval("SELECT count(*) FROM source_screening_queue") == 0
+
+
+async def test_a_deposit_of_an_asset_that_is_in_no_settings_waits(
+    world: World, backend: Caller, provider: Receiver
+) -> None:
+    await deposited(world, await world.account(backend), "bcrt1qa")
+    assert await looking(world, ["ETH"]).step() == 0
+    assert provider.received == []
+    assert await shown(world, "source_screenings_pending") == 1
+
+
+def test_what_nobody_asks_nodes_for_cannot_be_shown() -> None:
+    own = Compliance.model_validate({"sources": False, "screening": {"deposits": True}})
+    with pytest.raises(ValueError, match=r"compliance\.screening\.deposits"):
+        own.check({"BTC": 8})
+    own = Compliance.model_validate({"sources": False})
+    own.check({"BTC": 8})
+    with pytest.raises(ValidationError):
+        Compliance.model_validate({"screening": {"deposits_default": "maybe"}})
