@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -259,6 +260,9 @@ async def called_player(call: Call[object, object], conn: Connection) -> Player:
 
 
 def balance_view(asset: str, balance: Balance, decimals: int) -> BalanceView:
+    if balance.total >= 0 == balance.held == balance.unfinalized:  # most of them
+        all_of_it, zero = format_amount(balance.total, decimals), _zero(decimals)
+        return BalanceView(asset, all_of_it, all_of_it, all_of_it, zero, zero, zero)
     return BalanceView(
         asset=asset,
         total=format_amount(balance.total, decimals),
@@ -268,6 +272,11 @@ def balance_view(asset: str, balance: Balance, decimals: int) -> BalanceView:
         held=format_amount(balance.held, decimals),
         debt=format_amount(balance.debt, decimals),
     )
+
+
+@lru_cache
+def _zero(decimals: int) -> str:
+    return format_amount(0, decimals)
 
 
 AccountPage = Page[PlayerView]
