@@ -62,24 +62,28 @@ def derived_id(now: datetime, *facts: bytes) -> UUID:
     milliseconds, in twelve bits (section 6.2, method 3). Uniqueness rests on the facts (which a unique constraint
     guards too).
     """
-    return UUID(int=_derived(now, facts))
+    return UUID(hex=_derived(now, facts))
 
 
 def show_derived_id(kind: Kind, now: datetime, *facts: bytes) -> str:
     """`show_id` of `derived_id`, for many in a row."""
-    return f"{kind.value}_{_derived(now, facts):032x}"
+    return f"{kind.value}_{_derived(now, facts)}"
 
 
-def _derived(now: datetime, facts: tuple[bytes, ...]) -> int:
-    digest = hashlib.sha256(b"\x00".join(facts)).digest()
-    return _head(now) | int.from_bytes(digest[:8], "big") & ((1 << 62) - 1)
+def _derived(now: datetime, facts: tuple[bytes, ...]) -> str:
+    digest = hashlib.sha256(b"\x00".join(facts)).hexdigest()
+    return f"{_head(now)}{_VARIANT[digest[0]]}{digest[1:16]}"
+
+
+#: The two bits that RFC 9562 wants before the last 62: `10`.
+_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 
 @lru_cache(maxsize=16)
-def _head(now: datetime) -> int:
+def _head(now: datetime) -> str:
     milliseconds, microseconds = divmod(_microseconds(now), 1000)
     fraction = (microseconds << 12) // 1000
-    return milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62
+    return f"{milliseconds:012x}7{fraction:03x}"
 
 
 def derived_ids(now: datetime, *facts: bytes) -> Iterator[UUID]:

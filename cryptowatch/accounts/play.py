@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from itertools import repeat
 from typing import Any
 from uuid import UUID
 
@@ -52,7 +53,7 @@ _LIMITS = msgspec.json.Decoder(list[PlayLimit])
 _NO_LIMITS = "[]"
 
 
-class Transfer(msgspec.Struct, frozen=True):
+class Transfer(msgspec.Struct, frozen=True, gc=False):
     """One to be made. `key` is the posting's; `product` and `round` are the platform's words for what and when."""
 
     key: str
@@ -75,7 +76,7 @@ class Refusal:
     detail: str
 
 
-class Made(msgspec.Struct, frozen=True):
+class Made(msgspec.Struct, frozen=True, gc=False):
     """`created`: by this batch, or else since `created_at`. `balance` is the player's just after it."""
 
     created: bool
@@ -259,26 +260,30 @@ async def _post(conn: Connection, transfers: Sequence[Transfer], now: datetime) 
         len(set(keys)) < len(keys),
     )
     try:
-        rows = await conn.fetch(SQL["post"], *columns)
-        if not rows:
+        row = await conn.fetchrow(SQL["post"], *columns)
+        if row is None:
             players = dict.fromkeys(player(one.account_id, one.asset) for one in transfers)
             await ensure_accounts(conn, list(players))
-            rows = await conn.fetch(SQL["post"], *columns)
+            row = await conn.fetchrow(SQL["post"], *columns)
     except asyncpg.PostgresError as error:
         raise named(error) from error
-    return [_outcome(row, now) for row in rows]
+    assert row is not None
+    totals, unfinalized, held = (map(int, row[name].split(" ")) for name in ("totals", "unfinalized", "held"))
+    balances = map(Balance, totals, unfinalized, held)
+    made_at = row["made_at"] or repeat(now, len(transfers))
+    return [_outcome(*one) for one in zip(row["statuses"], balances, made_at, strict=True)]
 
 
-def _outcome(row: Any, now: datetime) -> Made | Refusal:
-    status, total, unfinalized, held, made_at = row
-    if status == PostingStatus.CREATED:
-        return Made(True, Balance(total, unfinalized, held), now)
-    if status == PostingStatus.INSUFFICIENT_FUNDS:
-        return Refusal("insufficient_funds", "the playable balance does not cover the amount")
-    if status == PostingStatus.CONFLICT:
-        return Refusal("idempotency_key_reused", "use a new key for a new transfer")
-    assert status == PostingStatus.EXISTS
-    return Made(False, Balance(total, unfinalized, held), made_at)
+def _outcome(status: str, balance: Balance, made_at: datetime) -> Made | Refusal:
+    match status:
+        case PostingStatus.CREATED:
+            return Made(True, balance, made_at)
+        case PostingStatus.EXISTS:
+            return Made(False, balance, made_at)
+        case PostingStatus.INSUFFICIENT_FUNDS:
+            return Refusal("insufficient_funds", "the playable balance does not cover the amount")
+    assert status == PostingStatus.CONFLICT
+    return Refusal("idempotency_key_reused", "use a new key for a new transfer")
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ class AddressView(msgspec.Struct, frozen=True):
     assets: list[str]
 
 
-class BalanceView(msgspec.Struct, frozen=True):
+class BalanceView(msgspec.Struct, frozen=True, gc=False):
     """`playable` may be bet; `withdrawable` may leave; `debt` is what a reorg took beyond what was there."""
 
     asset: str
@@ -260,9 +260,10 @@ async def called_player(call: Call[object, object], conn: Connection) -> Player:
 
 
 def balance_view(asset: str, balance: Balance, decimals: int) -> BalanceView:
-    if balance.total >= 0 == balance.held == balance.unfinalized:  # most of them
-        all_of_it, zero = format_amount(balance.total, decimals), _zero(decimals)
-        return BalanceView(asset, all_of_it, all_of_it, all_of_it, zero, zero, zero)
+    total, unfinalized, held = balance
+    if total >= 0 and unfinalized == 0 and held == 0:  # as most are: its parts need not be written one by one
+        whole, zero = format_amount(total, decimals), _zero(decimals)
+        return BalanceView(asset, whole, whole, whole, zero, zero, zero)
     return BalanceView(
         asset=asset,
         total=format_amount(balance.total, decimals),

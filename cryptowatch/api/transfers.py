@@ -23,13 +23,10 @@ from cryptowatch.accounts.play import (
 )
 from cryptowatch.api.accounts import BalanceView, balance_view, parse_or_refuse
 from cryptowatch.api.calls import (
-    TEXT,
     Amount,
     Call,
-    Id,
     NoQuery,
     Reply,
-    Text,
     Together,
     body_id,
     not_found,
@@ -48,27 +45,27 @@ ROUND_ENTRIES_MAX = 1000
 BATCH_MAX = 1000
 
 SignedAmount = Annotated[str, Meta(pattern=r"^-?(0|[1-9][0-9]{0,77})(\.[0-9]{1,78})?$", max_length=158)]
-Product = Annotated[str, Meta(pattern=TEXT, max_length=40)]
-Round = Annotated[str, Meta(pattern=TEXT, min_length=1, max_length=200)]
+Product = Annotated[str, Meta(max_length=40)]
+Round = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
-class TransferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TransferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """`reference`: the platform's own word for what caused it (a ticket), shown in the statement.
 
     `product`: what was played (`slots`, `sports`), by which turnover and commissions are kept apart. `round`: the
     game's round, whose bets and wins `GET /v1/rounds/{round}` lists.
     """
 
-    account_id: Id
-    asset: Text
+    account_id: Annotated[str, Meta(max_length=64)]
+    asset: Annotated[str, Meta(max_length=200)]
     amount: SignedAmount
     kind: TransferKind
-    reference: Annotated[str, Meta(pattern=TEXT, max_length=200)] | None = None
+    reference: Annotated[str, Meta(max_length=200)] | None = None
     product: Product = ""
     round: Round | None = None
 
 
-class KeyedTransfer(TransferRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class KeyedTransfer(TransferRequest, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
     """`key`: as an Idempotency-Key, of this transfer alone."""
 
     key: Annotated[str, Meta(pattern=r"^[ -~]+$", min_length=1, max_length=KEY_LENGTH_MAX)]
@@ -78,7 +75,7 @@ class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     transfers: Annotated[list[KeyedTransfer], Meta(min_length=1, max_length=BATCH_MAX)]
 
 
-class TransferView(msgspec.Struct, frozen=True):
+class TransferView(msgspec.Struct, frozen=True, gc=False):
     """`balance` is the account's just after this transfer."""
 
     id: str
@@ -100,7 +97,7 @@ class BatchProblem(msgspec.Struct, frozen=True):
     detail: str
 
 
-class BatchOutcome(msgspec.Struct, frozen=True):
+class BatchOutcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one transfer. `exists`: it was made before, and is shown as it was then."""
 
     key: str

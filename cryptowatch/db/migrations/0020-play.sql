@@ -106,12 +106,14 @@ BEGIN
 END $$;
 
 -- Bets, wins, refunds, bonuses and corrections of players, each standing for itself, with what they add to the day and
--- to rounds; answers in the order given. `made_at` is when what exists was made. No rows: a player has no account of
--- its asset yet, and nothing was done.
+-- to rounds; answers in the order given. `made_at` is when each was made, NULL when all of them were now. No row: a player
+-- has no account of its asset yet, and nothing was done.
 CREATE FUNCTION play_post(
     p_keys text[], p_kinds text[], p_players uuid[], p_assets text[], p_houses bigint[], p_amounts numeric[],
     p_references text[], p_products text[], p_rounds text[], p_created_at timestamptz, p_one_by_one boolean
-) RETURNS TABLE (status text, total numeric, unfinalized numeric, held numeric, made_at timestamptz)
+) RETURNS TABLE (
+    statuses text[], totals numeric[], unfinalized numeric[], held numeric[], made_at timestamptz[]
+)
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_customers bigint[];
@@ -151,9 +153,13 @@ BEGIN
     WHERE n.status = 'created' AND n.round IS NOT NULL AND n.kind IN ('bet', 'win', 'refund', 'bonus')
     ORDER BY n.ordinal;
 
-    RETURN QUERY
-    SELECT n.status, n.total, n.unfinalized, n.held,
-           CASE n.status WHEN 'exists' THEN (SELECT p.created_at FROM posting p WHERE p.key = n.key) END
-    FROM unnest(p_keys, v_posted.statuses, v_posted.totals, v_posted.unfinalized_parts, v_posted.held_parts)
-         AS n (key, status, total, unfinalized, held);
+    IF 'exists' = ANY (v_posted.statuses) THEN
+        SELECT array_agg(coalesce(p.created_at, p_created_at) ORDER BY n.ordinal) INTO made_at
+        FROM unnest(p_keys) WITH ORDINALITY AS n (key, ordinal) LEFT JOIN posting p ON p.key = n.key;
+    END IF;
+    statuses := v_posted.statuses;
+    totals := v_posted.totals;
+    unfinalized := v_posted.unfinalized_parts;
+    held := v_posted.held_parts;
+    RETURN NEXT;
 END $$;
