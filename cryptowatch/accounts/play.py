@@ -10,9 +10,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from itertools import repeat
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from cryptowatch.accounts.limits import LimitKind, Played, PlayLimit, Rates, earliest, reached
@@ -20,9 +22,9 @@ from cryptowatch.accounts.players import Status
 from cryptowatch.accounts.rates import read_rates
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.ledger.accounts import AccountRef, ensure_accounts, house, player
-from cryptowatch.ledger.postings import Posted, post_each
-from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, Posting, customer_posting
+from cryptowatch.ledger.accounts import ensure_accounts, house, player
+from cryptowatch.ledger.postings import named
+from cryptowatch.ledger.rules import Balance
 from cryptowatch.ledger.rules import Kind as PostingKind
 from cryptowatch.ledger.rules import Status as PostingStatus
 from cryptowatch.money import BaseUnits
@@ -51,8 +53,7 @@ _LIMITS = msgspec.json.Decoder(list[PlayLimit])
 _NO_LIMITS = "[]"
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(msgspec.Struct, frozen=True, gc=False):
     """One to be made. `key` is the posting's; `product` and `round` are the platform's words for what and when."""
 
     key: str
@@ -75,17 +76,12 @@ class Refusal:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """`posted` is done, now or since `created_at`."""
+class Made(msgspec.Struct, frozen=True, gc=False):
+    """`created`: by this batch, or else since `created_at`. `balance` is the player's just after it."""
 
-    posted: Posted
+    created: bool
+    balance: Balance
     created_at: datetime
-
-    @property
-    def created(self) -> bool:
-        """By this batch."""
-        return self.posted.status is PostingStatus.CREATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,44 +122,23 @@ async def make_transfers(
     made_before = await _made_before(conn, transfers, standings, now)
     denials = await _denials(conn, transfers, standings, made_before, rules, now)
     asked = [one for one, denial in zip(transfers, denials, strict=True) if denial is None]
-    postings = await _postings(conn, asked)
-    posted = await post_each(conn, postings, now)
-    created = [one for one, made in zip(asked, posted, strict=True) if made.status is PostingStatus.CREATED]
-    await _remember(conn, created, now)
-    earlier = [
-        one.key for one, made in zip(asked, posted, strict=True) if made.status is PostingStatus.EXISTS
-    ]
-    times = (
-        {row["key"]: row["created_at"] for row in await conn.fetch(SQL["times"], earlier)} if earlier else {}
-    )
-    answers = iter(zip(asked, posted, strict=True))
-    outcomes = list[Made | Refusal]()
-    for denial in denials:
-        if denial is not None:
-            outcomes.append(denial)
-            continue
-        one, answer = next(answers)
-        outcomes.append(_outcome(answer, times.get(one.key, now)))
-    return outcomes
+    made = iter(await _post(conn, asked, now))
+    return [next(made) if denial is None else denial for denial in denials]
 
 
-def _outcome(posted: Posted, created_at: datetime) -> Made | Refusal:
-    if posted.status is PostingStatus.INSUFFICIENT_FUNDS:
-        return Refusal("insufficient_funds", "the playable balance does not cover the amount")
-    if posted.status is PostingStatus.CONFLICT:
-        return Refusal("idempotency_key_reused", "use a new key for a new transfer")
-    assert posted.done
-    return Made(posted, created_at)
+async def _standings(
+    conn: Connection, accounts: Iterable[UUID], now: datetime
+) -> Mapping[UUID, _Standing | None]:
+    """Of accounts that something may keep from playing; None where there is no such account.
 
-
-async def _standings(conn: Connection, accounts: Iterable[UUID], now: datetime) -> Mapping[UUID, _Standing]:
-    """Accounts with limits are held until the transaction ends, so that two bets at once see each other."""
+    Those with limits are held until the transaction ends, so that two bets at once see each other.
+    """
     rows = await conn.fetch(SQL["standings"], list(accounts))
     limited = [row["id"] for row in rows if row["limited"]]
     if limited:
         held = {row["id"]: row for row in await conn.fetch(SQL["hold_standings"], limited)}
         rows = [held.get(row["id"], row) for row in rows]
-    return {row["id"]: _standing(row, now) for row in rows}
+    return {row["id"]: None if row["status"] is None else _standing(row, now) for row in rows}
 
 
 def _standing(row: Any, now: datetime) -> _Standing:
@@ -179,10 +154,13 @@ def _standing(row: Any, now: datetime) -> _Standing:
 
 
 async def _made_before(
-    conn: Connection, transfers: Sequence[Transfer], standings: Mapping[UUID, _Standing], now: datetime
+    conn: Connection,
+    transfers: Sequence[Transfer],
+    standings: Mapping[UUID, _Standing | None],
+    now: datetime,
 ) -> frozenset[str]:
     """Keys that the ledger knows. Only of accounts whose standing may refuse a bet: for others it decides alone."""
-    restricted = {id_ for id_, one in standings.items() if one.limits or one.refusal(now) is not None}
+    restricted = {id_ for id_, one in standings.items() if one and (one.limits or one.refusal(now))}
     asked = [one.key for one in transfers if one.account_id in restricted]
     return frozenset(row["key"] for row in await conn.fetch(SQL["times"], asked)) if asked else frozenset()
 
@@ -190,25 +168,27 @@ async def _made_before(
 async def _denials(
     conn: Connection,
     transfers: Sequence[Transfer],
-    standings: Mapping[UUID, _Standing],
+    standings: Mapping[UUID, _Standing | None],
     made_before: Collection[str],
     rules: PlayRules,
     now: datetime,
 ) -> list[Refusal | None]:
+    if not standings:
+        return [None] * len(transfers)
     today = now.date()
-    limits = {id_: standing.limits for id_, standing in standings.items() if standing.limits}
+    limits = {id_: standing.limits for id_, standing in standings.items() if standing and standing.limits}
     history = await _history(conn, limits, today) if limits else {}
     needs_rates = any(limit.asset is None for own in limits.values() for limit in own)
     known = await read_rates(conn, now - timedelta(seconds=rules.rate_max_age_s)) if needs_rates else {}
     rates = Rates(rules.decimals, known)
     found = list[Refusal | None]()
     for one in transfers:
-        standing = standings.get(one.account_id)
+        if one.account_id not in standings or one.key in made_before:
+            found.append(None)  # nothing to ask of; it counts already, on its day
+            continue
+        standing = standings[one.account_id]
         if standing is None:
             found.append(Refusal("unknown_account", "no such account"))
-            continue
-        if one.key in made_before:
-            found.append(None)  # it counts already, on its day
             continue
         denial = None
         if one.kind is TransferKind.BET:
@@ -255,53 +235,55 @@ async def _history(
     return dict(found)
 
 
-async def _postings(conn: Connection, transfers: Sequence[Transfer]) -> list[Posting]:
-    refs = dict[AccountRef, int]()
-    for one in transfers:
-        refs[player(one.account_id, one.asset)] = 0
-        refs[house(_POSTINGS[one.kind][1], one.asset)] = 0
-    ids = dict(zip(refs, await ensure_accounts(conn, list(refs)), strict=True))
-    return [_posting(one, ids) for one in transfers]
-
-
-def _posting(one: Transfer, ids: Mapping[AccountRef, int]) -> Posting:
-    kind, role = _POSTINGS[one.kind]
-    return customer_posting(
-        PostingKind.ADJUSTMENT_DEBIT if one.takes else kind,
-        one.key,
-        CustomerAccount(ids[player(one.account_id, one.asset)]),
-        HouseAccount(ids[house(role, one.asset)]),
-        one.amount,
-        reference=one.reference,
+async def _post(conn: Connection, transfers: Sequence[Transfer], now: datetime) -> list[Made | Refusal]:
+    """The ledger, the day and the rounds, in one round trip."""
+    if not transfers:
+        return []
+    sides = [_POSTINGS[one.kind] for one in transfers]
+    pairs = dict.fromkeys((role, one.asset) for (_, role), one in zip(sides, transfers, strict=True))
+    houses = dict(zip(pairs, await ensure_accounts(conn, [house(*pair) for pair in pairs]), strict=True))
+    keys = [one.key for one in transfers]
+    columns = (
+        keys,
+        [
+            PostingKind.ADJUSTMENT_DEBIT if one.takes else kind
+            for (kind, _), one in zip(sides, transfers, strict=True)
+        ],
+        [one.account_id for one in transfers],
+        [one.asset for one in transfers],
+        [houses[role, one.asset] for (_, role), one in zip(sides, transfers, strict=True)],
+        [str(one.amount) for one in transfers],
+        [one.reference for one in transfers],
+        [one.product for one in transfers],
+        [one.round for one in transfers],
+        now,
+        len(set(keys)) < len(keys),
     )
+    try:
+        row = await conn.fetchrow(SQL["post"], *columns)
+        if row is None:
+            players = dict.fromkeys(player(one.account_id, one.asset) for one in transfers)
+            await ensure_accounts(conn, list(players))
+            row = await conn.fetchrow(SQL["post"], *columns)
+    except asyncpg.PostgresError as error:
+        raise named(error) from error
+    assert row is not None
+    totals, unfinalized, held = (map(int, row[name].split(" ")) for name in ("totals", "unfinalized", "held"))
+    balances = map(Balance, totals, unfinalized, held)
+    made_at = row["made_at"] or repeat(now, len(transfers))
+    return [_outcome(*one) for one in zip(row["statuses"], balances, made_at, strict=True)]
 
 
-async def _remember(conn: Connection, transfers: Sequence[Transfer], now: datetime) -> None:
-    """What was played today, and in which rounds. Amounts as text: quicker."""
-    played = [one for one in transfers if one.kind is not TransferKind.ADJUSTMENT]
-    if played:
-        await conn.execute(
-            SQL["add_to_day"],
-            now.date(),
-            [one.account_id for one in played],
-            [one.asset for one in played],
-            [one.product for one in played],
-            [one.kind for one in played],
-            [str(one.amount) for one in played],
-        )
-    rounds = [one for one in played if one.round is not None]
-    if rounds:
-        await conn.execute(
-            SQL["add_to_rounds"],
-            [one.round for one in rounds],
-            [one.product for one in rounds],
-            [one.account_id for one in rounds],
-            [one.asset for one in rounds],
-            [one.kind for one in rounds],
-            [str(one.amount) for one in rounds],
-            [one.key for one in rounds],
-            now,
-        )
+def _outcome(status: str, balance: Balance, made_at: datetime) -> Made | Refusal:
+    match status:
+        case PostingStatus.CREATED:
+            return Made(True, balance, made_at)
+        case PostingStatus.EXISTS:
+            return Made(False, balance, made_at)
+        case PostingStatus.INSUFFICIENT_FUNDS:
+            return Refusal("insufficient_funds", "the playable balance does not cover the amount")
+    assert status == PostingStatus.CONFLICT
+    return Refusal("idempotency_key_reused", "use a new key for a new transfer")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 -- name: standings
--- Whether accounts may bet, and which of them have limits.
-SELECT id, status, excluded_until, cooling_off_until, play_limits::text, next_play_limits::text, next_play_limits_at,
-       play_limits::text <> '[]' OR next_play_limits IS NOT NULL AS limited
-FROM account WHERE id = ANY ($1)
+-- Of accounts, those that are not there or that something may keep from playing; which of them have limits.
+SELECT asked.id, a.status, a.excluded_until, a.cooling_off_until, a.play_limits::text, a.next_play_limits::text,
+       a.next_play_limits_at, a.play_limits::text <> '[]' OR a.next_play_limits IS NOT NULL AS limited
+FROM unnest($1::uuid[]) AS asked (id) LEFT JOIN account a ON a.id = asked.id
+WHERE a.id IS NULL OR a.status <> 'active' OR a.excluded_until IS NOT NULL OR a.cooling_off_until IS NOT NULL
+   OR a.play_limits::text <> '[]' OR a.next_play_limits IS NOT NULL
 
 -- name: hold_standings
 -- The same of those with limits, one after the other.
@@ -20,29 +22,12 @@ GROUP BY d.account_id, d.day, d.asset
 -- When postings were made.
 SELECT key, created_at FROM posting WHERE key = ANY ($1)
 
--- name: add_to_day
--- What was just played. In one order, after the balances' rows: no two batches wait for each other in a ring.
-INSERT INTO play_day AS d (day, account_id, asset, product, bet, win, refund, bonus, bets)
-SELECT $1, account_id, asset, product,
-       coalesce(sum(amount) FILTER (WHERE kind = 'bet'), 0), coalesce(sum(amount) FILTER (WHERE kind = 'win'), 0),
-       coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0), coalesce(sum(amount) FILTER (WHERE kind = 'bonus'), 0),
-       count(*) FILTER (WHERE kind = 'bet')
-FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[]::numeric[])
-     AS new (account_id, asset, product, kind, amount)
-GROUP BY account_id, asset, product
-ORDER BY account_id, asset, product
-ON CONFLICT (account_id, day, asset, product) DO UPDATE SET
-    bet = d.bet + EXCLUDED.bet, win = d.win + EXCLUDED.win, refund = d.refund + EXCLUDED.refund,
-    bonus = d.bonus + EXCLUDED.bonus, bets = d.bets + EXCLUDED.bets
-
--- name: add_to_rounds
--- What was moved in rounds, in the order given.
-INSERT INTO round_entry (round, product, account_id, asset, kind, amount, key, created_at)
-SELECT round, product, account_id, asset, kind, amount, key, $8
-FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[]::numeric[], $7::text[])
-     WITH ORDINALITY
-     AS new (round, product, account_id, asset, kind, amount, key, place)
-ORDER BY place
+-- name: post
+-- Transfers with what they add to the day and to rounds; the function in 0020-play.sql does it all. Amounts come and go
+-- as text: quicker.
+SELECT statuses, array_to_string(totals, ' ') AS totals, array_to_string(unfinalized, ' ') AS unfinalized,
+       array_to_string(held, ' ') AS held, made_at
+FROM play_post($1, $2, $3, $4, $5, $6::text[]::numeric[], $7, $8, $9, $10, $11)
 
 -- name: round
 -- A round, oldest first.

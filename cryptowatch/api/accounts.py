@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -111,7 +112,7 @@ class AddressView(msgspec.Struct, frozen=True):
     assets: list[str]
 
 
-class BalanceView(msgspec.Struct, frozen=True):
+class BalanceView(msgspec.Struct, frozen=True, gc=False):
     """`playable` may be bet; `withdrawable` may leave; `debt` is what a reorg took beyond what was there."""
 
     asset: str
@@ -259,6 +260,10 @@ async def called_player(call: Call[object, object], conn: Connection) -> Player:
 
 
 def balance_view(asset: str, balance: Balance, decimals: int) -> BalanceView:
+    total, unfinalized, held = balance
+    if total >= 0 and unfinalized == 0 and held == 0:  # as most are: its parts need not be written one by one
+        whole, zero = format_amount(total, decimals), _zero(decimals)
+        return BalanceView(asset, whole, whole, whole, zero, zero, zero)
     return BalanceView(
         asset=asset,
         total=format_amount(balance.total, decimals),
@@ -268,6 +273,11 @@ def balance_view(asset: str, balance: Balance, decimals: int) -> BalanceView:
         held=format_amount(balance.held, decimals),
         debt=format_amount(balance.debt, decimals),
     )
+
+
+@lru_cache
+def _zero(decimals: int) -> str:
+    return format_amount(0, decimals)
 
 
 AccountPage = Page[PlayerView]

@@ -69,7 +69,13 @@ def fingerprint(method: str, path: str, body: object) -> bytes:
 
 def effect_of(api_key_id: UUID, key: str) -> str:
     """What names a request's effect in the ledger: the key that it came under, and whose key that is."""
-    return f"{api_key_id.hex}:{hashlib.sha256(key.encode()).hexdigest()}"
+    return effects_of(api_key_id)(key)
+
+
+def effects_of(api_key_id: UUID) -> Callable[[str], str]:
+    """`effect_of` for many keys of one caller."""
+    whose, digest = api_key_id.hex, hashlib.sha256
+    return lambda key: f"{whose}:{digest(key.encode()).hexdigest()}"
 
 
 async def begin(conn: Connection, claim: Claim) -> Stored | Problem | None:
@@ -93,18 +99,18 @@ async def begin_all(conn: Connection, claims: Sequence[Claim]) -> list[Stored | 
 
 async def look_up_all(
     conn: Connection, api_key_id: UUID, keys: Sequence[str], fingerprint_of: Callable[[int], bytes]
-) -> list[Stored | Problem | None]:
-    """What requests under these keys were answered, in order; None: nothing is kept. Nothing begins by it.
+) -> dict[int, Stored | Problem]:
+    """What requests under these keys were answered, by the key's place. Nothing begins by it.
 
     `fingerprint_of` the n-th is asked for only where there is an answer to compare with.
     """
-    rows = await conn.fetch(SQL["read"], [api_key_id] * len(keys), list(keys))
-    return [
-        None
-        if row["fingerprint"] is None
-        else _earlier(Claim(api_key_id, key, fingerprint_of(place)), True, row)
-        for place, (key, row) in enumerate(zip(keys, rows, strict=True))
-    ]
+    found = dict[int, Stored | Problem]()
+    for row in await conn.fetch(SQL["kept"], api_key_id, list(keys)):
+        place = row["place"]
+        earlier = _earlier(Claim(api_key_id, keys[place], fingerprint_of(place)), True, row)
+        assert earlier is not None
+        found[place] = earlier
+    return found
 
 
 def _earlier(claim: Claim, locked: bool, row: asyncpg.Record) -> Stored | Problem | None:

@@ -4,7 +4,7 @@ One transfer is one posting (P2), keyed by its Idempotency-Key; in a batch by ea
 the same kind: what was sent alone may be sent again in a batch, and has its effect once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Literal
@@ -23,22 +23,19 @@ from cryptowatch.accounts.play import (
 )
 from cryptowatch.api.accounts import BalanceView, balance_view, parse_or_refuse
 from cryptowatch.api.calls import (
-    TEXT,
     Amount,
     Call,
-    Id,
     NoQuery,
     Reply,
-    Text,
     Together,
     body_id,
     not_found,
 )
-from cryptowatch.api.idempotency import KEY_LENGTH_MAX, Stored, effect_of, fingerprint, look_up_all
+from cryptowatch.api.idempotency import KEY_LENGTH_MAX, Stored, effects_of, fingerprint, look_up_all
 from cryptowatch.api.problems import Problem, Refused, refuse
 from cryptowatch.api.services import Services
 from cryptowatch.db.pool import Connection
-from cryptowatch.ids import Kind, derived_id, show_id
+from cryptowatch.ids import Kind, show_derived_id, show_id
 from cryptowatch.money import BaseUnits, format_amount
 
 PATH = "/v1/transfers"
@@ -48,27 +45,27 @@ ROUND_ENTRIES_MAX = 1000
 BATCH_MAX = 1000
 
 SignedAmount = Annotated[str, Meta(pattern=r"^-?(0|[1-9][0-9]{0,77})(\.[0-9]{1,78})?$", max_length=158)]
-Product = Annotated[str, Meta(pattern=TEXT, max_length=40)]
-Round = Annotated[str, Meta(pattern=TEXT, min_length=1, max_length=200)]
+Product = Annotated[str, Meta(max_length=40)]
+Round = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
-class TransferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TransferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """`reference`: the platform's own word for what caused it (a ticket), shown in the statement.
 
     `product`: what was played (`slots`, `sports`), by which turnover and commissions are kept apart. `round`: the
     game's round, whose bets and wins `GET /v1/rounds/{round}` lists.
     """
 
-    account_id: Id
-    asset: Text
+    account_id: Annotated[str, Meta(max_length=64)]
+    asset: Annotated[str, Meta(max_length=200)]
     amount: SignedAmount
     kind: TransferKind
-    reference: Annotated[str, Meta(pattern=TEXT, max_length=200)] | None = None
+    reference: Annotated[str, Meta(max_length=200)] | None = None
     product: Product = ""
     round: Round | None = None
 
 
-class KeyedTransfer(TransferRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class KeyedTransfer(TransferRequest, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
     """`key`: as an Idempotency-Key, of this transfer alone."""
 
     key: Annotated[str, Meta(pattern=r"^[ -~]+$", min_length=1, max_length=KEY_LENGTH_MAX)]
@@ -78,7 +75,7 @@ class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     transfers: Annotated[list[KeyedTransfer], Meta(min_length=1, max_length=BATCH_MAX)]
 
 
-class TransferView(msgspec.Struct, frozen=True):
+class TransferView(msgspec.Struct, frozen=True, gc=False):
     """`balance` is the account's just after this transfer."""
 
     id: str
@@ -100,7 +97,7 @@ class BatchProblem(msgspec.Struct, frozen=True):
     detail: str
 
 
-class BatchOutcome(msgspec.Struct, frozen=True):
+class BatchOutcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one transfer. `exists`: it was made before, and is shown as it was then."""
 
     key: str
@@ -171,11 +168,15 @@ async def create_transfer_batch(call: Call[NoQuery, BatchRequest], conn: Connect
     transfers, services = call.body.transfers, call.services
     keys = [one.key for one in transfers]
     answers = await look_up_all(conn, call.caller.id, keys, lambda n: _fingerprint_alone(transfers[n]))
-    read = list(_read_batch(call, answers))
+    effect = effects_of(call.caller.id)
+    read = [
+        _refusal_alone(answers.get(place)) or _read_or_refusal(asked, services, f"api:{effect(asked.key)}")
+        for place, asked in enumerate(transfers)
+    ]
     wanted = [one for one in read if isinstance(one, Transfer)]
     made = iter(await make_transfers(conn, wanted, _rules(services), call.now))
     outcomes = [
-        _outcome(asked, one, next(made), call) if isinstance(one, Transfer) else _refused(asked.key, one)
+        _outcome(asked, one, next(made), services) if isinstance(one, Transfer) else _refused(asked.key, one)
         for asked, one in zip(transfers, read, strict=True)
     ]
     return Reply(BatchView(outcomes))
@@ -187,22 +188,15 @@ def _fingerprint_alone(asked: KeyedTransfer) -> bytes:
     return fingerprint("POST", PATH, TransferRequest(**fields))
 
 
-def _read_batch(
-    call: Call[NoQuery, BatchRequest], answers: Sequence[Stored | Problem | None]
-) -> Iterator[Transfer | Refusal]:
-    """`answers`: of requests of their own. What one was refused by for good stays refused: it will be told so again."""
-    for asked, answer in zip(call.body.transfers, answers, strict=True):
-        refusal = _refusal_alone(answer)
-        if refusal is not None:
-            yield refusal
-            continue
-        try:
-            yield _read(asked, call.services, f"api:{effect_of(call.caller.id, asked.key)}")
-        except Refused as refused:
-            yield Refusal(refused.problem.code, refused.problem.detail)
+def _read_or_refusal(asked: KeyedTransfer, services: Services, key: str) -> Transfer | Refusal:
+    try:
+        return _read(asked, services, key)
+    except Refused as refused:
+        return Refusal(refused.problem.code, refused.problem.detail)
 
 
 def _refusal_alone(answer: Stored | Problem | None) -> Refusal | None:
+    """`answer`: of a request of its own. What that was refused by for good stays refused: it is told so again."""
     if isinstance(answer, Problem):
         return Refusal(answer.code, answer.detail)
     if answer is None or answer.status < HTTPStatus.BAD_REQUEST:
@@ -211,13 +205,11 @@ def _refusal_alone(answer: Stored | Problem | None) -> Refusal | None:
     return Refusal(told.code, told.detail)
 
 
-def _outcome(
-    asked: KeyedTransfer, one: Transfer, made: Made | Refusal, call: Call[NoQuery, BatchRequest]
-) -> BatchOutcome:
+def _outcome(asked: KeyedTransfer, one: Transfer, made: Made | Refusal, services: Services) -> BatchOutcome:
     if isinstance(made, Refusal):
         return _refused(asked.key, made)
     status: Literal["created", "exists"] = "created" if made.created else "exists"
-    return BatchOutcome(asked.key, status, transfer=_view(asked, one, made, call.services))
+    return BatchOutcome(asked.key, status, transfer=_view(asked, one, made, services))
 
 
 def _refused(key: str, refusal: Refusal) -> BatchOutcome:
@@ -270,10 +262,8 @@ def _read(wanted: TransferRequest, services: Services, key: str) -> Transfer:
 
 
 def _view(wanted: TransferRequest, one: Transfer, made: Made, services: Services) -> TransferView:
-    balance = made.posted.balance
-    assert balance is not None
     return TransferView(
-        id=show_id(Kind.TRANSFER, derived_id(made.created_at, one.key.encode())),
+        id=show_derived_id(Kind.TRANSFER, made.created_at, one.key.encode()),
         account_id=wanted.account_id,
         asset=wanted.asset,
         amount=wanted.amount,
@@ -281,7 +271,7 @@ def _view(wanted: TransferRequest, one: Transfer, made: Made, services: Services
         reference=wanted.reference,
         product=wanted.product,
         round=wanted.round,
-        balance=balance_view(wanted.asset, balance, services.decimals[wanted.asset]),
+        balance=balance_view(wanted.asset, made.balance, services.decimals[wanted.asset]),
         created_at=made.created_at,
     )
 

@@ -78,7 +78,7 @@ async def post(connection: Connection, posting: Posting, created_at: datetime) -
             created_at,
         )
     except asyncpg.PostgresError as error:
-        raise _named(error, [posting]) from error
+        raise named(error, [posting]) from error
     assert row is not None
     return _posted(row)
 
@@ -97,7 +97,7 @@ async def post_each(
             SQL["post_batch"], *_columns(postings), created_at, _has_repeats(postings)
         )
     except asyncpg.PostgresError as error:
-        raise _named(error, postings) from error
+        raise named(error, postings) from error
     return [_posted(row) for row in rows]
 
 
@@ -124,7 +124,7 @@ async def post_all(connection: Connection, postings: Sequence[Posting], created_
                 created_at,
             )
     except asyncpg.PostgresError as error:
-        raise _named(error, postings) from error
+        raise named(error, postings) from error
 
 
 def _columns(postings: Sequence[Posting]) -> tuple[list[Any], ...]:
@@ -170,7 +170,8 @@ def _posted(row: Any) -> Posted:
     return Posted(_STATUSES[status], None if total is None else Balance(total, unfinalized, held))
 
 
-def _named(error: asyncpg.PostgresError, postings: Sequence[Posting]) -> Exception:
+def named(error: asyncpg.PostgresError, postings: Sequence[Posting] = ()) -> Exception:
+    """What an error of the ledger's functions means; itself when it is none of theirs."""
     if error.sqlstate == _REFUSED:
         index, status = str(getattr(error, "detail", "")).split(" ")
         return PostingRefused(postings[int(index)], Status(status))

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final, NewType
+from typing import Final, NamedTuple, NewType
 
 from cryptowatch.money import AMOUNT_MAX, BaseUnits
 
@@ -107,8 +107,7 @@ EFFECTS: Final[Mapping[Kind, Effect]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(NamedTuple):
     """A customer's balance of one asset, in base units; see the module for the formulas."""
 
     total: int = 0
