@@ -21,6 +21,7 @@ from cryptowatch.db.pool import Pool, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.sending.coins import CoinReserver
+from cryptowatch.sending.family import Family
 from cryptowatch.sending.reserve import Halted, NotReady
 
 SQL = load_queries(__package__, "unconfirmed.sql")
@@ -51,11 +52,14 @@ class Children:
         paid = [plan.tx_hash + place.to_bytes(4, "big") for place in plan.positions]
         return bool(await self.nodes.spenders(paid))
 
-    async def pays_for(self, parents: Collection[asyncpg.Record], bid: Bid) -> bool:
-        """Whether a child of one of these was made, and the parent and all below it will be mined for the bid."""
+    async def pays_for(self, parents: Collection[asyncpg.Record], bid: Bid, family: Family) -> bool:
+        """Whether a child of one of these was made, and the parent and all below it will be mined for the bid.
+
+        `family`: by which it was decided that one is needed.
+        """
         for parent in parents:
             try:
-                if await self._made(parent, bid):
+                if await self._made(parent, bid, family):
                     return True
             except NotReady:
                 continue
@@ -63,14 +67,15 @@ class Children:
                 return False  # another one was first; the next round sees what is left
         return False
 
-    async def _made(self, parent: asyncpg.Record, bid: Bid) -> bool:
+    async def _made(self, parent: asyncpg.Record, bid: Bid, family: Family) -> bool:
         now = self.clock.now()
         lineage_id, _ = self.entropy(now)
         subject = f"{parent['lineage_id'].hex}:{parent['number']}"
         async with transaction(self.pool) as conn:
             if await conn.fetchval(SQL["was_refused"], self.chain, subject):
                 return False  # the signer would refuse it again
-            plan = await self.reserver.lift(conn, parent, bid, lineage_id, subject, now)
+            known = family.children.get(parent["lineage_id"], ())
+            plan = await self.reserver.lift(conn, parent, known, bid, lineage_id, subject, now)
             if isinstance(plan, Insufficient):
                 raise NotReady("no change to spend, or too little")
         log.info(

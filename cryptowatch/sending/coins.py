@@ -5,7 +5,7 @@ reserved by one lineage at a time, by compare-and-set.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -22,7 +22,7 @@ from cryptowatch.ids import derived_id
 from cryptowatch.money import BaseUnits
 from cryptowatch.sending.change import LOOK_BACK_BLOCKS, ChangeRules, change_parts, coins_wanted
 from cryptowatch.sending.reserve import NotReady, Order, insert_attempt, insert_lineage, sending_height
-from cryptowatch.sending.unconfirmed import pending_change, read_family, reserve_change
+from cryptowatch.sending.unconfirmed import lock_parents, pending_change, read_family, reserve_change
 
 SQL = load_queries(__package__, "coins.sql")
 
@@ -145,6 +145,7 @@ class CoinReserver:
         self,
         conn: Connection,
         parent: asyncpg.Record,
+        known: Collection[UUID],
         bid: Bid,
         lineage_id: UUID,
         subject: str,
@@ -152,11 +153,15 @@ class CoinReserver:
     ) -> Plan | Insufficient:
         """Change of the parent into a coin of our own, for a fee with which both, and all below, are mined for the bid.
 
-        `parent`: the attempt's and its lineage's row. Where its change does not do, a confirmed coin helps.
+        `parent`: the attempt's and its lineage's row; `known`: its children so far, of which there must be no more.
+        Where its change does not do, a confirmed coin helps.
         Raises and rolls back as `reserve` does.
         """
         height, of = await sending_height(conn, self.chain, parent["asset"]), parent["lineage_id"]
+        await lock_parents(conn, [of])
         family = await read_family(conn, self.chain)
+        if set(family.children.get(of, ())) != set(known):
+            raise ConcurrentUpdate("another one spends its change by now")
         if of not in family.spendable(self.rules.unconfirmed_depth_max, 0):
             return Insufficient(1)
         pending = _coins(await pending_change(conn, self.chain, [of], 1))

@@ -56,12 +56,17 @@ async def reserve_change(
 ) -> None:
     """Raises ConcurrentUpdate when one of them is taken, or its parent is being replaced."""
     parents = [row["lineage_id"] for row in await conn.fetch(SQL["parents_of"], chain, list(resources))]
-    locked = await conn.fetch(SQL["lock_parents"], parents)
-    if len(locked) == len(parents):
-        status = await conn.execute(SQL["reserve_change"], chain, list(resources), lineage_id)
-        if int(status.split()[-1]) == len(resources):
-            return
-    raise ConcurrentUpdate("another sender used this change first, or replaces its transaction")
+    await lock_parents(conn, parents)
+    status = await conn.execute(SQL["reserve_change"], chain, list(resources), lineage_id)
+    if int(status.split()[-1]) != len(resources):
+        raise ConcurrentUpdate("another sender used this change first")
+
+
+async def lock_parents(conn: Connection, lineage_ids: Collection[UUID]) -> None:
+    """Until the caller's transaction ends none of them is replaced. Raises ConcurrentUpdate when one is just now."""
+    locked = await conn.fetch(SQL["lock_parents"], list(lineage_ids))
+    if len(locked) != len(lineage_ids):
+        raise ConcurrentUpdate("another sender replaces this transaction, or a block took it")
 
 
 async def has_children(conn: Connection, lineage_id: UUID, number: int) -> bool:

@@ -214,7 +214,7 @@ class Sender:
         Where none can be, or others have built on it, by a child.
         """
         own, problem = row["lineage_id"], ""
-        if self.children is not None and not self.children.affords(row, bid, self.rules.fee_growth_max):
+        if not self._affords(row, bid, rows, family):
             return await self._not_raised(row, "the payment's fee budget is used up", height)
         through = family.leaves(own) or [own]
         lasts = [rows[one] for one in through if one in rows and one not in raised]
@@ -222,7 +222,7 @@ class Sender:
             return set()  # one is yet to be signed, or has been raised for others' sake
         for last in lasts:
             lineage_id = last["lineage_id"]
-            if await self._is_built_on(last) and await self._child(row, [last], bid):
+            if await self._is_built_on(last) and await self._child(row, [last], bid, family):
                 return {own, lineage_id}
             short = family.shortfall(family.members[lineage_id].parents, bid.rate)
             lifted = replace(bid, rate=bid.rate + -(-short * 1000 // last["size"]))
@@ -231,10 +231,10 @@ class Sender:
             except _CannotRaise as cannot:
                 problem = str(cannot)
                 continue
-            if last is not row:
+            if done and last is not row:
                 await self._untell_stuck(row)
             return {lineage_id} if done else set()
-        if await self._child(row, [row, *lasts], bid):
+        if await self._child(row, [row, *lasts], bid, family):
             return {own}
         return await self._not_raised(row, problem, height)
 
@@ -242,13 +242,28 @@ class Sender:
         await self._tell_stuck(row, problem, height)
         return set()
 
+    def _affords(
+        self, row: asyncpg.Record, bid: Bid, rows: Mapping[UUID, asyncpg.Record], family: Family
+    ) -> bool:
+        """By its own budget; a child, which pays nobody, by those of the payments that it lifts."""
+        if self.children is None:
+            return True
+        payers = [row]
+        if row["kind"] == "child":
+            below = [rows[one] for one in family.ancestors([row["lineage_id"]]) if one in rows]
+            payers = [one for one in below if one["kind"] != "child"] or payers
+        growth_max = self.rules.fee_growth_max
+        return any(self.children.affords(one, bid, growth_max) for one in payers)
+
     async def _is_built_on(self, row: asyncpg.Record) -> bool:
         if self.children is None:
             return False
         return await self.children.is_built_on(self.planner.read(row["plan"].encode()))
 
-    async def _child(self, row: asyncpg.Record, parents: Collection[asyncpg.Record], bid: Bid) -> bool:
-        if self.children is None or not await self.children.pays_for(parents, bid):
+    async def _child(
+        self, row: asyncpg.Record, parents: Collection[asyncpg.Record], bid: Bid, family: Family
+    ) -> bool:
+        if self.children is None or not await self.children.pays_for(parents, bid, family):
             return False
         await self._untell_stuck(row)
         self.observer.on_bump()

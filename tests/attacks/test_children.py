@@ -1,16 +1,20 @@
 """Children that pay for parents: when one is made, what it pays, and what becomes of both."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import pytest
 import pytest_asyncio
 
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan
-from cryptowatch.chains.plans import Plan
+from cryptowatch.chains.plans import Bid, Plan
 from cryptowatch.chains.port import FeeMarket
+from cryptowatch.db.pool import connection
 from cryptowatch.errors import SignerRefused
+from cryptowatch.sending.change import ChangeRules
+from cryptowatch.sending.unconfirmed import read_family
+from cryptowatch.sending.worker import SQL as SENDING
 from cryptowatch.sending.worker import SendRules
 from cryptowatch.signing.families import SignedTransaction
 from tests.attacks.world import CHAIN, FEES, FINALITY, PATIENCE, Attempt, World
@@ -173,6 +177,24 @@ async def test_neither_budget_nor_cap_is_exceeded_by_a_child(
         assert (await payout.counts(), await payout.told()) == ((1, 0), [told])
 
 
+async def test_a_child_has_no_more_to_spend_than_its_parent_had(payout: Late) -> None:
+    """Its own first rate is far above theirs together."""
+    world = payout.world
+    await payout.built_on()
+    await payout.raised()
+    world.sender.rules = SendRules(rebroadcast_s=0, fee_growth_max=4)
+    await payout.raised()
+    assert await payout.counts() == (1, 1)
+    assert set(await payout.told()) == {"the payment's fee budget is used up"}
+    world.sender.rules = SendRules(rebroadcast_s=0, fee_growth_max=5)
+    stuck = "SELECT count(*) FROM lineage WHERE stuck IS NOT NULL"
+    assert await world.pool.fetchval(stuck) == 2
+    await payout.raised()
+    assert await payout.counts() == (1, 2)
+    # Of the parent, too, it is told no more.
+    assert await world.pool.fetchval(stuck) == 0
+
+
 async def test_a_child_is_raised_with_its_very_inputs_and_pays_for_both_again(payout: Late) -> None:
     await payout.built_on()
     await payout.raised()
@@ -194,13 +216,29 @@ async def test_a_child_is_raised_with_its_very_inputs_and_pays_for_both_again(pa
     assert fees == payout.parent.plan.fee + first.fee
 
 
-async def test_two_senders_make_one_child(payout: Late) -> None:
-    world = payout.world
+@pytest.mark.parametrize("parts", [1, 4])
+async def test_senders_at_once_make_one_child(world: World, parts: int) -> None:
+    """Also where there would be change for more."""
+    world.coins = replace(world.coins, change=ChangeRules(parts, parts, parts, 100_000, 600))
+    payout = await late(world, COIN, AMOUNT)
+    assert len(payout.parent.plan.coins_back) == parts
     await payout.built_on()
     world.nodes.market = DEARER
     await world.mine(PATIENCE)
     await asyncio.gather(*(world.sender_with(world.sender.sign).step() for _ in range(3)))
     assert await payout.counts() == (1, 1)
+
+
+async def test_who_has_not_seen_the_first_child_makes_no_second(world: World) -> None:
+    world.coins = replace(world.coins, change=ChangeRules(4, 4, 4, 100_000, 600))
+    await late(world, COIN, AMOUNT)
+    rows = await world.pool.fetch(SENDING["open_signed"], CHAIN)
+    async with connection(world.pool) as conn:
+        family = await read_family(conn, CHAIN)
+    children = world.sender.children
+    assert children is not None
+    assert await children.pays_for(rows, Bid(RATE), family)
+    assert not await children.pays_for(rows, Bid(RATE), family)
 
 
 async def test_a_child_that_the_signer_refuses_is_not_made_again(payout: Late) -> None:
