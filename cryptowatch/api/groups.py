@@ -28,6 +28,8 @@ from cryptowatch.errors import ConcurrentUpdate, DatabaseUnavailable
 _TRIES = 5
 #: Groups under way at once: one is committed while the next one is decided.
 _GROUPS = 2
+#: How long the next group gathers at most while another one is decided: who waits for a lock holds up nobody longer.
+_GATHERING_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Groups:
     _waiting: deque[_Member] = field(default_factory=deque)
     _working: int = 0
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    #: Done when the group that began last is decided, and only its commit is left.
+    _decided: "asyncio.Future[None] | None" = None
 
     async def answer(self, asking: Asking) -> Stored:
         """Raises Refused, and what the pipeline knows of the database."""
@@ -81,8 +85,15 @@ class Groups:
     async def _work(self) -> None:
         """Counts itself out in the step that finds nobody waiting: whoever comes after that begins another one."""
         try:
-            while group := self._next():
-                await self._settle(group)
+            while self._waiting:
+                if self._decided is not None:
+                    await asyncio.wait([self._decided], timeout=_GATHERING_S)
+                self._decided = decided = asyncio.get_running_loop().create_future()
+                try:
+                    if group := self._next():
+                        await self._settle(group, decided=decided)
+                finally:
+                    _mark(decided)
         finally:
             self._working -= 1
 
@@ -102,10 +113,12 @@ class Groups:
         self._waiting.extendleft(reversed(passed))
         return group
 
-    async def _settle(self, group: Sequence[_Member], tries: int = _TRIES) -> None:
+    async def _settle(
+        self, group: Sequence[_Member], tries: int = _TRIES, decided: "asyncio.Future[None] | None" = None
+    ) -> None:
         """Every member's future is done afterwards."""
         try:
-            outcomes = await self._commit([member.asking for member in group])
+            outcomes = await self._commit([member.asking for member in group], decided)
         except ConcurrentUpdate as problem:
             if len(group) > 1:
                 await self._each_alone(group)
@@ -128,10 +141,14 @@ class Groups:
         """At once, as far as the pool has connections: who waits for a lock holds up nobody."""
         await asyncio.gather(*(self._settle([member]) for member in group))
 
-    async def _commit(self, group: Sequence[Asking]) -> Sequence[Stored | Exception]:
+    async def _commit(
+        self, group: Sequence[Asking], decided: "asyncio.Future[None] | None"
+    ) -> Sequence[Stored | Exception]:
         observe = self.services.metrics.database.transaction_seconds.observe
         async with transaction(self.services.pool, observe_seconds=observe) as conn:
-            return await self._outcomes(conn, group)
+            outcomes = await self._outcomes(conn, group)
+            _mark(decided)
+            return outcomes
 
     async def _outcomes(self, conn: Connection, group: Sequence[Asking]) -> Sequence[Stored | Exception]:
         """In order. In the transaction of the effects; an Exception is a refusal that leaves nothing behind."""
@@ -181,6 +198,11 @@ class Groups:
         assert caller is not None
         effect = idempotency.effect_of(caller.id, asking.key)
         return Call(self.services, caller, asking.path, asking.query, asking.body, now, effect)
+
+
+def _mark(decided: "asyncio.Future[None] | None") -> None:
+    if decided is not None and not decided.done():
+        decided.set_result(None)
 
 
 def _fail(group: Sequence[_Member], problem: Exception) -> None:
