@@ -1,4 +1,4 @@
-"""The composition root: the one file that names concrete parts and plugs them together. Start reading here.
+"""The composition root: names concrete parts and plugs them together, the money desk's in `desk`. Start reading here.
 
 `cryptowatch run` calls `run`. Each role is a handful of loops; one process may run all of them or some. The main flow:
 `_watch` -> `Watcher.follow` -> `apply_block` (one database transaction) -> `machine.advance`.
@@ -8,9 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from random import Random
-from typing import cast
 
 import structlog
 from aiohttp import web
@@ -22,9 +20,7 @@ from cryptowatch.api.app import create_app
 from cryptowatch.api.services import Services
 from cryptowatch.chains.connect import ConnectedChain, connect
 from cryptowatch.chains.denied import Denied
-from cryptowatch.chains.forecast import Forecaster
 from cryptowatch.chains.nodes import NodePool
-from cryptowatch.chains.plans import AccountPlanner, CoinPlanner
 from cryptowatch.clock import Clock, SystemClock
 from cryptowatch.compliance.loops import compliance_loops, screening_loops
 from cryptowatch.db.pool import connection, transaction
@@ -33,23 +29,18 @@ from cryptowatch.deposits.apply import chain_rules
 from cryptowatch.deposits.pending import PendingObserver
 from cryptowatch.deposits.watcher import Watcher
 from cryptowatch.deposits.watchlist import ChainWatchList
+from cryptowatch.desk import send_loops, treasury_loops
 from cryptowatch.ids import derived_id
 from cryptowatch.instruments import (
     DatabaseInstruments,
     chain_instruments,
-    show_marks,
-    show_position,
 )
 from cryptowatch.ledger.balances import roll_up
 from cryptowatch.ledger.events import sequence_events
-from cryptowatch.payouts.riders import QueuedRiders
-from cryptowatch.payouts.rules import PayoutRules, payout_rules
-from cryptowatch.payouts.worker import PayoutWorker
 from cryptowatch.plant import (
     Plant,
     connected,
     deny_list,
-    entropy,
     new_id,
     node_pool,
     open_database,
@@ -57,24 +48,10 @@ from cryptowatch.plant import (
 )
 from cryptowatch.referrals.programmes import Given, keep_settings_programme, settings_programme
 from cryptowatch.referrals.worker import ReferralWorker
-from cryptowatch.sending.coins import CoinReserver
-from cryptowatch.sending.market import Market, market_rules
-from cryptowatch.sending.reservers import account_reserver, children_for, reserver_for
-from cryptowatch.sending.riders import Joining
-from cryptowatch.sending.worker import Sender, SendRules
 from cryptowatch.settings import Settings
-from cryptowatch.settings.chains import BitcoinSettings, EthereumSettings
-from cryptowatch.signing.client import SignerClient
-from cryptowatch.signing.families import signing_for
 from cryptowatch.stream.worker import run_stream
 from cryptowatch.telemetry.metrics import create_metrics
-from cryptowatch.treasury.audit import BalanceAudit
-from cryptowatch.treasury.consolidate import Consolidator, consolidation_rules
-from cryptowatch.treasury.keeping import rebalance_rules
-from cryptowatch.treasury.rebalancer import Rebalancer
-from cryptowatch.treasury.reconcile import Reconciler, reconcile_rules
-from cryptowatch.treasury.refills import ColdDesk, proposer_for
-from cryptowatch.treasury.upkeep import Upkeep, upkeep_rules
+from cryptowatch.treasury.refills import ColdDesk
 from cryptowatch.webhooks.sealing import Seal, read_seal
 from cryptowatch.webhooks.worker import run_webhooks
 
@@ -82,7 +59,6 @@ log = structlog.get_logger(__name__)
 
 ROLES = ("watch", "send", "treasury", "webhooks", "referrals", "stream", "api")
 
-_SENDING_INTERVAL_S = 0.5
 _SEQUENCER_INTERVAL_S = 0.05
 _ROLL_UP_INTERVAL_S = 1
 _TRAITS_INTERVAL_S = 1
@@ -113,13 +89,13 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
                 if "watch" in roles:
                     await _watch(plant, chain, nodes[name])
                 if "send" in roles:
-                    _send(plant, settings, chain, nodes[name], denied)
+                    send_loops(plant, settings, chain, nodes[name], denied)
             _ledger(plant)
             watched = chains if "watch" in roles else {}
             for loop in compliance_loops(pool, clock, settings, watched, denied, metrics.compliance, new_id):
                 plant.loop(loop.name, loop.step, loop.interval_s)
             if "treasury" in roles:
-                _treasury(plant, settings, chains, nodes)
+                treasury_loops(plant, settings, chains, nodes)
             if "webhooks" in roles:
                 for loop in screening_loops(pool, clock, settings, metrics.compliance, new_id):
                     plant.loop(loop.name, loop.step, loop.interval_s)
@@ -186,123 +162,6 @@ async def _watch(plant: Plant, chain: ConnectedChain, nodes: NodePool) -> None:
     plant.loop(f"mempool:{name}", pending.observe, settings.mempool_interval_s)
 
 
-def _send(
-    plant: Plant,
-    settings: Settings,
-    chain: ConnectedChain,
-    nodes: NodePool,
-    denied: Callable[[], Denied],
-) -> None:
-    """The market of fees, queue and batches, then signing, broadcasting and bumping."""
-    name, own = chain.chain, chain.settings
-    instruments = chain_instruments(name, plant.metrics, plant.clock)
-    market = Market(
-        nodes,
-        plant.pool,
-        plant.clock,
-        chain.fees,
-        market_rules(name, own),
-        Forecaster(own.block_interval_s),
-        instruments,
-    )
-    reserver = reserver_for(chain, nodes, plant.pool, settings.signer.policy.get(name))
-    payouts = PayoutWorker(
-        name,
-        nodes,
-        plant.pool,
-        plant.clock,
-        chain.planner,
-        chain.fees,
-        market,
-        reserver,
-        payout_rules(settings, name),
-        entropy,
-        instruments,
-        denied,
-    )
-    sign = signing_for(own.family, SignerClient(settings.signer.socket, settings.signer.timeout_s), name)
-    sender = Sender(
-        name,
-        nodes,
-        plant.pool,
-        plant.clock,
-        chain.planner,
-        chain.fees,
-        market,
-        reserver,
-        sign,
-        SendRules(fee_growth_max=own.market.fee_growth_max),
-        instruments,
-        _joining(plant, chain, market, payouts.rules, denied),
-        children_for(name, nodes, plant.pool, plant.clock, reserver, entropy),
-    )
-    plant.loop(f"market:{name}", market.step, own.market.survey_interval_s)
-    plant.loop(f"payouts:{name}", payouts.step, _SENDING_INTERVAL_S)
-    plant.loop(f"sender:{name}", sender.step, _SENDING_INTERVAL_S)
-    if chain.vault is not None:
-        upkeep = _upkeep(plant, chain, nodes)
-        plant.loop(f"upkeep:{name}", upkeep.step, upkeep.rules.interval_s)
-    if isinstance(reserver, CoinReserver):
-        merging = _consolidator(plant, settings, chain, market, reserver)
-        plant.loop(f"consolidation:{name}", merging.step, merging.rules.interval_s)
-
-
-def _consolidator(
-    plant: Plant, settings: Settings, chain: ConnectedChain, market: Market, reserver: CoinReserver
-) -> Consolidator:
-    """A wallet of coins needs it, one of accounts does not."""
-    assert isinstance(chain.settings, BitcoinSettings)
-    rules = consolidation_rules(chain.settings, settings.signer.policy.get(chain.chain))
-    return Consolidator(chain.chain, plant.pool, plant.clock, chain.fees, market, reserver, rules, entropy)
-
-
-def _joining(
-    plant: Plant,
-    chain: ConnectedChain,
-    market: Market,
-    rules: PayoutRules,
-    denied: Callable[[], Denied],
-) -> Joining | None:
-    """Coins alone: a transaction of accounts is one batch, whose payments are fixed by its nonce's first attempt."""
-    own = chain.settings
-    if not isinstance(own, BitcoinSettings) or not own.wallet.join_replacements:
-        return None
-    riders = QueuedRiders(chain.chain, plant.pool, plant.clock, market, rules, denied)
-    return Joining(cast(CoinPlanner, chain.planner), chain.fees, riders)
-
-
-def _treasury(
-    plant: Plant,
-    settings: Settings,
-    chains: Mapping[str, ConnectedChain],
-    nodes: Mapping[str, NodePool],
-) -> None:
-    """Chain against books, accounts against nodes, hot against cold."""
-    own = settings.treasury
-    rules = {name: reconcile_rules(chain) for name, chain in settings.chains.items()}
-    reconciler = Reconciler(plant.pool, plant.clock, rules, partial(show_position, plant.metrics))
-    plant.loop("reconciliation", reconciler.step, own.reconcile_interval_s)
-    for name, chain in chains.items():
-        if chain.vault is not None:
-            audit = BalanceAudit(name, nodes[name], plant.pool, plant.clock)
-            plant.loop(f"audit:{name}", audit.step, own.audit_interval_s)
-        if chain.cold is not None:
-            rebalancer = Rebalancer(
-                name,
-                chain.cold,
-                nodes[name],
-                plant.pool,
-                plant.clock,
-                chain.fees,
-                reserver_for(chain, nodes[name], plant.pool, settings.signer.policy.get(name)),
-                proposer_for(chain, nodes[name], plant.pool),
-                rebalance_rules(settings, name),
-                entropy,
-                partial(show_marks, plant.metrics),
-            )
-            plant.loop(f"rebalancer:{name}", rebalancer.step, own.rebalance_interval_s)
-
-
 async def _referrals(plant: Plant, settings: Settings, given: Given | None) -> None:
     """Referrals and agents. The settings' programme is there before anything is decided."""
     own = settings.referrals
@@ -320,23 +179,6 @@ async def _referrals(plant: Plant, settings: Settings, given: Given | None) -> N
     plant.loop("referrals:payment", worker.pay, own.poll_interval_s)
     agents = AgentWorker(plant.pool, plant.clock, agent_rules(settings))
     plant.loop("agents", agents.step, settings.agents.interval_s)
-
-
-def _upkeep(plant: Plant, chain: ConnectedChain, nodes: NodePool) -> Upkeep:
-    """Sweeps and gas: a wallet of accounts needs them, one of coins does not."""
-    assert isinstance(chain.settings, EthereumSettings)
-    return Upkeep(
-        chain.chain,
-        chain.settings.asset,
-        nodes,
-        plant.pool,
-        plant.clock,
-        cast(AccountPlanner, chain.planner),
-        chain.fees,
-        account_reserver(chain, nodes, plant.pool),
-        upkeep_rules(chain.settings),
-        entropy,
-    )
 
 
 @asynccontextmanager

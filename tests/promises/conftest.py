@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cryptowatch import daemon, loops
+from cryptowatch import daemon, desk, loops
 from cryptowatch.devnet.client import Net
 from tests.support import processes
 from tests.support.books import assert_sound
@@ -23,7 +23,7 @@ MakeSite = Callable[..., Awaitable[Site]]
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon, "_SENDING_INTERVAL_S", processes.INTERVAL_S)
+    monkeypatch.setattr(desk, "_SENDING_INTERVAL_S", processes.INTERVAL_S)
     monkeypatch.setattr(daemon, "_GAUGES_INTERVAL_S", processes.INTERVAL_S)
     monkeypatch.setattr(loops, "_BACKOFF_MAX_S", processes.BACKOFF_MAX_S)
 

@@ -39,11 +39,11 @@ def kill(process: ForkServerProcess) -> None:
 
 
 def _daemon(settings_file: Path, log: Path, roles: str | None) -> None:
-    from cryptowatch import daemon, loops
+    from cryptowatch import daemon, desk, loops
     from cryptowatch.cli.daemon import run
 
     _become_a_process(log)
-    daemon._SENDING_INTERVAL_S = INTERVAL_S
+    desk._SENDING_INTERVAL_S = INTERVAL_S
     loops._BACKOFF_MAX_S = BACKOFF_MAX_S
     run(settings_file, roles or ",".join(daemon.ROLES))
 
