@@ -80,6 +80,26 @@ async def test_a_batch_is_made_in_order_and_each_transfer_stands_for_itself(
     assert await total(backend, account) == "1.50000000"
 
 
+@pytest.mark.parametrize("bets", [3, 40])
+async def test_however_many_bets_of_one_player_a_batch_has_each_sees_what_the_ones_before_it_left(
+    world: World, backend: Caller, bets: int
+) -> None:
+    account, other = await rich(world, backend), await rich(world, backend)
+    asked = [keyed(account, f"bet {n}", "bet", "0.3") for n in range(bets)]
+    asked += [
+        keyed(account, "win", "win", "0.5"),
+        keyed(account, "last", "bet", "0.6"),
+        keyed(other, "other"),
+    ]
+    outcomes = await batch(backend, *asked)
+    assert [one["status"] for one in outcomes] == ["created"] * 3 + ["refused"] * (bets - 3) + ["created"] * 3
+    left = [one["transfer"]["balance"]["total"] for one in outcomes if one["status"] == "created"]
+    assert left == ["0.70000000", "0.40000000", "0.10000000", "0.60000000", "0.00000000", "0.90000000"]
+    assert await days(world, account) == [("", BTC * 15 // 10, BTC // 2, 0, 0, 4)]
+    again = await batch(backend, *asked)
+    assert [one["status"] for one in again] == ["exists"] * 3 + ["refused"] * (bets - 3) + ["exists"] * 3
+
+
 async def test_a_batch_that_comes_twice_is_made_once_and_told_as_it_was(
     world: World, backend: Caller
 ) -> None:

@@ -9,7 +9,8 @@ ALTER TABLE round_entry DROP CONSTRAINT round_entry_pkey;
 -- `ledger_post` for kinds that change the total alone, each between a customer and a house account; answers in the order
 -- given. A customer's first posting is made in the first pass, its second in the second: so a pass meets each balance
 -- once, and needs neither windows nor a look for earlier postings (the keys' index refuses one that is there). What a
--- pass cannot make is left to `ledger_post`, before the next one.
+-- pass cannot make is left to `ledger_post`, before the next one; and all of it where one customer would need more passes
+-- than are worth it.
 --   p_one_by_one   leave all to it: the caller saw a key twice in the batch
 CREATE FUNCTION ledger_post_played(
     p_keys text[], p_kinds text[], p_customers bigint[], p_houses bigint[], p_amounts numeric[], p_references text[],
@@ -20,6 +21,7 @@ DECLARE
     v_passes bigint[];
     v_last bigint := 1;
     v_refused boolean := true;
+    v_whole boolean := p_one_by_one;
     v_ordinals bigint[];
     v_made bigint[];
     v_totals numeric[];
@@ -33,6 +35,11 @@ BEGIN
         SELECT array_agg(c.pass ORDER BY c.ordinal), max(c.pass) INTO v_passes, v_last
         FROM (SELECT u.ordinal, row_number() OVER (PARTITION BY u.customer ORDER BY u.ordinal) AS pass
               FROM unnest(p_customers) WITH ORDINALITY AS u (customer, ordinal)) AS c;
+        IF v_last > 8 THEN
+            v_whole := true;
+            v_passes := NULL;
+            v_last := 1;
+        END IF;
     END IF;
     FOR v_pass IN 1 .. v_last LOOP
         BEGIN
@@ -43,7 +50,7 @@ BEGIN
                 JOIN posting_kind k ON k.kind = n.kind AND k.total_sign <> 0 AND k.unfinalized_sign = 0
                     AND k.held_sign = 0 AND k.resolves IS NULL AND k.floor IS DISTINCT FROM 'withdrawable'
                 JOIN house_balance h ON h.account_id = n.house
-                WHERE NOT p_one_by_one AND (v_passes IS NULL OR n.pass = v_pass)
+                WHERE NOT v_whole AND (v_passes IS NULL OR n.pass = v_pass)
             ), moved AS MATERIALIZED (
                 UPDATE customer_balance b
                 SET version = b.version + 1, total = b.total + w.total_sign * w.amount
@@ -65,7 +72,7 @@ BEGIN
             SELECT array_agg(m.ordinal ORDER BY m.ordinal), array_agg(m.total ORDER BY m.ordinal),
                    array_agg(m.unfinalized::numeric ORDER BY m.ordinal), array_agg(m.held::numeric ORDER BY m.ordinal)
             INTO v_made, v_totals, v_unfinalized, v_held FROM moved m;
-            v_refused := true;
+            v_refused := p_one_by_one OR NOT v_whole;
             v_ordinals := v_ordinals || v_made;
             statuses := statuses || array_fill('created'::text, ARRAY[coalesce(cardinality(v_made), 0)]);
             totals := totals || v_totals;
