@@ -31,24 +31,18 @@ async def take(conn: Connection, name: str, types: Sequence[str] | None, limit: 
 
     None: there is nothing new, or another process is at it.
     """
-    rows = await conn.fetch(SQL["take"], name, types, limit)
-    if not rows and await conn.fetchval(SQL["place"], name) is None:
+    moved = await conn.fetchrow(SQL["take"], name, limit)
+    if moved is None and await conn.fetchval(SQL["place"], name) is None:
         await conn.execute(SQL["begin"], name)
-        rows = await conn.fetch(SQL["take"], name, types, limit)
-    if not rows:
-        return None
-    after, until, position, *_ = rows[0]
-    return Portion(after, until, [] if position is None else [Event(*list(row)[2:]) for row in rows])
+        moved = await conn.fetchrow(SQL["take"], name, limit)
+    return None if moved is None else await _portion(conn, moved["after"], moved["until"], types)
 
 
 async def look(conn: Connection, name: str, types: Sequence[str] | None, limit: int) -> Portion | None:
     """As `take`, without moving or holding the place: another process may be at the same events."""
     after = await place(conn, name)
     until = min(after + limit, await feed_head(conn))
-    if until <= after:
-        return None
-    # Positions have no gaps: no more than `limit` events lie between.
-    return Portion(after, until, await read_events(conn, after, limit, types, until=until))
+    return None if until <= after else await _portion(conn, after, until, types)
 
 
 async def place(conn: Connection, name: str) -> int:
@@ -62,3 +56,8 @@ async def move(conn: Connection, name: str, portion: Portion) -> None:
         await conn.execute(SQL["begin"], name)
     if await conn.fetchval(SQL["move"], name, portion.after, portion.until) is None:
         raise ConcurrentUpdate(f"another process moved the consumer {name}")
+
+
+async def _portion(conn: Connection, after: int, until: int, types: Sequence[str] | None) -> Portion:
+    # Positions have no gaps: no more events lie between.
+    return Portion(after, until, await read_events(conn, after, until - after, types, until=until))

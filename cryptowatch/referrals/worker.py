@@ -41,10 +41,10 @@ class ReferralWorker:
     async def follow(self) -> int:
         """The next portion of the feed; 0 when there is none, or another process is at it."""
         async with transaction(self.pool) as conn:
-            await conn.execute(SQL["plan_once"])
             portion = await take(conn, CONSUMER, TYPES, self.batch_max)
             if portion is None:
                 return 0
+            await conn.execute(SQL["plan_once"])
             new = [e.account_id for e in portion.events if e.type == _ATTRIBUTED and e.account_id is not None]
             if new:
                 await count_referred(conn, new)
