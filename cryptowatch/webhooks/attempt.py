@@ -14,7 +14,7 @@ import aiohttp
 from cryptowatch.clock import Clock
 from cryptowatch.outbound.signature import signed_headers
 from cryptowatch.outbound.target import ForbiddenTarget, check_url
-from cryptowatch.webhooks.exchange import NotHttp, Poster
+from cryptowatch.webhooks.exchange import Poster
 from cryptowatch.webhooks.machine import Answered, Attempt, Unanswered, parse_retry_after
 
 #: An endpoint's URL is the same at each attempt.
@@ -41,7 +41,5 @@ async def attempt(
     except aiohttp.ClientConnectorError as problem:
         forbidden = isinstance(problem.os_error, ForbiddenTarget)
         return Unanswered("the address is not public" if forbidden else "cannot connect")
-    except NotHttp:
-        return Unanswered("the answer is not HTTP")
     except (aiohttp.ClientError, OSError, ValueError) as problem:
         return Unanswered(type(problem).__name__)

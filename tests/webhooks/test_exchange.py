@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 
 from cryptowatch.settings import Webhooks
-from cryptowatch.webhooks.exchange import NotHttp, Poster, open_poster
+from cryptowatch.webhooks.exchange import Poster, open_poster
 
 SETTINGS = Webhooks(allow_private_addresses=True, timeout_s=2, concurrency=2, response_bytes_max=1000)
 HEADERS = {"webhook-id": "evt_1"}
@@ -16,7 +17,9 @@ Answering = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Non
 
 
 @asynccontextmanager
-async def posting(answer: Answering) -> AsyncIterator[tuple[Poster, str, list[asyncio.StreamWriter]]]:
+async def posting(
+    answer: Answering, settings: Webhooks = SETTINGS
+) -> AsyncIterator[tuple[Poster, str, list[asyncio.StreamWriter]]]:
     """A client, a URL, and the connections that came."""
     came: list[asyncio.StreamWriter] = []
 
@@ -31,7 +34,7 @@ async def posting(answer: Answering) -> AsyncIterator[tuple[Poster, str, list[as
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
-        async with open_poster(SETTINGS) as poster:
+        async with open_poster(settings) as poster:
             yield poster, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook?a=%20b", came
     finally:
         server.close()
@@ -122,7 +125,7 @@ async def test_what_only_announces_an_answer_is_not_it() -> None:
 
 async def test_what_is_no_answer_of_http_is_told() -> None:
     async with posting(always(b"SSH-2.0-OpenSSH\r\n")) as (poster, url, _):
-        with pytest.raises(NotHttp):
+        with pytest.raises(aiohttp.ClientError):
             await poster.post(url, HEADERS, b"{}")
 
 
@@ -130,9 +133,9 @@ async def test_who_says_nothing_is_given_up_and_its_place_is_free_again() -> Non
     async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    async with posting(silent) as (poster, url, came):
-        quick = Poster(poster.connector, SETTINGS.model_copy(update={"timeout_s": 0.05}))
+    impatient = SETTINGS.model_copy(update={"timeout_s": 0.05})
+    async with posting(silent, impatient) as (poster, url, came):
         for _ in range(SETTINGS.concurrency * 2):
             with pytest.raises(TimeoutError):
-                await quick.post(url, HEADERS, b"{}")
+                await poster.post(url, HEADERS, b"{}")
     assert len(came) == SETTINGS.concurrency * 2
