@@ -25,8 +25,8 @@ from cryptowatch.clock import Clock, SystemClock
 from cryptowatch.compliance.loops import compliance_loops, screening_loops
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.deposits.addresses import derive_ahead
-from cryptowatch.deposits.apply import chain_rules
 from cryptowatch.deposits.pending import PendingObserver
+from cryptowatch.deposits.rules import chain_rules
 from cryptowatch.deposits.watcher import Watcher
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.desk import send_loops, treasury_loops

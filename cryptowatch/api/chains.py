@@ -15,8 +15,8 @@ from cryptowatch.api.services import Services
 from cryptowatch.chains.port import NodeStatus
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.deposits.apply import ChainRules
 from cryptowatch.deposits.machine import HeadMoved
+from cryptowatch.deposits.rules import ChainRules
 
 SQL = load_queries(__package__, "chains.sql")
 

@@ -9,7 +9,7 @@ from cryptowatch.chains.denied import Denied
 from cryptowatch.chains.port import NodeStatus, ReadAddresses
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool
-from cryptowatch.deposits.apply import ChainRules, chain_rules
+from cryptowatch.deposits.rules import ChainRules, chain_rules
 from cryptowatch.ids import derived_id
 from cryptowatch.payouts.policy import WithdrawalPolicy, withdrawal_policy
 from cryptowatch.settings import Settings

@@ -18,7 +18,7 @@ from cryptowatch.clock import SystemClock
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.deposits import cursor as chain_cursor
 from cryptowatch.deposits import rescan as deposit_rescan
-from cryptowatch.deposits.apply import chain_rules
+from cryptowatch.deposits.rules import chain_rules
 from cryptowatch.errors import OperatorError, SettingsError
 from cryptowatch.plant import node_pool, open_database
 from cryptowatch.sending.halts import resume as resume_chain

@@ -7,11 +7,10 @@ a block or none of it (P2, P8). Nothing here talks to a node (P4).
 """
 
 import asyncio
-from collections.abc import Container, Iterator, Mapping, Sequence, Set
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
-from uuid import UUID
 
 import asyncpg
 
@@ -29,62 +28,20 @@ from cryptowatch.deposits.machine import (
     Included,
     Lost,
     Orphaned,
-    Quarantine,
-    Seen,
     State,
 )
-from cryptowatch.deposits.policy import (
-    AssetPolicy,
-    Required,
-    asset_policies,
-    quarantine_reason,
-    total_per_transaction,
-)
+from cryptowatch.deposits.policy import total_per_transaction
 from cryptowatch.deposits.records import Change, Moved, Record, moved, moved_by, read_record
+from cryptowatch.deposits.rules import ChainRules
+from cryptowatch.deposits.sighting import first_sight, our_destinations, remember_resources, seen_again
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ids import derived_ids
 from cryptowatch.loops import in_slices
 from cryptowatch.sending.accounts import own_moves
 from cryptowatch.sending.coins import note_lost_parents
 from cryptowatch.sending.track import track_block, track_rewind
-from cryptowatch.settings.chains import Chain
 
 SQL = load_queries(__package__, "apply.sql")
-
-#: Blocks kept beyond the deepest reorg that is followed, to tell a deep reorg from nodes of another chain.
-_BLOCKS_SPARE = 50
-
-
-@dataclass(frozen=True, slots=True)
-class ChainRules:
-    """What applying a block needs to know of its chain. `finality` is the depth at which nothing is undone."""
-
-    chain: str
-    #: What the network's fees are paid in.
-    asset: str
-    assets: Mapping[str, AssetPolicy]
-    finality: int
-    blocks_kept: int
-    #: Whether what is final is also up to the nodes (Ethereum's finalized tag).
-    tagged: bool = False
-
-    def final_height(self, head: HeadMoved) -> int:
-        """Up to here nothing is undone any more."""
-        by_depth = head.height - self.finality + 1
-        return by_depth if head.final_height is None else min(by_depth, head.final_height)
-
-
-def chain_rules(chain: str, settings: Chain) -> ChainRules:
-    assets = asset_policies(settings.asset_settings)
-    finality = assets[settings.asset].deepest
-    return ChainRules(
-        chain,
-        settings.asset,
-        assets,
-        finality,
-        blocks_kept=max(settings.reorg_depth_max, finality) + _BLOCKS_SPARE,
-        tagged=settings.is_tagged,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,88 +252,6 @@ def _found(
         else:
             first = seen_again(rules, record, owner, beyond_limit=beyond)
         yield Change(record, *included(record.deposit, first))
-
-
-async def our_destinations(
-    conn: Connection,
-    chain: str,
-    transfers: Sequence[Transfer],
-) -> Mapping[bytes, asyncpg.Record]:
-    """destination -> address, and account and its status where it belongs to one; without those that are not ours."""
-    if not transfers:
-        return {}
-    destinations = list({transfer.destination for transfer in transfers})
-    return {row["destination"]: row for row in await conn.fetch(SQL["our_destinations"], chain, destinations)}
-
-
-def first_sight(
-    deposit_id: UUID,
-    rules: ChainRules,
-    transfer: Transfer,
-    owner: asyncpg.Record,
-    total: int,
-    now: datetime,
-    *,
-    beyond_limit: bool,
-) -> tuple[Record, tuple[Event, ...]]:
-    """A deposit not known before, as detected, and the event that makes a person look first where policy says so.
-
-    `total` is what its whole transaction pays us.
-    """
-    policy = rules.assets[transfer.asset]
-    record = Record(
-        id=deposit_id,
-        chain=rules.chain,
-        tx_hash=transfer.tx_hash,
-        position=transfer.position,
-        account_id=owner["account_id"],
-        asset=transfer.asset,
-        amount=transfer.amount,
-        decimals=policy.decimals,
-        destination=transfer.destination,
-        address=owner["address"],
-        deposit=_detected(policy.required(total)),
-        version=0,
-        conflict=None,
-        created_at=now,
-        content=transfer.content,
-    )
-    reason = quarantine_reason(transfer.amount, policy, owner["status"], beyond_limit=beyond_limit)
-    return record, () if reason is None else (Quarantine(reason),)
-
-
-@cache  # one for each tier of the settings
-def _detected(required: Required) -> Deposit:
-    return Deposit(State.DETECTED, required.credit, required.finalize)
-
-
-def seen_again(
-    rules: ChainRules, record: Record, owner: asyncpg.Record, *, beyond_limit: bool
-) -> tuple[Event, ...]:
-    """What comes first when a deposit that was replaced returns: policy looks at it anew, as at any other."""
-    if record.deposit.state is not State.REPLACED:
-        return ()
-    policy = rules.assets[record.asset]
-    reason = quarantine_reason(record.amount, policy, owner["status"], beyond_limit=beyond_limit)
-    return () if reason is None else (Seen(), Quarantine(reason))
-
-
-async def remember_resources(
-    conn: Connection,
-    chain: str,
-    tx_hashes: Set[bytes],
-    resources: Mapping[bytes, tuple[bytes, ...]],
-    known: Set[bytes],
-) -> None:
-    """`known`: those that had a deposit before. The caller holds the chain's row: nobody else writes it meanwhile.
-
-    It is kept with a transaction's first deposit, so that of one which had none nothing can be there.
-    """
-    parts = (("remember_resources", tx_hashes - known), ("remember_resources_again", tx_hashes & known))
-    for query, hashes in parts:
-        pairs = [(resource, tx_hash) for tx_hash in hashes for resource in resources.get(tx_hash, ())]
-        if pairs:
-            await conn.execute(SQL[query], chain, [p[0] for p in pairs], [p[1] for p in pairs])
 
 
 async def _due(

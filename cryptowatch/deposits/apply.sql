@@ -20,12 +20,6 @@ UPDATE chain SET rescans = rescans + 1 WHERE chain = $1
 -- Blocks too deep for any reorg that is followed.
 DELETE FROM block WHERE chain = $1 AND height < $2
 
--- name: our_destinations
--- Which of these are ours, and whose, with what decides about a new deposit.
-SELECT a.destination, a.address, a.branch, a.account_id, account.status, account.deposit_limited
-FROM address a LEFT JOIN account ON account.id = a.account_id
-WHERE a.chain = $1 AND a.destination = ANY($2::bytea[])
-
 -- name: lock_deposits_of_transactions
 -- Deposits of these transactions, in whatever state.
 SELECT d.*, a.address FROM deposit d JOIN address a USING (chain, destination)
@@ -65,17 +59,6 @@ JOIN deposit_resource r ON r.chain = $1 AND r.resource = used.resource AND r.tx_
 UPDATE deposit d SET conflict = u.winner
 FROM unnest($2::bytea[], $3::bytea[]) AS u (tx_hash, winner)
 WHERE d.chain = $1 AND d.tx_hash = u.tx_hash AND d.block_height IS NULL
-
--- name: remember_resources
--- What transactions use that had no deposits before.
-INSERT INTO deposit_resource (chain, resource, tx_hash)
-SELECT $1, u.resource, u.tx_hash FROM unnest($2::bytea[], $3::bytea[]) AS u (resource, tx_hash)
-
--- name: remember_resources_again
--- The same of any.
-INSERT INTO deposit_resource (chain, resource, tx_hash)
-SELECT $1, u.resource, u.tx_hash FROM unnest($2::bytea[], $3::bytea[]) AS u (resource, tx_hash)
-ON CONFLICT DO NOTHING
 
 -- name: forget_old_resources
 -- Inputs of deposits in a block that no reorg reaches, not even one that a person accepts.

@@ -19,18 +19,13 @@ from cryptowatch.chains.port import PendingTransaction, Transfer
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
-from cryptowatch.deposits.apply import (
-    ChainRules,
-    first_sight,
-    our_destinations,
-    remember_resources,
-    seen_again,
-)
 from cryptowatch.deposits.bookkeeping import write_changes
 from cryptowatch.deposits.limits import beyond_limits
 from cryptowatch.deposits.machine import Lost, Seen, State
 from cryptowatch.deposits.policy import total_per_transaction
 from cryptowatch.deposits.records import Change, Record, moved_by, read_record
+from cryptowatch.deposits.rules import ChainRules
+from cryptowatch.deposits.sighting import first_sight, our_destinations, remember_resources, seen_again
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.ids import derived_ids
 

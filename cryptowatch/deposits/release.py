@@ -5,10 +5,10 @@ from uuid import UUID
 
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.deposits.apply import ChainRules
 from cryptowatch.deposits.bookkeeping import write_changes
 from cryptowatch.deposits.machine import HeadMoved, Release, State
 from cryptowatch.deposits.records import moved_by, read_record
+from cryptowatch.deposits.rules import ChainRules
 
 SQL = load_queries(__package__, "release.sql")
 

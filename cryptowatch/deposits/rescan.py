@@ -12,8 +12,9 @@ from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits import cursor as chain_cursor
-from cryptowatch.deposits.apply import ChainRules, apply_again
+from cryptowatch.deposits.apply import apply_again
 from cryptowatch.deposits.machine import HeadMoved, State
+from cryptowatch.deposits.rules import ChainRules
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.errors import NoQuorum, OperatorError
 

@@ -20,8 +20,9 @@ from cryptowatch.chains.port import BlockRef, RawBlock
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool, connection, transaction
 from cryptowatch.deposits import cursor as chain_cursor
-from cryptowatch.deposits.apply import Applied, ChainRules, apply_block, finalized_above, rewind
+from cryptowatch.deposits.apply import Applied, apply_block, finalized_above, rewind
 from cryptowatch.deposits.cursor import Cursor
+from cryptowatch.deposits.rules import ChainRules
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.errors import NoQuorum
 from cryptowatch.sending.halts import forget_acceptance, halt

@@ -19,7 +19,8 @@ from cryptowatch.chains.connect import connect
 from cryptowatch.clock import SystemClock
 from cryptowatch.db.pool import Pool, connection, transaction
 from cryptowatch.deposits import cursor as chain_cursor
-from cryptowatch.deposits.apply import apply_block, chain_rules
+from cryptowatch.deposits.apply import apply_block
+from cryptowatch.deposits.rules import chain_rules
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.devnet import Net
 from cryptowatch.ledger.accounts import ensure_players

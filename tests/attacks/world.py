@@ -30,9 +30,10 @@ from cryptowatch.chains.port import (
 )
 from cryptowatch.clock import SystemClock
 from cryptowatch.db.pool import Pool, transaction
-from cryptowatch.deposits.apply import ChainRules, apply_block, finalized_above, rewind
+from cryptowatch.deposits.apply import apply_block, finalized_above, rewind
 from cryptowatch.deposits.cursor import start_cursor
 from cryptowatch.deposits.policy import AssetPolicy, Required
+from cryptowatch.deposits.rules import ChainRules
 from cryptowatch.ids import derived_id
 from cryptowatch.ledger.accounts import ensure_accounts, ensure_players, house
 from cryptowatch.ledger.postings import post
