@@ -8,7 +8,8 @@ Keeps P2 as `pipeline` does: every answer is committed with its effect, under it
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -64,8 +65,9 @@ class Groups:
     _waiting: deque[_Member] = field(default_factory=deque)
     _working: int = 0
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
-    #: Done when the group that began last is decided, and only its commit is left.
-    _decided: "asyncio.Future[None] | None" = None
+    #: Groups that are being decided, and are not at their commit yet; and that there is none.
+    _deciding: int = 0
+    _all_decided: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def answer(self, asking: Asking) -> Stored:
         """Raises Refused, and what the pipeline knows of the database."""
@@ -86,14 +88,11 @@ class Groups:
         """Counts itself out in the step that finds nobody waiting: whoever comes after that begins another one."""
         try:
             while self._waiting:
-                if self._decided is not None:
-                    await asyncio.wait([self._decided], timeout=_GATHERING_S)
-                self._decided = decided = asyncio.get_running_loop().create_future()
-                try:
-                    if group := self._next():
-                        await self._settle(group, decided=decided)
-                finally:
-                    _mark(decided)
+                if self._deciding:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._all_decided.wait(), _GATHERING_S)
+                if group := self._next():
+                    await self._settle(group)
         finally:
             self._working -= 1
 
@@ -113,12 +112,10 @@ class Groups:
         self._waiting.extendleft(reversed(passed))
         return group
 
-    async def _settle(
-        self, group: Sequence[_Member], tries: int = _TRIES, decided: "asyncio.Future[None] | None" = None
-    ) -> None:
+    async def _settle(self, group: Sequence[_Member], tries: int = _TRIES) -> None:
         """Every member's future is done afterwards."""
         try:
-            outcomes = await self._commit([member.asking for member in group], decided)
+            outcomes = await self._commit([member.asking for member in group])
         except ConcurrentUpdate as problem:
             if len(group) > 1:
                 await self._each_alone(group)
@@ -141,14 +138,25 @@ class Groups:
         """At once, as far as the pool has connections: who waits for a lock holds up nobody."""
         await asyncio.gather(*(self._settle([member]) for member in group))
 
-    async def _commit(
-        self, group: Sequence[Asking], decided: "asyncio.Future[None] | None"
-    ) -> Sequence[Stored | Exception]:
+    async def _commit(self, group: Sequence[Asking]) -> Sequence[Stored | Exception]:
         observe = self.services.metrics.database.transaction_seconds.observe
-        async with transaction(self.services.pool, observe_seconds=observe) as conn:
-            outcomes = await self._outcomes(conn, group)
-            _mark(decided)
-            return outcomes
+        with ExitStack() as decision:
+            decision.enter_context(self._decision())
+            async with transaction(self.services.pool, observe_seconds=observe) as conn:
+                outcomes = await self._outcomes(conn, group)
+                decision.close()  # what is left is the commit
+                return outcomes
+
+    @contextmanager
+    def _decision(self) -> Iterator[None]:
+        self._deciding += 1
+        self._all_decided.clear()
+        try:
+            yield
+        finally:
+            self._deciding -= 1
+            if not self._deciding:
+                self._all_decided.set()
 
     async def _outcomes(self, conn: Connection, group: Sequence[Asking]) -> Sequence[Stored | Exception]:
         """In order. In the transaction of the effects; an Exception is a refusal that leaves nothing behind."""
@@ -198,11 +206,6 @@ class Groups:
         assert caller is not None
         effect = idempotency.effect_of(caller.id, asking.key)
         return Call(self.services, caller, asking.path, asking.query, asking.body, now, effect)
-
-
-def _mark(decided: "asyncio.Future[None] | None") -> None:
-    if decided is not None and not decided.done():
-        decided.set_result(None)
 
 
 def _fail(group: Sequence[_Member], problem: Exception) -> None:

@@ -4,7 +4,7 @@ One transfer is one posting (P2), keyed by its Idempotency-Key; in a batch by ea
 the same kind: what was sent alone may be sent again in a batch, and has its effect once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Literal
@@ -35,6 +35,7 @@ from cryptowatch.api.idempotency import KEY_LENGTH_MAX, Stored, effects_of, fing
 from cryptowatch.api.problems import Problem, Refused, refuse
 from cryptowatch.api.services import Services
 from cryptowatch.db.pool import Connection
+from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ids import Kind, show_derived_id, show_id
 from cryptowatch.money import BaseUnits, format_amount
 
@@ -164,10 +165,12 @@ def _answer(
 
 
 async def create_transfer_batch(call: Call[NoQuery, BatchRequest], conn: Connection) -> Reply | Problem:
-    """Each transfer stands for itself: one that is refused leaves the others standing."""
+    """Each transfer stands for itself: one that is refused leaves the others standing.
+
+    Raises ConcurrentUpdate when a request of its own under one of the keys was refused meanwhile.
+    """
     transfers, services = call.body.transfers, call.services
-    keys = [one.key for one in transfers]
-    answers = await look_up_all(conn, call.caller.id, keys, lambda n: _fingerprint_alone(transfers[n]))
+    answers = await _answers_alone(call, conn)
     effect = effects_of(call.caller.id)
     read = [
         _refusal_alone(answers.get(place)) or _read_or_refusal(asked, services, f"api:{effect(asked.key)}")
@@ -175,11 +178,25 @@ async def create_transfer_batch(call: Call[NoQuery, BatchRequest], conn: Connect
     ]
     wanted = [one for one in read if isinstance(one, Transfer)]
     made = iter(await make_transfers(conn, wanted, _rules(services), call.now))
+    # A request of its own decides while it holds the balance that the batch has waited for: what it was refused by is
+    # committed by now, or it comes after the batch and finds the transfer made.
+    late = await _answers_alone(call, conn)
+    if any(_refusal_alone(answer) for place, answer in late.items() if place not in answers):
+        raise ConcurrentUpdate("a transfer was refused alone meanwhile")
     outcomes = [
         _outcome(asked, one, next(made), services) if isinstance(one, Transfer) else _refused(asked.key, one)
         for asked, one in zip(transfers, read, strict=True)
     ]
     return Reply(BatchView(outcomes))
+
+
+async def _answers_alone(
+    call: Call[NoQuery, BatchRequest], conn: Connection
+) -> Mapping[int, Stored | Problem]:
+    """What requests of their own under the transfers' keys were answered, by place."""
+    transfers = call.body.transfers
+    keys = [one.key for one in transfers]
+    return await look_up_all(conn, call.caller.id, keys, lambda n: _fingerprint_alone(transfers[n]))
 
 
 def _fingerprint_alone(asked: KeyedTransfer) -> bytes:

@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import asyncpg
+import pytest
 
+from cryptowatch.api import groups
 from cryptowatch.db.pool import Pool, open_pool
 from tests.api.test_money import withdrawal
 from tests.api.world import Answer, Caller, World, running_api, settings, uuid_of
-from tests.support.running import until
+from tests.support.running import until, waiting_for_locks
 
 BTC = 100_000_000
 
@@ -30,13 +31,6 @@ async def busy(world: World, backend: Caller, database: str) -> AsyncIterator[li
             yield first
     finally:
         await blocker.close()
-
-
-async def waiting_for_locks(conn: Any, count: int) -> bool:
-    found = await conn.fetchval(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    return bool(found == count)
 
 
 async def rich(world: World, backend: Caller) -> str:
@@ -123,6 +117,31 @@ async def test_who_waits_for_a_lock_holds_up_nobody_else(
                 *(there.post("/v1/withdrawals", withdrawal(account)) for account in (stuck, *others))
             )
     assert [answer.status for answer in answers] == [503, 202, 202]
+
+
+async def test_who_comes_while_a_group_is_decided_gathers_for_the_next_one(
+    world: World, backend: Caller, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "_GATHERING_S", 30)
+    accounts = [await rich(world, backend) for _ in range(4)]
+    blocker = await asyncpg.connect(database)
+    try:
+        async with blocker.transaction():
+            await blocker.execute("SELECT FROM account FOR UPDATE")
+            asked = [
+                asyncio.create_task(backend.post("/v1/withdrawals", withdrawal(account)))
+                for account in accounts
+            ]
+            await under_way(world, 4)
+            await until(lambda: waiting_for_locks(blocker, 1))
+    finally:
+        await blocker.close()
+    assert {answer.status for answer in await asyncio.gather(*asked)} == {202}
+    times = {
+        (await backend.get(f"/v1/withdrawals?account_id={account}")).body["data"][0]["created_at"]
+        for account in accounts
+    }
+    assert len(times) == 2
 
 
 async def test_one_account_and_one_key_come_one_after_the_other(

@@ -6,6 +6,7 @@ import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
 from cryptowatch.accounts.traits import note_addresses
@@ -13,6 +14,7 @@ from cryptowatch.db.pool import connection, transaction
 from cryptowatch.ledger.events import sequence_events
 from tests.api.test_money import total, transfer, withdrawal
 from tests.api.world import Caller, World, uuid_of
+from tests.support.running import until, waiting_for_locks
 
 BTC = 100_000_000
 
@@ -151,6 +153,30 @@ async def test_what_was_refused_alone_or_names_another_request_is_not_made_by_a_
     again = await backend.post("/v1/transfers", bet, idempotency_key="k")
     assert again.body["code"] == "insufficient_funds"
     assert await days(world, account) == [("", BTC // 10, 0, 0, 0, 1)]
+
+
+async def test_a_batch_agrees_with_what_is_refused_alone_while_it_waits(
+    world: World, backend: Caller, database: str
+) -> None:
+    account = await world.account(backend)
+    await batch(backend, keyed(account, "before", "win", "0.1"))
+    blocker = await asyncpg.connect(database)
+    try:
+        async with blocker.transaction():
+            await blocker.execute("LOCK TABLE idempotency IN SHARE MODE")
+            alone = asyncio.create_task(
+                backend.post("/v1/transfers", transfer(account, "bet", "1"), idempotency_key="k")
+            )
+            await until(lambda: waiting_for_locks(blocker, 1))
+            together = asyncio.create_task(
+                batch(backend, keyed(account, "win", "win", "2"), keyed(account, "k", "bet", "1"))
+            )
+            await until(lambda: waiting_for_locks(blocker, 2))
+    finally:
+        await blocker.close()
+    assert (await alone).body["code"] == "insufficient_funds"
+    assert [one["status"] for one in await together] == ["created", "refused"]
+    assert await total(backend, account) == "2.10000000"
 
 
 async def test_two_batches_at_once_never_take_more_than_there_is(world: World, backend: Caller) -> None:

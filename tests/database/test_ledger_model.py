@@ -33,6 +33,8 @@ from cryptowatch.money import BaseUnits
 from tests.database.world import NOW
 
 PLAYERS = 3
+#: What games move: `ledger_post_played` takes these.
+PLAYED = (Kind.BET, Kind.WIN, Kind.REFUND, Kind.BONUS, Kind.ADJUSTMENT_CREDIT, Kind.ADJUSTMENT_DEBIT)
 AMOUNTS = st.integers(1, 60) | st.sampled_from([2**64, 2**256 - 1])
 
 
@@ -135,6 +137,44 @@ class LedgerMachine(RuleBasedStateMachine):
     def post_a_batch(self, data: Any, size: int) -> None:
         postings = [self.draw(data) for _ in range(size)]
         assert self.run(post_each(self.connection, postings, NOW)) == [self.model.post(p) for p in postings]
+
+    def played(self, data: Any) -> Posting:
+        """As `draw`, of what games move; a key that was drawn for the same batch may come again."""
+        earlier = [key for key, (p, _) in self.model.postings.items() if p.kind in PLAYED]
+        choice = data.draw(st.sampled_from(["new"] * 8 + ["repeat", "reuse", "last"]))
+        if choice == "repeat" and earlier:
+            return self.model.postings[data.draw(st.sampled_from(earlier))][0]
+        key = f"{self.example}:{next(self.keys)}"
+        if choice == "reuse" and self.model.postings:
+            key = data.draw(st.sampled_from(list(self.model.postings)))
+        if choice == "last":
+            key = f"{self.example}:last"
+        kind = data.draw(st.sampled_from([*PLAYED, Kind.BET, Kind.BET]))
+        customer = data.draw(st.sampled_from(self.customers))
+        amount, reference = BaseUnits(data.draw(AMOUNTS)), data.draw(st.none() | st.just("round"))
+        return customer_posting(kind, key, customer, self.houses[0], amount, reference=reference)
+
+    @rule(data=st.data(), size=st.integers(1, 12))
+    def post_what_is_played(self, data: Any, size: int) -> None:
+        postings = [self.played(data) for _ in range(size)]
+        row = self.run(
+            self.connection.fetchrow(
+                "SELECT * FROM ledger_post_played($1, $2, $3, $4, $5, $6, $7, $8)",
+                [p.key for p in postings],
+                [p.kind for p in postings],
+                [p.customer for p in postings],
+                [self.houses[0]] * size,
+                [p.amount_base_units for p in postings],
+                [p.reference for p in postings],
+                NOW,
+                len({p.key for p in postings}) < size,
+            )
+        )
+        answers = [
+            Posted(Status(status), None if parts[0] is None else Balance(*parts))
+            for status, *parts in zip(*row.values(), strict=True)
+        ]
+        assert answers == [self.model.post(p) for p in postings]
 
     @rule(data=st.data(), size=st.integers(1, 4))
     def post_all_or_nothing(self, data: Any, size: int) -> None:

@@ -682,3 +682,10 @@ def toml(value: object) -> str:
             return "[" + ", ".join(map(toml, value)) + "]"
         case _:
             return json.dumps(value)
+
+
+async def waiting_for_locks(conn: Any, count: int) -> bool:
+    found = await conn.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return bool(found == count)
