@@ -53,13 +53,17 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class SourceQuestion(msgspec.Struct, frozen=True):
-    """What it is asked of a deposit: the addresses that paid it."""
+    """What it is asked of a deposit: its transaction, and the first of the addresses that paid it.
+
+    There are none where what it spends has no address.
+    """
 
     id: str
     account_id: str
     chain: str
     asset: str
     amount: str
+    tx_hash: str
     addresses: Sequence[str]
     type: Literal["deposit"] = "deposit"
 

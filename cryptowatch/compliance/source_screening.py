@@ -67,6 +67,7 @@ class SourceScreening:
             chain=deposit["chain"],
             asset=deposit["asset"],
             amount=format_amount(deposit["amount"], self.decimals[deposit["asset"]]),
+            tx_hash=deposit["tx_hash"].hex(),
             addresses=deposit["addresses"],
         )
 

@@ -1,6 +1,6 @@
 -- name: waiting
 -- Deposits that wait for a verdict, the oldest first, and who paid them; those of an asset that is in no settings wait on.
-SELECT d.id, d.account_id, d.chain, d.asset, d.amount, d.created_at,
+SELECT d.id, d.account_id, d.chain, d.asset, d.amount, d.tx_hash, d.created_at,
        ARRAY(SELECT s.address FROM deposit_source s WHERE s.deposit_id = d.id ORDER BY s.address) AS addresses
 FROM source_screening_queue q JOIN deposit d ON d.id = q.deposit_id AND d.asset = ANY ($2::text[])
 ORDER BY q.deposit_id LIMIT $1

@@ -113,12 +113,13 @@ class SourceWatch:
         self, conn: Connection, deposit: asyncpg.Record, sources: Sequence[_Source], now: datetime
     ) -> bool:
         """Whether it opened a case."""
+        if self.rules.shown:
+            # Also where nothing that it spends has an address: nobody evades the provider by how he pays.
+            await conn.execute(SQL["show"], deposit["id"])
         if not sources:
             return False
         addresses = [one.address for one in sources]
         await conn.execute(SQL["add"], deposit["id"], addresses, [one.denied for one in sources], now)
-        if self.rules.shown:
-            await conn.execute(SQL["show"], deposit["id"])
         traits = [address_trait(self.chain.chain, one, TraitKind.FUNDING_ADDRESS) for one in addresses]
         account_id: UUID = deposit["account_id"]
         await add_traits(conn, account_id, traits, count_max=self.rules.traits_max, now=now)

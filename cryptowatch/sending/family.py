@@ -54,6 +54,7 @@ class Family:
     members: Mapping[UUID, Member]
     children: Mapping[UUID, Collection[UUID]]
     offers: Mapping[UUID, Package]
+    depths: Mapping[UUID, int]
 
     def ancestors(self, of: Collection[UUID]) -> set[UUID]:
         """These, and all that they stand on."""
@@ -65,7 +66,7 @@ class Family:
 
     def depth(self, lineage_id: UUID) -> int:
         """How many that no block holds stand above one another: it, and the longest line of its ancestors."""
-        return 1 + max(map(self.depth, self.members[lineage_id].parents), default=0)
+        return self.depths[lineage_id]
 
     def descendants(self, of: UUID) -> list[UUID]:
         """Who stands on it, the oldest first."""
@@ -114,7 +115,22 @@ def family_of(members: Mapping[UUID, Member]) -> Family:
     for lineage_id, member in members.items():
         for parent in member.parents:
             children[parent].append(lineage_id)
-    return Family(members, dict(children), offers)
+    return Family(members, dict(children), offers, _depths(members))
+
+
+def _depths(members: Mapping[UUID, Member]) -> Mapping[UUID, int]:
+    """Each looked at once: a line with several parents in each generation has very many ways down."""
+    found: dict[UUID, int] = {}
+    waiting = list(members)
+    while waiting:
+        one = waiting[-1]
+        unknown = [parent for parent in members[one].parents if parent not in found]
+        if unknown:
+            waiting += unknown
+        else:
+            found[one] = 1 + max((found[parent] for parent in members[one].parents), default=0)
+            waiting.pop()
+    return found
 
 
 def _reachable(of: Collection[UUID], linked: Callable[[UUID], Collection[UUID]]) -> set[UUID]:

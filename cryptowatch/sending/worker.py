@@ -296,7 +296,7 @@ class Sender:
         except (Halted, ConcurrentUpdate):
             return 0
         except SignerRefused as refusal:
-            return self._warn(row["tx_hash"], f"signer refused a replacement: {refusal}")
+            raise _CannotRaise(f"signer refused: {refusal}") from refusal
 
     def _within_budget(self, row: asyncpg.Record, new: Plan) -> bool:
         """By rate, so that nobody's budget is spent on those who joined later."""

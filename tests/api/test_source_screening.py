@@ -2,18 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 from pydantic import ValidationError
 
 from cryptowatch.api.keys import Scope
+from cryptowatch.chains.connect import ConnectedChain
+from cryptowatch.chains.denied import Denied
 from cryptowatch.compliance.findings import finding_rules
 from cryptowatch.compliance.provider import open_provider
 from cryptowatch.compliance.source_screening import SourceScreening
-from cryptowatch.db.pool import Pool
+from cryptowatch.compliance.sources import SourceWatch, source_rules
+from cryptowatch.db.pool import Pool, transaction
 from cryptowatch.plant import new_id
 from cryptowatch.settings.compliance import Compliance
 from tests.api.test_cases import cases, decide, state_of
@@ -78,10 +83,30 @@ async def test_the_provider_is_asked_once_about_each_deposit_and_all_its_sources
         "chain": "bitcoin",
         "asset": "BTC",
         "amount": "0.50000000",
+        "tx_hash": await world.pool.fetchval("SELECT encode(tx_hash, 'hex') FROM deposit"),
         "addresses": ["bcrt1qa", "bcrt1qb"],
     }
     assert await shown(world, "source_screenings_pending") == 0
     assert await cases(await world.caller([Scope.COMPLIANCE])) == []
+
+
+@pytest.mark.parametrize("asks", [True, False])
+async def test_a_deposit_out_of_coins_without_an_address_is_shown_where_deposits_are(
+    world: World, backend: Caller, provider: Receiver, asks: bool
+) -> None:
+    deposit = await deposited(world, await world.account(backend))
+    await world.pool.execute("DELETE FROM source_screening_queue")
+    [row] = await world.pool.fetch("SELECT * FROM deposit")
+    chosen = world.services.settings
+    rules = replace(source_rules(chosen), shown=asks)
+    findings = finding_rules(chosen, world.services.metrics.compliance, new_id)
+    chain = cast(ConnectedChain, SimpleNamespace(chain="bitcoin"))
+    watch = SourceWatch(chain, world.pool, world.clock, Denied, rules, findings)
+    async with transaction(world.pool) as conn:
+        await watch._note(conn, row, [], world.clock.now())
+    provider.answer = lambda _: says('{"verdict": "pass"}')
+    assert await looking(world).step() == asks
+    assert [(got.event["id"], got.event["addresses"]) for got in provider.received] == [(deposit, [])] * asks
 
 
 @pytest.mark.parametrize("verdict", ["review", "refuse"])

@@ -106,11 +106,11 @@ async def test_a_payout_at_the_fee_cap_waits_and_is_not_replaced(make_site: Make
     assert await site.story(transaction) == ["broadcast", "stuck"]
     told = await site.pool.fetchval("SELECT data ->> 'reason' FROM event WHERE type = 'transaction.stuck'")
     assert told == "stuck at the fee cap"
-    assert await site.metric("transactions_stuck") == {"bitcoin": 1}
+    await site.gauge("transactions_stuck", {"bitcoin": 1})
     await site.finished(withdrawal)
     assert await paid_to(site, address) == [sat("0.2")]
     assert await site.story(transaction) == ["broadcast", "stuck", "confirmed", "finalized"]
-    assert await site.metric("transactions_stuck") == {"bitcoin": 0}
+    await site.gauge("transactions_stuck", {"bitcoin": 0})
 
 
 async def test_a_payout_that_stays_stuck_is_raised_again_and_all_attempts_share_their_inputs(

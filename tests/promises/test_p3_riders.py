@@ -74,7 +74,7 @@ async def test_when_the_attempt_from_before_is_mined_who_joined_is_paid_only_aft
     # Whoever has the newer attempt could still bring it in by a reorg: nothing else pays the second one until then.
     assert (await site.withdrawal(second))["state"] == "sending"
     assert await site.pool.fetchval("SELECT count(*) FROM lineage") == 1
-    assert await site.metric("payouts_stopped", asset="BTC") == {"bitcoin": 0}
+    await site.gauge("payouts_stopped", {"bitcoin": 0}, asset="BTC")
     await site.mine_empty()
     await site.reaches(first, "finalized")
     await site.finished(second)

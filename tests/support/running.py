@@ -539,6 +539,14 @@ class Site:
                     found[key] = found.get(key, 0) + sample.value
         return found
 
+    async def gauge(self, name: str, expected: dict[str, float], **labels: str) -> None:
+        """Wait until a gauge that is read from the database in rounds shows this, by chain."""
+
+        async def shows() -> bool:
+            return await self.metric(name, **labels) == expected
+
+        await self.until(shows)
+
     # --- reading --------------------------------------------------------------------------------------------
 
     async def story(self, entity_id: str) -> list[str]:
