@@ -7,9 +7,9 @@ and the old one sign, so that the receiver can change over at its own time.
 """
 
 import base64
-import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix
 #: The standard asks for 24 to 64.
@@ -36,5 +36,9 @@ def signed_headers(
 
 
 def _sign(secret: str, signed: bytes) -> str:
-    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
-    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+    return "v1," + base64.b64encode(hmac.digest(_key(secret), signed, "sha256")).decode()
+
+
+@lru_cache(maxsize=256)
+def _key(secret: str) -> bytes:
+    return base64.b64decode(secret.removeprefix(SECRET_PREFIX))

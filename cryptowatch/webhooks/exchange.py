@@ -38,7 +38,8 @@ class Poster:
         """
         request = self.session.post(url, data=body, headers={**_HEADERS, **headers}, allow_redirects=False)
         async with request as response:
-            await _finish_reading(response, self.settings.response_bytes_max)
+            if not response.content.at_eof():
+                await _finish_reading(response, self.settings.response_bytes_max)
             return response.status, response.headers.get("Retry-After")
 
 

@@ -202,11 +202,14 @@ class WebhookWorker:
         while len(self._known) < FINISH_BATCH and not self._done.empty():
             self._known.append(self._done.get_nowait())
         await self._write(self._known)
+        outcomes: Counter[str] = Counter()
         for item in self._known:
             delivery = item.delivery if isinstance(item, Finished) else item
             self._held[delivery.endpoint_id] -= 1
             if isinstance(item, Finished):
-                self.metrics.attempts.labels(_outcome(item)).inc()
+                outcomes[_outcome(item)] += 1
+        for outcome, times in outcomes.items():
+            self.metrics.attempts.labels(outcome).inc(times)
         count = len(self._known)
         self._known.clear()
         self._held += Counter()

@@ -30,19 +30,22 @@ from cryptowatch.ids import derived_id
 from cryptowatch.leash import leashed
 from cryptowatch.ledger.events import NewEvent, append_events, feed_head, read_events, sequence_events
 from cryptowatch.ledger.payload import event_view
+from cryptowatch.plant import tune_garbage_collection
 from cryptowatch.settings import Webhooks
 from cryptowatch.telemetry.metrics import create_metrics
 from cryptowatch.webhooks.endpoints import create_endpoint
 from cryptowatch.webhooks.sealing import Seal
 from cryptowatch.webhooks.worker import run_webhooks
 
-EVENTS, ROUNDS = 6_000, 4
+#: So many that the first look at the feed, and the last outcomes' commit, are a small part of it.
+EVENTS, ROUNDS = 20_000, 3
 GOAL = 0.4
 _DATA = '{"id":"dep_%032d","account_id":"acc_%032d","state":"credited","amount":"0.05000000","note":"%s"}'
 
 
 async def run(report: Report) -> None:
     settings = Webhooks(allow_private_addresses=True)
+    tune_garbage_collection()  # as the daemon does, and for the peer, too
     ours, peers = list[float](), list[float]()
     async with _pool() as pool, _receiver() as url, aiohttp.ClientSession() as session:
         await _endpoint(pool, url)
