@@ -259,6 +259,17 @@ async def test_a_child_that_the_signer_refuses_is_not_made_again(payout: Late) -
     assert await payout.counts() == (2, 0)
 
 
+async def test_a_raise_that_the_signer_refuses_is_told_with_its_reason(payout: Late) -> None:
+    async def refuses(plan: Plan, lineage_id: str) -> SignedTransaction:
+        raise SignerRefused("fee_too_high: so much for so little")
+
+    payout.world.sender = payout.world.sender_with(refuses)
+    payout.world.sender.children = None
+    await payout.raised()
+    assert await payout.counts() == (1, 0)
+    assert await payout.told() == ["signer refused: fee_too_high: so much for so little"]
+
+
 async def test_when_an_older_attempt_wins_the_child_dies_and_its_coins_are_free_again(world: World) -> None:
     payout = await late(world, AMOUNT + 5_500, AMOUNT)
     helping = await world.coin(COIN, payout.destination)

@@ -1,5 +1,6 @@
 """Transactions that spend one another's change: how deep, at what rate mined, and what a child pays for them."""
 
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -24,6 +25,16 @@ def test_depth_is_the_longest_line_of_what_no_block_holds() -> None:
     family = family_of({**LINE, D: member(100, A, C)})
     assert [family.depth(one) for one in (A, B, C, D)] == [1, 2, 3, 4]
     assert family.ancestors([C]) == {A, B, C}
+
+
+def test_depth_is_worked_out_once_however_many_ways_lead_down() -> None:
+    """Two parents in each of sixty generations: a quintillion ways."""
+    ids = [(UUID(int=2 * level + 1), UUID(int=2 * level + 2)) for level in range(60)]
+    members = {one: member(500) for one in ids[0]}
+    for below, above in pairwise(ids):
+        members |= {one: member(500, *below) for one in above}
+    family = family_of(members)
+    assert [family.depth(pair[1]) for pair in ids] == list(range(1, 61))
 
 
 def test_it_is_raised_through_the_descendants_that_nobody_stands_on() -> None:
