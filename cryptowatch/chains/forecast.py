@@ -2,10 +2,12 @@
 
 Pure: time and backlogs come in as values; `sending.market` feeds it and asks it. After the method that Block published
 as Augur (2025, for its wallets): log-spaced buckets of weight by fee rate, inflow per bucket over a short and a long
-window, blocks that come as a Poisson process, a confidence, and mining that takes the best first; written from that
-description, not from its code. One thing differs, because our targets are blocks and not minutes: Augur fixes the time
-and asks how many blocks come in it at worst; here the number of blocks is fixed, and it is their times that are unsure.
-So a rate's chance is that of a queue: everything that waits or joins above it must once fit into the blocks so far.
+window, blocks that come as a Poisson process, and mining that takes the best first; written from that description, not
+from its code. Two things differ. Our targets are blocks and not minutes: Augur fixes the time and asks how many blocks
+come in it at worst; here the number of blocks is fixed, and it is their times that are unsure. So a rate's chance is
+that of a queue: everything that waits or joins above it must once fit into the blocks so far. And where Augur asks for
+the same confidence at any time, a bid here weighs what it is likely to pay too much against what missing would cost:
+where surety is dear it takes less of it.
 
 Knows nothing at first, says so (`is_ready`), and keeps P10: so many spans of inflow, each as large as the buckets.
 """
@@ -26,8 +28,14 @@ SHORT, LONG = timedelta(minutes=30), timedelta(hours=24)
 #: The furthest target; what is asked beyond is answered for it.
 TARGET_MAX = 144
 #: What joins next may be less or more than what joined lately: five factors, each as likely as the others (those of a
-#: log-normal one with sigma 0.4).
-_CHANGES = (0.6, 0.8, 1.0, 1.25, 1.65)
+#: log-normal one with sigma 0.8).
+_CHANGES = (0.36, 0.66, 1.0, 1.52, 2.79)
+#: With one chance in two a payment gets in for less than the backlog says: who finds the market dear stays away, and
+#: blocks are filled up with small ones. By so many EDGES less, each as likely as the others (the upper half of a normal
+#: spread of 0.45 in the logarithm).
+_FALLS = (6, 17, 30, 47, 75)
+#: So many rates are looked at between one that is sure to miss and one that is sure to get in, and how sure that is.
+_RATES_MAX, _SURE = 48, 0.999
 #: More than the blocks of a day; when there are more, the oldest go.
 _SPANS_MAX = 400
 
@@ -63,6 +71,7 @@ class Forecaster:
         #: What the last look told, by window; worked out when it is asked for.
         self._inflows: dict[timedelta, list[int]] = {}
         self._chances: dict[tuple[int, int], float] = {}
+        self._markets: dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
 
     def note(self, at: datetime, height: int, pool: Backlog) -> None:
         """A look at the pool. Inflow is the growth between the first and the last one at the same height."""
@@ -74,6 +83,7 @@ class Forecaster:
         self._last = look
         self._inflows.clear()
         self._chances.clear()
+        self._markets.clear()
         while self._spans and self._spans[0].ended_at <= at - LONG:
             self._spans.popleft()
 
@@ -86,19 +96,45 @@ class Forecaster:
     def is_ready(self) -> bool:
         return self.history_s >= SHORT.total_seconds()
 
-    def rate(self, target: int, confidence_percent: int) -> int | None:
-        """The lowest rate that a block within `target` ones takes, with this confidence. None: too little is known."""
+    def rate(self, target: int, miss_cost_percent: int, floor: int = 1) -> int | None:
+        """The `least_costly` rate of a payment that should be in one of `target` blocks. None: too little is known.
+
+        `miss_cost_percent`: what it is worth not to miss them, as much as paying so many percent too much. `floor`:
+        below it nobody pays.
+        """
         if self._last is None or not self.is_ready:
             return None
-        target = min(target, TARGET_MAX)
+        places, chances = self._market(min(target, TARGET_MAX))
+        rates = np.maximum(_EDGES[places], max(floor, 1))
+        return EDGES[int(places[least_costly(rates, chances, miss_cost_percent)])]
 
-        def is_sure(place: int) -> bool:
-            return self._chance(target, place) * 100 >= confidence_percent
+    def _market(self, target: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """(places in EDGES, the chance of being mined within the target at each of these rates), ascending."""
+        if target not in self._markets:
 
-        return EDGES[min(bisect_left(range(len(EDGES)), True, key=is_sure), len(EDGES) - 1)]
+            def first(chance: float) -> int:
+                reached = bisect_left(
+                    range(len(EDGES)), True, key=lambda place: self._chance(target, place) >= chance
+                )
+                return min(reached, len(EDGES) - 1)
+
+            lowest, highest = first(1 - _SURE), first(_SURE)
+            known = np.linspace(lowest, highest, min(highest - lowest + 1, _RATES_MAX)).astype(int)
+            # The highest counts as sure: nobody can do more.
+            chances = np.maximum.accumulate(
+                [*(self._chance(target, int(place)) for place in known[:-1]), 1.0]
+            )
+            places = np.unique(np.concatenate((np.arange(max(lowest - _FALLS[-1], 0), lowest, 3), known)))
+
+            def chance(at: NDArray[np.int64]) -> NDArray[np.float64]:
+                return np.interp(at, known, chances, left=0)
+
+            fallen = sum(chance(places + fall) for fall in _FALLS) / len(_FALLS)
+            self._markets[target] = places, (chance(places) + fallen) / 2
+        return self._markets[target]
 
     def _chance(self, target: int, place: int) -> float:
-        """Of being mined within the target, for who pays EDGES[place]."""
+        """Of being mined within the target, for who pays EDGES[place], if the backlog is all that counts."""
         assert self._last is not None
         if (target, place) not in self._chances:
             pool, short, long = self._last.pool, self._inflow(SHORT)[place], self._inflow(LONG)[place]
@@ -136,6 +172,18 @@ class Forecaster:
         return _Span(first.at, last.at, tuple(max(0, more) for more in grown))
 
 
+def least_costly(rates: NDArray[np.int64], chances: NDArray[np.float64], miss_cost_percent: int) -> int:
+    """Which of the rates costs least: what is paid too much where it gets in, `miss_cost_percent` where it does not.
+
+    Both ascend; `chances` are those of getting in, so that their steps are the chances of each rate to be the lowest
+    that does. Too much is what is paid beyond that lowest rate, in parts of it. The more a miss costs, the higher the
+    answer: this is the newsvendor's problem, with one price for each piece of surety.
+    """
+    gained = np.diff(chances, prepend=0)
+    overpaid = rates * np.cumsum(gained / rates) - np.cumsum(gained)
+    return int(np.argmin(overpaid + miss_cost_percent / 100 * (1 - chances)))
+
+
 def chance_within(blocks: int, waiting: float, joining: float) -> float:
     """The chance that what waits, and what joins until then, once fits into the blocks found so far, within so many.
 
@@ -164,3 +212,4 @@ def _poisson(mean: float, most: int) -> NDArray[np.float64]:
 
 
 _LOG_FACTORIAL = np.array([math.lgamma(count + 1) for count in range(TARGET_MAX + 1)])
+_EDGES = np.array(EDGES)

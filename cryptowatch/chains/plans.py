@@ -24,10 +24,14 @@ class Bid:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What a priority's bid is made for: to be in one of the next blocks, this surely."""
+    """What a priority's bid is made for: to be in one of the next blocks.
+
+    `miss_cost_percent` and `floor` are for `chains.forecast`, where there is one.
+    """
 
     blocks: int
-    confidence_percent: int
+    miss_cost_percent: int = 0
+    floor: int = 0
 
 
 @dataclass(frozen=True, slots=True)

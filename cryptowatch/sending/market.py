@@ -122,14 +122,14 @@ class Market:
         self._looked_at = self.clock.now()
         self.forecaster.note(self._looked_at, before.height, waiting)
         self._projection = projection(waiting, _PROJECTED_BLOCKS)
-        # In a thread: a far target takes a tenth of a second.
+        # In a thread: a far target takes a quarter of a second.
         self._forecast = await asyncio.to_thread(self._estimates)
 
     def _estimates(self) -> Mapping[Priority, int]:
         """Empty while the estimator has too little history."""
         aims = {priority: self.fees.aim(priority) for priority in PRIORITIES}
         rates = {
-            priority: self.forecaster.rate(aim.blocks, aim.confidence_percent)
+            priority: self.forecaster.rate(aim.blocks, aim.miss_cost_percent, aim.floor)
             for priority, aim in aims.items()
         }
         return {priority: rate for priority, rate in rates.items() if rate is not None}

@@ -10,7 +10,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from cryptowatch.money import parse_amount
 from cryptowatch.settings.assets import AssetSettings, TokenSettings
 from cryptowatch.settings.cold import ColdAccounts, ColdCoins
-from cryptowatch.settings.market import MarketSettings, Percent
+from cryptowatch.settings.market import MarketSettings
 from cryptowatch.settings.sections import Count, EthereumAddress, Seconds, Section
 
 #: The largest of the dust limits of Bitcoin's output types (policy/policy.cpp, GetDustThreshold: P2PKH).
@@ -93,7 +93,10 @@ class ChainSettings(Section):
 
 
 class BitcoinFeeSettings(Section):
-    """Bounds of every bid, in sat/vB, and what the three priorities ask for: within so many blocks, how surely."""
+    """Bounds of every bid, in sat/vB, and what the three priorities ask for: within so many blocks.
+
+    `miss_cost_percent`: what it is worth not to miss them, as much as paying so many percent too much.
+    """
 
     floor_sat_vb: Count = 1
     cap_sat_vb: Count = 300
@@ -101,7 +104,7 @@ class BitcoinFeeSettings(Section):
     #: What spending a coin costs at quiet times: above it coin selection spares inputs, below it tidies up.
     long_term_sat_vb: Count = 10
     target_blocks: Mapping[Priority, Count] = {"economy": 24, "normal": 6, "urgent": 2}
-    confidence_percent: Mapping[Priority, Percent] = {"economy": 80, "normal": 80, "urgent": 90}
+    miss_cost_percent: Mapping[Priority, Count] = {"economy": 100, "normal": 200, "urgent": 600}
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

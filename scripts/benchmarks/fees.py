@@ -9,8 +9,10 @@ lowest rate at which a payment of ours would have been in one of them.
 Overpaid is the average over all bids of what was offered beyond that rate, in parts of it (nothing where a bid missed).
 That is stricter than what Augur's authors measured: missed is there what is below the 5th percentile of the block's
 rates, overpaid what is beyond its 75th. Their figures on mainnet are the goals, and both measures are shown.
-Peers are compared on their own trade-off: of our confidence levels (all whole percents) one that misses no more often
-and overpays less, or that overpays no more and misses less often.
+Peers are compared on their own trade-off. What a miss costs (`chains.forecast`) gives a line of bids of ours, from the
+market's floor, which hardly ever gets in, to one that always does; between two of its points lies whoever bids now one,
+now the other (as between two classifiers: Provost and Fawcett, 2001). Ahead is where the line overpays less for as many
+misses; where a peer neither missed nor overpaid, level is all that there is.
 """
 
 import random
@@ -19,6 +21,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks._fee_traffic import LOCK, Payer, raw, size_vb, spending
@@ -36,9 +39,9 @@ from cryptowatch.settings.chains import BitcoinFeeSettings
 SEED = 20250701
 MINUTES, WARM_UP_MINUTES, LOOK_MINUTES, BID_MINUTES = 2_100, 300, 2, 6
 TARGETS = (1, 3, 6, 12, 144)
-#: Our side of the comparison with each peer: every percent of confidence that can be asked for.
-CONFIDENCES = range(1, 100)
-_DEFAULTS = BitcoinFeeSettings().confidence_percent
+#: Our side of the comparison with each peer: what a miss may cost, in percent; and who bids the floor at any time.
+MISS_COSTS = sorted({int(1.25**step) for step in range(46)})
+_DEFAULTS = BitcoinFeeSettings().miss_cost_percent
 BLOCK_WEIGHT, RESERVED_WEIGHT = 160_000, 4_000
 _COINS, _COIN_SAT, _FAN_OUT = 9_000, 2_000_000, 450
 #: A payment of ours: one input, a recipient, the change.
@@ -48,6 +51,8 @@ MISS_GOAL, OVERPAID_GOAL = 0.141, 0.159
 
 #: Who bids -> target in blocks -> rate
 Bids = Mapping[str, Mapping[int, int]]
+#: (part of the bids that missed, average overpaid)
+Score = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -166,9 +171,10 @@ async def _two_days(market: Market) -> list[tuple[int, Bids]]:
 
 async def _bids(market: Market) -> Bids:
     ours = {
-        f"ours {percent} %": {t: max(market.forecaster.rate(t, percent) or 0, _FLOOR) for t in TARGETS}
-        for percent in CONFIDENCES
+        _ours(cost): {t: max(market.forecaster.rate(t, cost, _FLOOR) or 0, _FLOOR) for t in TARGETS}
+        for cost in {*MISS_COSTS, *_DEFAULTS.values()}
     }
+    ours[_ours(0)] = dict.fromkeys(TARGETS, _FLOOR)
     node = {
         f"estimatesmartfee {mode}": await _estimates(market.rpc, mode)
         for mode in ("economical", "conservative")
@@ -217,30 +223,34 @@ def _judge(bids: Sequence[tuple[int, Bids]], blocks: Sequence[Block], report: Re
         }
         within = "next block" if target == 1 else f"{target} blocks"
         goals = (MISS_GOAL, OVERPAID_GOAL) if target == 1 else None
-        own = _ours(target)
+        own = _ours(_default(target))
         _show(f"{within}, {len(fair)} bids ({own})", scores[own], goals, report)
         mine = {name: score for name, score in scores.items() if name.startswith("ours")}
+        line = _lower_hull(list(mine.values()))
         for peer in [name for name in scores if name not in mine]:
-            _compare(within, peer, scores[peer], mine, scores[own], report)
-    ours = [(everyone[_ours(1)][1], blocks[height]) for height, everyone in bids if height < len(blocks)]
+            _compare(within, peer, scores[peer], line, report)
+    urgent = _ours(_default(1))
+    ours = [(everyone[urgent][1], blocks[height]) for height, everyone in bids if height < len(blocks)]
     missed = sum(bid < block.p5 for bid, block in ours) / len(ours)
     overpaid = statistics.mean(max(0, bid - block.p75) / block.p75 for bid, block in ours)
     _show("next block, as Augur measured", (missed, overpaid), (MISS_GOAL, OVERPAID_GOAL), report)
 
 
-def _ours(target: int) -> str:
-    """By the settings' defaults: the next block is for urgent payments, a day for economy ones."""
-    percent = _DEFAULTS["urgent" if target == 1 else "economy" if target == TARGETS[-1] else "normal"]
-    return f"ours {percent} %"
+def _default(target: int) -> int:
+    """By the settings: the next block is for urgent payments, a day for economy ones."""
+    return _DEFAULTS["urgent" if target == 1 else "economy" if target == TARGETS[-1] else "normal"]
 
 
-def _score(pairs: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """(part of the bids that missed, average overpaid)."""
+def _ours(miss_cost_percent: int) -> str:
+    return f"ours, a miss costs {miss_cost_percent} %"
+
+
+def _score(pairs: Sequence[tuple[int, int]]) -> Score:
     missed = sum(bid < lowest for bid, lowest in pairs) / len(pairs)
     return missed, statistics.mean(max(0, bid - lowest) / lowest for bid, lowest in pairs)
 
 
-def _show(what: str, score: tuple[float, float], goals: tuple[float, float] | None, report: Report) -> None:
+def _show(what: str, score: Score, goals: Score | None, report: Report) -> None:
     for number, figure in enumerate(("missed", "overpaid")):
         told = (
             (None, None)
@@ -250,30 +260,40 @@ def _show(what: str, score: tuple[float, float], goals: tuple[float, float] | No
         report(f"{what}: {figure}", 100 * score[number], "%", None, None, None, *told)
 
 
-def _compare(
-    blocks: str,
-    peer: str,
-    theirs: tuple[float, float],
-    mine: Mapping[str, tuple[float, float]],
-    own: tuple[float, float],
-    report: Report,
-) -> None:
-    """The side of the trade-off on which we are further ahead; where we are on neither, our own default's figures."""
-    sides = [
-        (score[one], theirs[one], f"{figure}, {other_figure} <= {100 * theirs[other]:.1f} % ({name})")
-        for one, figure, other, other_figure in ((1, "overpaid", 0, "missed"), (0, "missed", 1, "overpaid"))
-        for name, score in mine.items()
-        if score[other] <= theirs[other] and score[one] < theirs[one]
-    ]
-    behind = (own[1], theirs[1], f"overpaid, missed {100 * own[0]:.1f} : {100 * theirs[0]:.1f} %")
-    ours, against, what = min(sides, key=lambda side: side[0] / side[1], default=behind)
+def _lower_hull(points: Sequence[Score]) -> list[Score]:
+    """The corners of the line below all points, from the fewest misses on."""
+    corners: list[Score] = []
+    for x, y in sorted(points):
+        if corners and x == corners[-1][0]:
+            continue
+        while len(corners) > 1:
+            (ax, ay), (bx, by) = corners[-2:]
+            if (by - ay) * (x - ax) < (y - ay) * (bx - ax):
+                break
+            corners.pop()
+        corners.append((x, y))
+    return corners
+
+
+def _overpaid_at(missed: float, line: Sequence[Score]) -> float | None:
+    """What the line overpays for as many misses; None: it never misses so little."""
+    best = line[0][1] if missed >= line[0][0] else None
+    for (ax, ay), (bx, by) in pairwise(line):
+        if ax <= missed:
+            best = by if missed >= bx else ay + (by - ay) * (missed - ax) / (bx - ax)
+    return best
+
+
+def _compare(blocks: str, peer: str, theirs: Score, line: Sequence[Score], report: Report) -> None:
+    missed, overpaid = theirs
+    ours = _overpaid_at(missed, line)
     report(
-        f"  {blocks}: {what}",
-        100 * ours,
+        f"  {blocks}: overpaid for {100 * missed:.1f} % missed",
+        float("inf") if ours is None else 100 * ours,
         "%",
         peer,
-        100 * against,
-        against / ours if ours else None,
-        "ahead",
-        bool(sides),
+        100 * overpaid,
+        overpaid / ours if ours else None,
+        "level" if overpaid == 0 else "ahead",
+        ours is not None and (ours < overpaid or ours == overpaid == 0),
     )

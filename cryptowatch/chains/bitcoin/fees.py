@@ -27,7 +27,8 @@ class BitcoinFees:
         return RateUnit("sat/vB", 3)
 
     def aim(self, priority: Priority) -> Aim:
-        return Aim(self.settings.target_blocks[priority], self.settings.confidence_percent[priority])
+        own = self.settings
+        return Aim(own.target_blocks[priority], own.miss_cost_percent[priority], own.floor_sat_vb * SAT_KVB)
 
     def payment_fee(self, bid: Bid) -> int:
         """Rounded up, as satoshi are whole."""

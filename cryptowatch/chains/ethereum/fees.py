@@ -31,7 +31,7 @@ class EthereumFees:
 
     def aim(self, priority: Priority) -> Aim:
         """What the base fee can do at most is known: for a target that a bid covers, only the tip is a guess."""
-        return Aim(self.settings.target_blocks[priority], 100)
+        return Aim(self.settings.target_blocks[priority])
 
     def payment_fee(self, bid: Bid) -> int:
         return bid.rate * _PAYMENT_GAS
