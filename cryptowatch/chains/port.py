@@ -14,6 +14,8 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Protocol
 
+import msgspec
+
 from cryptowatch.chains.backlog import Backlog
 from cryptowatch.money import BaseUnits
 from cryptowatch.settings.chains import Priority
@@ -33,8 +35,7 @@ class BlockRef:
 Identity = tuple[bytes, int, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(msgspec.Struct, frozen=True):
     """Money arriving at one of our destinations.
 
     Identity: (chain, tx_hash, position, content), in whatever block (P2).
@@ -91,8 +92,7 @@ class Execution:
     outcomes: tuple[int | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Spend:
+class Spend(msgspec.Struct, frozen=True):
     """A transaction's use of something that only one transaction can ever use.
 
     `resource` is an outpoint (32 bytes hash as shown + 4 bytes index, big endian) or an account's nonce (20 bytes

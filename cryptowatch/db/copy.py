@@ -23,16 +23,22 @@ _ROWS_A_CHUNK: Final = 500
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _LENGTH: Final = struct.Struct(">i").pack
+#: Of most values: a hash, a script, an id.
+_LENGTHS: Final = [_LENGTH(length) for length in range(128)]
 _INTEGER: Final = struct.Struct(">ii").pack
 _BIGINT: Final = struct.Struct(">iq").pack
 _UUID_LENGTH: Final = _LENGTH(16)
 #: By the number of digits of 10,000, of which 256 bits have at most 20.
 _NUMERIC: Final = [struct.Struct(f">ihhhh{count}h").pack for count in range(21)]
+_NUMERIC_1, _NUMERIC_2 = _NUMERIC[1:3]
 
 
 def octets(value: bytes | None) -> bytes:
     """For `bytea`."""
-    return NULL if value is None else _LENGTH(len(value)) + value
+    if value is None:
+        return NULL
+    length = len(value)
+    return (_LENGTHS[length] if length < 128 else _LENGTH(length)) + value
 
 
 def text(value: str | None) -> bytes:
@@ -59,6 +65,10 @@ def timestamp(value: datetime) -> bytes:
 
 def amount(value: int) -> bytes:
     """For `numeric`, a whole number that is not negative: digits of 10,000, the highest first."""
+    if 0 < value < 10_000:
+        return _NUMERIC_1(10, 1, 0, 0, 0, value)
+    if 10_000 <= value < 100_000_000:
+        return _NUMERIC_2(12, 2, 1, 0, 0, *divmod(value, 10_000))
     digits: list[int] = []
     rest = value
     while rest:

@@ -70,7 +70,7 @@ async def open_pool(
         # The ledger's queries are many and short: compiling them, or sharing them out, costs more than it gives.
         "jit": "off",
         "max_parallel_workers_per_gather": "0",
-        # The events of a full block pass the trigger that queues them as one table: in memory, not by the disk.
+        # A full block's postings are sorted and kept while they are made: in memory, not by the disk.
         "work_mem": "32MB",
     }
     try:

@@ -170,8 +170,9 @@ async def _track_and_find(
     # within the wallet is no deposit either.
     contents = replace(
         contents,
-        transfers=tuple(t for t in contents.transfers if t.destination in ours and t.tx_hash not in own),
+        transfers=tuple([t for t in contents.transfers if t.destination in ours and t.tx_hash not in own]),
     )
+    totals = total_per_transaction(contents.transfers)
     hashes = list({transfer.tx_hash for transfer in contents.transfers})
     rows = await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes) if hashes else ()
     known = {record.identity: record for record in (_read(row, rules) for row in rows)}
@@ -184,11 +185,11 @@ async def _track_and_find(
             rules.chain,
             rules.asset,
             contents,
-            _blocks_to_mature(rules, contents.transfers, ours),
+            _blocks_to_mature(rules, contents.transfers, ours, totals),
             rules.final_height(head),
             now,
         ),
-        in_slices(_found(rules, contents, ours, known, limited, head, now)),
+        in_slices(_found(rules, contents, ours, totals, known, limited, head, now)),
     )
     paying, known_hashes = {c.record.tx_hash for c in changes}, {row["tx_hash"] for row in rows}
     await remember_resources(conn, rules.chain, paying, contents.resources, known_hashes)
@@ -199,13 +200,13 @@ def _blocks_to_mature(
     rules: ChainRules,
     transfers: Sequence[Transfer],
     ours: Mapping[bytes, asyncpg.Record],
+    totals: Mapping[tuple[bytes, str], int],
 ) -> list[int]:
     """After how many further blocks each coin may be used.
 
     Our own change comes from us. What others paid waits until a deposit of its size is final: its payer could still
     take it back, and a payout of it could then neither confirm nor soon be proven dead.
     """
-    totals = total_per_transaction(transfers)
     return [
         transfer.immature_blocks
         if ours[transfer.destination]["branch"] == OWN_BRANCH
@@ -221,6 +222,7 @@ def _found(
     rules: ChainRules,
     contents: BlockContents,
     ours: Mapping[bytes, asyncpg.Record],
+    totals: Mapping[tuple[bytes, str], int],
     known: Mapping[Identity, Record],
     limited: Container[tuple[bytes, int]],
     head: HeadMoved,
@@ -231,7 +233,6 @@ def _found(
     In the order of the accounts: what follows from it then goes into most indexes in their own order.
     """
     block = BlockPoint(contents.ref.height, contents.ref.hash)
-    totals = total_per_transaction(contents.transfers)
     # Our own change, or what an address that nobody was given received: the coin is recorded, no deposit.
     paid = [
         (ours[t.destination], t) for t in contents.transfers if ours[t.destination]["account_id"] is not None

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain
 from operator import attrgetter
 from typing import Final
 from uuid import UUID
@@ -44,7 +45,16 @@ class NewEvent(msgspec.Struct, frozen=True):
 
 _NEW_EVENT: Final = attrgetter(*NewEvent.__struct_fields__)
 #: What COPY writes: each event's own, then what it shares with others of its kind, as in `_shared_fields`.
-_COPIED: Final = ("entity_id", "entity_version", "account_id", "data", "type", "entity_kind", "created_at")
+_COPIED: Final = (
+    "id",
+    "entity_id",
+    "entity_version",
+    "account_id",
+    "data",
+    "type",
+    "entity_kind",
+    "created_at",
+)
 #: COPY is twice as fast per event but costs two more round trips per call.
 _COPY_FROM: Final = 100
 
@@ -74,14 +84,17 @@ async def append_events(connection: Connection, events: Sequence[NewEvent]) -> N
             columns = zip(*map(_NEW_EVENT, events), strict=True)
             await connection.execute(SQL["append"], *map(list, columns))
         else:
-            await copy_rows(connection, "event", _COPIED, map(_row, events))
+            queued = await connection.fetch(SQL["queue"], len(events))
+            ids = chain.from_iterable(sorted(row["event_ids"] for row in queued))
+            await copy_rows(connection, "event", _COPIED, map(_row, ids, events))
     except asyncpg.UniqueViolationError as error:
         raise ConcurrentUpdate(str(error)) from error
 
 
-def _row(event: NewEvent) -> bytes:
+def _row(id_: int, event: NewEvent) -> bytes:
     return b"".join(
         (
+            bigint(id_),
             text(event.entity_id),
             bigint(event.entity_version),
             uuid(event.account_id),

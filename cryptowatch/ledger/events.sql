@@ -1,11 +1,24 @@
 -- name: append
--- Events in the order given; a trigger queues each for its position.
-INSERT INTO event (type, entity_kind, entity_id, entity_version, account_id, data, created_at)
-SELECT type, entity_kind, entity_id, entity_version, account_id, data, created_at
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::uuid[], $6::json[], $7::timestamptz[])
-     WITH ORDINALITY
-     AS new (type, entity_kind, entity_id, entity_version, account_id, data, created_at, ordinal)
-ORDER BY ordinal
+-- Events in the order given, and their place in the queue for a position.
+WITH appended AS (
+    INSERT INTO event (id, type, entity_kind, entity_id, entity_version, account_id, data, created_at)
+    SELECT nextval('event_id'), ordered.*
+    FROM (SELECT type, entity_kind, entity_id, entity_version, account_id, data, created_at
+          FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::uuid[], $6::json[], $7::timestamptz[])
+               WITH ORDINALITY
+               AS new (type, entity_kind, entity_id, entity_version, account_id, data, created_at, ordinal)
+          ORDER BY ordinal) AS ordered
+    RETURNING id
+)
+INSERT INTO event_queue (first_id, event_ids) SELECT min(id), array_agg(id ORDER BY id) FROM appended
+
+-- name: queue
+-- The ids of so many events, by the thousand, which wait for a position from now on.
+INSERT INTO event_queue (first_id, event_ids)
+SELECT ids[1], ids
+FROM (SELECT ARRAY(SELECT nextval('event_id') FROM generate_series(1, least(1000, $1 - 1000 * part))) AS ids
+      FROM generate_series(0, ($1::bigint - 1) / 1000) AS part OFFSET 0) AS new
+RETURNING event_ids
 
 -- name: sequence
 -- Gives positions to committed events.
@@ -25,8 +38,8 @@ LIMIT $2
 -- name: read_account
 -- The feed of one account after a position, by the account's own index.
 SELECT p.position, e.id, e.type, e.entity_kind, e.entity_id, e.entity_version, e.account_id, e.data, e.created_at
-FROM event e JOIN event_position p ON p.event_id = e.id
-WHERE e.account_id = $4 AND p.position > $1
+FROM event_position p JOIN event e ON e.id = p.event_id
+WHERE p.account_id = $4 AND p.position > $1
   AND ($3::text[] IS NULL OR e.type = ANY ($3))
   AND ($5::bigint IS NULL OR p.position <= $5)
 ORDER BY p.position

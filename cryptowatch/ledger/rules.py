@@ -28,6 +28,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple, NewType
 
+import msgspec
+
 from cryptowatch.money import AMOUNT_MAX, BaseUnits
 
 #: The row of ledger_account: a customer's (player, agent, referrer) or the house's.
@@ -146,8 +148,7 @@ class Balance(NamedTuple):
                 return True
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(msgspec.Struct, frozen=True):
     """One entry to be made. `key` is derived from facts (`dep:{id}:{inclusion}:credit`), so that making it
     again is recognized; it is never reused and never pruned. Made by the functions below.
 

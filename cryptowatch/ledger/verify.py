@@ -34,7 +34,6 @@ GUARDS: Final = frozenset(
         ("trigger", "ledger_account.append_only"),
         ("trigger", "event.append_only"),
         ("trigger", "event_position.append_only"),
-        ("trigger", "event.queue_events"),
         ("index", "posting_key"),
         ("index", "posting_history"),
         ("index", "posting_resolved"),

@@ -66,12 +66,13 @@ FROM (SELECT position, lag(position, 1, 0) OVER (ORDER BY position) AS before FR
 WHERE position <> before + 1
 
 -- name: feed_strays
--- Events that have no place or two: neither position nor queue, or both; and positions of no event.
+-- Events that have no place or two: neither position nor queue, or both; positions of no event, or of another account.
 SELECT coalesce(e.id, p.event_id, q.event_id) AS event_id
 FROM event e
 FULL JOIN event_position p ON p.event_id = e.id
 FULL JOIN (SELECT unnest(event_ids) AS event_id FROM event_queue) q ON q.event_id = coalesce(e.id, p.event_id)
 WHERE e.id IS NULL OR (p.event_id IS NULL) = (q.event_id IS NULL)
+   OR (p.event_id IS NOT NULL AND p.account_id IS DISTINCT FROM e.account_id)
 
 -- name: feed_order
 -- Entities that the feed tells out of order.

@@ -5,7 +5,7 @@ reserved by one lineage at a time, by compare-and-set.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from cryptowatch.chains.plans import Bid, Coin, CoinPlanner, Insufficient, Plan
-from cryptowatch.chains.port import BlockContents
+from cryptowatch.chains.port import BlockContents, Transfer
 from cryptowatch.db.copy import amount, bigint, copy_rows, octets, text
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
@@ -254,10 +254,8 @@ async def record_coins(
         (transfer.tx_hash + transfer.position.to_bytes(4, "big"), transfer, height + blocks)
         for transfer, blocks in zip(contents.transfers, blocks_to_mature, strict=True)
     ]
-    seen = await conn.fetch(
-        SQL["find_coins_again"], chain, height, [coin[0] for coin in coins], [coin[2] for coin in coins]
-    )
-    known, prefix = {row["resource"] for row in seen}, text(chain) + bigint(height)
+    known = await _found_again(conn, chain, height, coins)
+    prefix = text(chain) + bigint(height)
     await copy_rows(
         conn,
         "coin",
@@ -270,6 +268,20 @@ async def record_coins(
             if resource not in known
         ),
     )
+
+
+async def _found_again(
+    conn: Connection, chain: str, height: int, coins: Sequence[tuple[bytes, Transfer, int]]
+) -> Set[bytes]:
+    """Which of the coins (resource, transfer, mature height) were recorded before; they have their height now."""
+    rows = await conn.fetch(SQL["coins_seen"], chain, [coin[0] for coin in coins])
+    known = {row["resource"] for row in rows}
+    again = [(resource, mature) for resource, _, mature in coins if resource in known] if known else []
+    if again:
+        await conn.execute(
+            SQL["find_coins_again"], chain, height, [coin[0] for coin in again], [coin[1] for coin in again]
+        )
+    return known
 
 
 async def use_coins(conn: Connection, chain: str, contents: BlockContents) -> list[asyncpg.Record]:

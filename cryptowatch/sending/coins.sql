@@ -45,12 +45,15 @@ SELECT count(*) FROM lineage WHERE id >= $2 AND chain = $1 AND kind IN ('payout'
 SELECT a.plan FROM lineage l JOIN attempt a ON a.lineage_id = l.id AND a.number = l.attempts
 WHERE l.chain = $1 AND l.state = 'open'
 
+-- name: coins_seen
+-- Which of these coins were recorded before: unconfirmed, in an orphaned block, or at an earlier look.
+SELECT resource FROM coin WHERE chain = $1 AND resource = ANY($2::bytea[])
+
 -- name: find_coins_again
--- Which of these coins were seen before, unconfirmed or in an orphaned block: they get their height.
+-- They get their height.
 UPDATE coin c SET height = $2, mature_height = u.mature_height
 FROM unnest($3::bytea[], $4::bigint[]) AS u (resource, mature_height)
 WHERE c.chain = $1 AND c.resource = u.resource
-RETURNING c.resource
 
 -- name: spend_coins
 -- Coins of ours that a block uses.

@@ -157,3 +157,13 @@ async def test_p8_what_was_told_cannot_be_changed(pool: Pool, table: str, statem
     async with connection(pool) as conn:
         with pytest.raises(asyncpg.PostgresError, match="append-only"):
             await conn.execute(statement.format(table, column, column))
+
+
+async def test_p8_an_event_without_a_place_in_the_queue_is_refused(pool: Pool) -> None:
+    """As a daemon of a version would append one that left the queue to a trigger."""
+    async with connection(pool) as conn:
+        with pytest.raises(asyncpg.NotNullViolationError):
+            await conn.execute(
+                "INSERT INTO event (type, entity_kind, entity_id, entity_version, data, created_at) "
+                "VALUES ('deposit.credited', 'deposit', 'a', 1, '{}', now())"
+            )
