@@ -49,7 +49,6 @@ from cryptowatch.plant import (
 from cryptowatch.referrals.programmes import Given, keep_settings_programme, settings_programme
 from cryptowatch.referrals.worker import ReferralWorker
 from cryptowatch.settings import Settings
-from cryptowatch.stream.worker import run_stream
 from cryptowatch.telemetry.metrics import create_metrics
 from cryptowatch.treasury.refills import ColdDesk
 from cryptowatch.webhooks.sealing import Seal, read_seal
@@ -113,6 +112,10 @@ async def run(settings: Settings, roles: Collection[str], clock: Clock | None = 
             if "referrals" in roles:
                 await _referrals(plant, settings, programme)
             if "stream" in roles and settings.stream.url is not None:
+                from cryptowatch.stream.worker import (
+                    run_stream,
+                )  # few have a stream: others do not load its client
+
                 tasks.create_task(run_stream(pool, settings.stream, clock, metrics.stream))
             if "api" not in roles and settings.telemetry.metrics_port is not None:
                 start_http_server(settings.telemetry.metrics_port, settings.api.host, metrics.registry)

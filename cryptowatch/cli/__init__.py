@@ -15,5 +15,7 @@ def main() -> None:
     if sys.argv[1:2] == ["signer"]:
         from cryptowatch.cli.signer import app
     else:
-        from cryptowatch.cli.commands import app
+        from cryptowatch.cli.commands import command_line
+
+        app = command_line(*sys.argv[1:2])
     app()

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from cryptowatch.cli.exits import exit_codes
-from cryptowatch.cli.signer import PassphraseOption, ask_passphrase
+from cryptowatch.cli.signer import PassphraseOption, ask_passphrase, wallet
 from cryptowatch.money import InvalidAmount, parse_amount
 from cryptowatch.signing.configure import open_accounts
 from cryptowatch.signing.hardening import harden_process
@@ -24,6 +24,7 @@ _FILE_BYTES_MAX = 8_388_608
 _DECIMALS = {"psbt": 8, "eip1559": 18, "call": 18}
 
 
+@wallet.command("sign-offline")
 def sign_offline(
     file: Annotated[Path, typer.Argument(help="What GET /v1/rebalances/{id}/unsigned answered.")],
     keystore: Annotated[Path, typer.Option("--keystore", help="The cold keystore.")],

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan, KeyPath
 from cryptowatch.chains.ethereum.keccak import keccak
-from cryptowatch.chains.ethereum.payments import EthereumPlan
 from cryptowatch.chains.plans import Plan
 from cryptowatch.errors import SignerRefused, SignerWaits
 from cryptowatch.signing import messages
@@ -52,6 +51,9 @@ def _bitcoin(client: SignerClient, chain: str) -> Sign:
 
 
 def _ethereum(client: SignerClient, chain: str) -> Sign:
+    # As in chains.connect: a daemon without such a chain does not load what it takes to speak to its contracts.
+    from cryptowatch.chains.ethereum.payments import EthereumPlan
+
     async def sign(plan: Plan, lineage_id: str) -> SignedTransaction:
         assert isinstance(plan, EthereumPlan)
         with _refusals():

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cryptowatch.api.keys import Scope
-from cryptowatch.cli.commands import app
+from cryptowatch.cli.commands import command_line
 from cryptowatch.compliance.audit import seal
 from cryptowatch.db.pool import transaction
 from tests.api.test_keys_command import SETTINGS
@@ -24,7 +24,7 @@ def config(database: str, tmp_path: Path) -> Path:
 
 
 async def run(config: Path, *words: str) -> Result:
-    return await asyncio.to_thread(CliRunner().invoke, app, [*words, "--config", str(config)])
+    return await asyncio.to_thread(CliRunner().invoke, command_line(), [*words, "--config", str(config)])
 
 
 async def told(world: World, backend: Caller, **query: str) -> list[tuple[str, str, str]]:

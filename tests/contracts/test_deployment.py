@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from cryptowatch.chains.connect import ConnectedChain, connect
 from cryptowatch.chains.port import AccountNode
-from cryptowatch.cli.commands import app
+from cryptowatch.cli.commands import command_line
 from cryptowatch.devnet.client import Net
 from cryptowatch.devnet.ethereum.actor import GAS_MAX
 from cryptowatch.devnet.ethereum.transactions import signed
@@ -24,7 +24,7 @@ EXAMPLE = Path(__file__).parents[2] / "config" / "cryptowatch.example.toml"
 
 
 def run(config: Path, chain: str = CHAIN, *options: str) -> Result:
-    return CliRunner().invoke(app, ["contracts", chain, "--config", str(config), *options])
+    return CliRunner().invoke(command_line(), ["contracts", chain, "--config", str(config), *options])
 
 
 def printed(config: Path) -> dict[str, str]:

@@ -26,7 +26,7 @@ from cryptowatch.chains.ethereum.address import address_of
 from cryptowatch.chains.ethereum.cold import ColdTransaction, call_of, read_unsigned
 from cryptowatch.chains.ethereum.payments import EthereumPlan, EthereumPlanner
 from cryptowatch.chains.plans import Bid, Coin, Recipient, Sender, WrongSignature
-from cryptowatch.cli.commands import app
+from cryptowatch.cli.commands import command_line
 from cryptowatch.money import BaseUnits
 from cryptowatch.settings.chains import Gas
 from cryptowatch.signing.messages import KeyPath
@@ -270,12 +270,12 @@ def test_the_command_signs_nothing_that_its_operator_did_not_expect(
     file, out = tmp_path / "unsigned.json", tmp_path / "signed.json"
     file.write_bytes(msgspec.json.encode(FILE))
     command = ["wallet", "sign-offline", str(file), "--out", str(out), *COLD.keystore(tmp_path)]
-    done = CliRunner().invoke(app, [*command, *options])
+    done = CliRunner().invoke(command_line(), [*command, *options])
     assert (done.exit_code, problem in done.stderr) == (1, True), done.stderr
     assert not out.exists()
     # Signed files are never overwritten, either.
     out.write_text("mine")
-    again = CliRunner().invoke(app, [*command, "--pay-to", read_refill(FILE, COLD.keys).pays])
+    again = CliRunner().invoke(command_line(), [*command, "--pay-to", read_refill(FILE, COLD.keys).pays])
     assert (again.exit_code, out.read_text()) == (1, "mine")
 
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from typer.main import get_command
 
 from cryptowatch.api.routes import ROUTES
-from cryptowatch.cli.commands import app
+from cryptowatch.cli.commands import command_line
 from cryptowatch.daemon import ROLES
 from cryptowatch.signing.policy import Reason
 from cryptowatch.telemetry.metrics import create_metrics
@@ -87,7 +87,7 @@ def test_every_link_of_a_document_leads_somewhere(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_command_that_a_document_names_exists(document: Path) -> None:
-    known: Any = get_command(app)
+    known: Any = get_command(command_line())
     for command, word in COMMAND.findall("\n".join(CODE.findall(text_of(document)))):
         assert command in known.commands
         inner = getattr(known.commands[command], "commands", None)

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from typer.testing import CliRunner, Result
 
 from cryptowatch.chains.connect import connect
-from cryptowatch.cli.commands import app
+from cryptowatch.cli.commands import command_line
 from cryptowatch.errors import SettingsError
 from cryptowatch.settings import Settings, load_settings
 from cryptowatch.settings.chains import BitcoinSettings, EthereumSettings
@@ -198,7 +198,7 @@ def test_a_batch_and_its_change_fit_into_what_the_example_lets_the_signer_sign()
 
 
 def run_daemon(config: Path) -> Result:
-    return CliRunner().invoke(app, ["run", "--config", str(config)])
+    return CliRunner().invoke(command_line(), ["run", "--config", str(config)])
 
 
 @pytest.mark.parametrize(
@@ -280,5 +280,5 @@ def test_an_environment_variable_overrides_one_key_and_leaves_its_neighbours(
 
 @pytest.mark.parametrize("roles", ["watch,juggle", "", " , "])
 def test_a_role_that_there_is_not_ends_with_code_2_and_the_roles_that_there_are(roles: str) -> None:
-    result = CliRunner().invoke(app, ["run", "--config", str(EXAMPLE), "--roles", roles])
+    result = CliRunner().invoke(command_line(), ["run", "--config", str(EXAMPLE), "--roles", roles])
     assert (result.exit_code, "--roles" in result.stderr, "watch" in result.stderr) == (2, True, True)
