@@ -9,12 +9,14 @@ SELECT chain, priority, min(queued_at) AS queued_at FROM withdrawal WHERE state 
 
 -- name: wallet_balances
 -- Unspent coins per chain, or what the accounts hold: those that send, less what is reserved of them, players' deposit
--- accounts, which wait for a sweep, and cold ones.
+-- accounts, which wait for a sweep, and cold ones. Change of attempts that lost for good is none.
 SELECT d.chain, d.asset, state, coalesce(sum(c.amount), 0) AS amount
 FROM chain d JOIN unnest(ARRAY['confirmed', 'unconfirmed', 'reserved', 'cold']) AS state ON true
 LEFT JOIN coin c ON c.chain = d.chain AND c.spent_by IS NULL AND state =
     CASE WHEN EXISTS (SELECT FROM address a WHERE a.chain = c.chain AND a.destination = c.destination AND a.branch >= 2)
-    THEN 'cold' WHEN c.height IS NULL THEN 'unconfirmed' WHEN c.reserved_by IS NOT NULL THEN 'reserved' ELSE 'confirmed' END
+    THEN 'cold' WHEN c.height IS NULL THEN CASE WHEN NOT EXISTS (
+        SELECT FROM lost_change o WHERE o.chain = c.chain AND o.resource = c.resource) THEN 'unconfirmed' END
+    WHEN c.reserved_by IS NOT NULL THEN 'reserved' ELSE 'confirmed' END
 WHERE NOT EXISTS (SELECT FROM sender s WHERE s.chain = d.chain)
 GROUP BY d.chain, d.asset, state
 UNION ALL

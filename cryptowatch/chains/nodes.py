@@ -26,6 +26,7 @@ from cryptowatch.chains.port import (
     AccountState,
     BroadcastAnswer,
     BroadcastOutcome,
+    CoinNode,
     FeeMarket,
     Node,
     NodeState,
@@ -164,14 +165,18 @@ class NodePool:
 
     async def _alike(self, method: str, call: Callable[[Node], Awaitable[_T]]) -> _T:
         """What a quorum says alike of what no hash proves."""
-        answers = await self._ask(self._readable(), method, call, _this_many(self.quorum))
-        given = [answer for answer in answers.values() if not isinstance(answer, NodeFailure)]
+        given = await self._told(method, call)
         for answer in given:
             if sum(answer == other for other in given) >= self.quorum:
                 return answer
         if len(given) < self.quorum:
             raise NodeUnavailable(self.chain, f"too few nodes answer to {method}")
         raise NoQuorum(f"{self.chain}: the nodes differ on {method}")
+
+    async def _told(self, method: str, call: Callable[[Node], Awaitable[_T]]) -> list[_T]:
+        """What nodes answer: a quorum of those that can be read, and who else is quick."""
+        answers = await self._ask(self._readable(), method, call, _this_many(self.quorum))
+        return [answer for answer in answers.values() if not isinstance(answer, NodeFailure)]
 
     async def pending(self, tracked: frozenset[bytes]) -> PendingChange:
         """One round over the mempools. `tracked`: ids of our unconfirmed transactions; the gone are told.
@@ -197,13 +202,16 @@ class NodePool:
         """resource -> hashes of pending transactions that use it, by any node: a warning, no proof."""
         if not resources:
             return {}
-        enough = _this_many(self.quorum)
-        answers = await self._ask(self._readable(), "spenders", lambda node: node.spenders(resources), enough)
         found: dict[bytes, frozenset[bytes]] = {}
-        for answer in answers.values():
-            for resource, tx_hash in () if isinstance(answer, NodeFailure) else answer.items():
+        for answer in await self._told("spenders", lambda node: node.spenders(resources)):
+            for resource, tx_hash in answer.items():
                 found[resource] = found.get(resource, frozenset()) | {tx_hash}
         return found
+
+    async def evicted_fees(self, tx_hash: bytes) -> int:
+        """The lower median of what nodes say (`CoinNode`): none alone can claim or deny that others built on it."""
+        told = await self._told("evicted_fees", lambda node: cast(CoinNode, node).evicted_fees(tx_hash))
+        return sorted(told)[(len(told) - 1) // 2] if told else 0
 
     async def broadcast(self, raw: bytes, parents: Sequence[bytes] = ()) -> list[BroadcastAnswer]:
         """Send the bytes to every node, quarantined ones too: they can do no harm. One answer per node.
@@ -227,18 +235,11 @@ class NodePool:
 
     async def fee_market(self) -> FeeMarket:
         """The nodes' view of fees as one; no single node can move it (P5)."""
-        answers = await self._ask(
-            self._readable(), "fee_market", lambda node: node.fee_market(), _this_many(self.quorum)
-        )
-        markets = [answer for answer in answers.values() if not isinstance(answer, NodeFailure)]
-        return agreed_market(markets, self.quorum)
+        return agreed_market(await self._told("fee_market", lambda node: node.fee_market()), self.quorum)
 
     async def backlog(self) -> Backlog | None:
         """What waits for a block, as the median of the nodes says; None without a quorum, or where none can tell."""
-        answers = await self._ask(
-            self._readable(), "backlog", lambda node: node.backlog(), _this_many(self.quorum)
-        )
-        told = [answer for answer in answers.values() if isinstance(answer, Backlog)]
+        told = [answer for answer in await self._told("backlog", lambda node: node.backlog()) if answer]
         return median(told) if len(told) >= self.quorum else None
 
     def statuses(self) -> list[NodeStatus]:

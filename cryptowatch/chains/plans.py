@@ -121,6 +121,15 @@ class Offer(Protocol):
     def size(self) -> int: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far a plan's fee can be raised: the size of its smallest replacement that still has change, and the most that
+    this one can pay."""
+
+    size: int
+    fee: int
+
+
 class Plan(Protocol):
     """An unsigned transaction, complete: signing it gives these bytes' meaning, and nothing else."""
 
@@ -226,6 +235,14 @@ class CoinPlanner(Planner, Protocol):
 
     def join(self, plan: Plan, bid: Bid, more: Sequence[Recipient]) -> Plan | Insufficient:
         """As `bump`, and these are paid, too: behind the plan's own recipients."""
+        ...
+
+    def reach(self, plan: Plan) -> Reach:
+        """Of what its change pays; no more than the plan itself has where it has none."""
+        ...
+
+    def cover(self, plan: Plan, fees: int) -> int:
+        """The fee from which on nodes take the plan in place of transactions that pay so much."""
         ...
 
     def fee_alone(self, recipients: Sequence[Recipient], bid: Bid) -> int:

@@ -296,6 +296,14 @@ class CoinBlock(RawBlock, Protocol):
         ...
 
 
+class CoinNode(Node, Protocol):
+    """A node of a chain of coins."""
+
+    async def evicted_fees(self, tx_hash: bytes) -> int:
+        """What the pending transaction pays, with all that spend of it, in base units; 0 where it is not pending."""
+        ...
+
+
 class AccountNode(Node, Protocol):
     """A node of a chain of accounts."""
 

@@ -8,8 +8,9 @@ WHERE chain = $1 AND scheme = $2 AND branch = $3 AND key_index >= $4 ORDER BY ke
 SELECT scheme, branch, next_index FROM derivation WHERE chain = $1
 
 -- name: unspent_resources
--- Our coins.
-SELECT resource FROM coin WHERE chain = $1 AND spent_by IS NULL
+-- Our coins, and change that may become one.
+SELECT c.resource FROM coin c WHERE c.chain = $1 AND c.spent_by IS NULL AND (c.height IS NOT NULL OR NOT EXISTS (
+    SELECT FROM lost_change o WHERE o.chain = c.chain AND o.resource = c.resource))
 
 -- name: unconfirmed_resources
 -- Inputs of deposits that no block holds.

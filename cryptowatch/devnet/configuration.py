@@ -90,7 +90,6 @@ quarantine_s = 5
 [chains.bitcoin.wallet]
 xpub_bip84 = {xpub_bip84}
 xpub_bip86 = {xpub_bip86}
-unconfirmed_depth_max = 3
 
 [chains.bitcoin.batching]
 wait_max_s = 1

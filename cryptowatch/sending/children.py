@@ -1,9 +1,10 @@
 """Pays for a transaction of ours that cannot be replaced, by one that spends its change (child pays for parent).
 
-Called by `worker`, for chains whose money is coins. A replacement must pay for all that it evicts, so what a payee has
-spent before a block holds it is not replaced (BIP125 rule 3); nor can one be that has too little change. A child brings
-change to a fresh address of the wallet, for a fee with which both are mined for the wanted rate. Keeps P3: the parent
-stays as it is from then on (`unconfirmed`), and the child is raised by replacements with its very inputs.
+Called by `worker`, for chains whose money is coins. A replacement must pay for all that it evicts (BIP125 rule 3), so
+where payees have spent what they got, before a block holds it, a child may cost less; and what has too little change
+cannot be replaced at all. A child brings change to a fresh address of the wallet, for a fee with which both are mined
+for the wanted rate. Keeps P3: the parent stays as it is while nodes have the child (`unconfirmed`), and the child is
+raised by replacements with its very inputs.
 """
 
 from collections.abc import Callable, Collection
@@ -22,13 +23,11 @@ from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.sending.coins import CoinReserver
 from cryptowatch.sending.family import Family
+from cryptowatch.sending.lifting import fee_of_longer_line
 from cryptowatch.sending.reserve import Halted, NotReady
 
 SQL = load_queries(__package__, "unconfirmed.sql")
 log = structlog.get_logger(__name__)
-
-#: Rates are satoshi per so many virtual bytes.
-_SAT_KVB = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +41,26 @@ class Children:
     reserver: CoinReserver
     entropy: Callable[[datetime], tuple[UUID, int]]
 
-    def affords(self, row: asyncpg.Record, bid: Bid, growth_max: int) -> bool:
-        """Whether a lineage's budget, in its first attempt's fees, allows the rate, whoever pays for it."""
-        return bool(bid.rate * row["first_size"] <= _SAT_KVB * row["first_fee"] * growth_max)
+    @property
+    def cap(self) -> int:
+        """The rate beyond which nothing of ours is mined, in satoshi per 1000 virtual bytes."""
+        return self.reserver.rules.bounds.cap
 
-    async def is_built_on(self, plan: Plan) -> bool:
-        """Whether a payee has spent what it pays, as any node says: who lies makes us pay for a child instead."""
-        assert plan.tx_hash is not None
-        paid = [plan.tx_hash + place.to_bytes(4, "big") for place in plan.positions]
-        return bool(await self.nodes.spenders(paid))
+    def lifts(self, family: Family, of: UUID, plan: Plan) -> bool:
+        """Whether what it stands on could be lifted through this replacement as far as ever."""
+        member, reach = family.members[of], self.reserver.planner.reach(plan)
+        if not member.parents:
+            return True
+        bounds = self.reserver.rules.bounds
+        fee = fee_of_longer_line(family, member.parents, reach.size, member.first_rate, bounds)
+        return fee is not None and fee <= reach.fee
+
+    async def least_fee(self, plan: Plan, replaces: bytes) -> int:
+        """From which on nodes take the plan in place of an attempt: more than this pays, with all that spend of it.
+
+        As most nodes say: one that lies about it changes nothing.
+        """
+        return self.reserver.planner.cover(plan, await self.nodes.evicted_fees(replaces))
 
     async def pays_for(self, parents: Collection[asyncpg.Record], bid: Bid, family: Family) -> bool:
         """Whether a child of one of these was made, and the parent and all below it will be mined for the bid.

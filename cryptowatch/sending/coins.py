@@ -5,9 +5,11 @@ reserved by one lineage at a time, by compare-and-set.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fractions import Fraction
+from math import ceil
 from uuid import UUID
 
 import asyncpg
@@ -21,6 +23,8 @@ from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ids import derived_id
 from cryptowatch.money import BaseUnits
 from cryptowatch.sending.change import LOOK_BACK_BLOCKS, ChangeRules, change_parts, coins_wanted
+from cryptowatch.sending.family import Family, family_of
+from cryptowatch.sending.lifting import Bounds, fee_of_longer_line
 from cryptowatch.sending.reserve import NotReady, Order, insert_attempt, insert_lineage, sending_height
 from cryptowatch.sending.unconfirmed import lock_parents, pending_change, read_family, reserve_change
 
@@ -28,19 +32,22 @@ SQL = load_queries(__package__, "coins.sql")
 
 #: Of a child's bid: a fee is not raised for less than a quarter more.
 _PARENT_RATE_PERCENT = 80
+#: Rates are satoshi per so many virtual bytes.
+_VB = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class CoinRules:
     """What of a wallet may be spent. `change_scheme`: 84 or 86. `outputs_max`: what the signer allows one transaction.
 
-    `considered_max` bounds one selection's work (P10).
+    `bounds`: how far a line of payouts must be liftable. `considered_max` bounds one selection's work (P10).
     """
 
     confirmations_min: int
     change_scheme: int
     change: ChangeRules
     outputs_max: int
+    bounds: Bounds
     considered_max: int = 20_000
     #: So many transactions that no block holds may stand above one another below a payout; 0: it spends none's change.
     unconfirmed_depth_max: int = 0
@@ -64,7 +71,8 @@ class CoinReserver:
     async def reserve(self, conn: Connection, order: Order, now: datetime) -> Plan | Insufficient:
         """An Insufficient has written nothing but the taking of change addresses.
 
-        Coins that blocks hold come first; where they do not do, a payout may also spend change of our own.
+        Coins that blocks hold come first; where they do not do, a payout may also spend change of our own, if the
+        line that it makes longer can be lifted all the same.
         """
         height = await sending_height(conn, self.chain, order.asset)
         coins = await free_coins(conn, self.chain, height, self.rules)
@@ -73,9 +81,13 @@ class CoinReserver:
         plan = await self._plan(coins, order, templates)
         pending: Sequence[Coin] = ()
         if isinstance(plan, Insufficient) and order.kind == "payout":
-            pending = await self._pending(conn, order.bid)
-            if pending:
+            family = await self._family(conn)
+            rows = await self._pending(conn, family, order)
+            if rows:
+                pending = _coins(rows)
                 plan = await self._plan([*coins, *pending], order, templates)
+                owners = {row["resource"]: row["lineage_id"] for row in rows}
+                plan = plan if isinstance(plan, Insufficient) else self._lifting(family, owners, plan)
         if isinstance(plan, Insufficient):
             return plan
         await insert_lineage(
@@ -92,13 +104,34 @@ class CoinReserver:
             self.planner.plan, coins, order.recipients, templates, order.bid, order.seed
         )
 
-    async def _pending(self, conn: Connection, bid: Bid) -> Sequence[Coin]:
-        """Change of transactions that would not be raised at this bid, so that its spender pays for itself alone."""
-        if not self.spends_unconfirmed:
-            return ()
-        family = await read_family(conn, self.chain)
-        parents = family.spendable(self.rules.unconfirmed_depth_max, bid.rate * _PARENT_RATE_PERCENT // 100)
-        return _coins(await pending_change(conn, self.chain, parents, self.rules.considered_max))
+    async def _family(self, conn: Connection) -> Family:
+        return await read_family(conn, self.chain) if self.spends_unconfirmed else family_of({})
+
+    async def _pending(self, conn: Connection, family: Family, order: Order) -> Sequence[asyncpg.Record]:
+        """Change of transactions that would not be raised at this bid, so that its spender pays for itself alone, and
+        that could be raised through a small one with the order's payments."""
+        rate = order.bid.rate
+        parents = family.spendable(self.rules.unconfirmed_depth_max, rate * _PARENT_RATE_PERCENT // 100)
+        size = self.planner.fee_alone(order.recipients, Bid(_VB))
+        fit = [
+            one
+            for one in parents
+            if fee_of_longer_line(family, [one], size, Fraction(rate, _VB), self.rules.bounds) is not None
+        ]
+        return await pending_change(conn, self.chain, fit, self.rules.considered_max) if fit else ()
+
+    def _lifting(self, family: Family, owners: Mapping[bytes, UUID], plan: Plan) -> Plan | Insufficient:
+        """The plan, if those whose change it spends can be lifted through it. `owners`: whose each coin is."""
+        parents = {owners[one] for one in plan.resources if one in owners}
+        if not parents:
+            return plan
+        reach = self.planner.reach(plan)
+        fee = fee_of_longer_line(
+            family, parents, reach.size, Fraction(plan.fee, plan.size), self.rules.bounds
+        )
+        if fee is None:
+            return Insufficient(1)
+        return plan if fee <= reach.fee else Insufficient(ceil(fee) - reach.fee)
 
     async def reserve_all(
         self, conn: Connection, plan: Plan, pending: Sequence[Coin], lineage_id: UUID
@@ -167,7 +200,7 @@ class CoinReserver:
         pending = _coins(await pending_change(conn, self.chain, [of], 1))
         if not pending:
             return Insufficient(1)
-        [own], short = await self._change(conn, 1, now), family.shortfall([of], bid.rate)
+        [own], short = await self._change(conn, 1, now), family.left_to_pay([of], bid.rate)
         plan = await asyncio.to_thread(self.planner.consolidate, pending, own, bid, short)
         if isinstance(plan, Insufficient):
             needed = plan.missing + self.planner.worth_spending(bid)

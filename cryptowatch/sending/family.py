@@ -6,7 +6,8 @@ decided by the package that a block's builder takes them in (`chains.bitcoin.pac
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from uuid import UUID
 
 from cryptowatch.chains.bitcoin.packages import Waiting, packages
@@ -27,8 +28,15 @@ class Member:
     planned_height: int
     parents: frozenset[UUID] = frozenset()
     firm: bool = True
-    #: What it spends is used by another one in a block.
+    #: What it spends is used by another one in a block, or is change of an attempt that was replaced.
     lost: bool = False
+    #: Satoshi per virtual byte of its first attempt, by which its budget counts.
+    first_rate: Fraction = Fraction(0)
+    #: Whether it pays others; what does not is paid for by what it lifts.
+    pays: bool = True
+    signed: bool = True
+    #: Whether a quorum of nodes ever had any of its attempts.
+    taken: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +56,23 @@ class Package:
 class Family:
     """All open transactions of one chain. `children`: who spends a member's change, where anybody does.
 
-    `offers`: of those with relatives, the package that each is mined in.
+    `offers`: of those with relatives, the package that each is mined in. `left_out`: children that are no members,
+    since they hold nobody up any more (`without_idle`).
     """
 
     members: Mapping[UUID, Member]
     children: Mapping[UUID, Collection[UUID]]
     offers: Mapping[UUID, Package]
     depths: Mapping[UUID, int]
+    left_out: Mapping[UUID, Collection[UUID]] = field(default_factory=lambda: defaultdict(set))
 
     def ancestors(self, of: Collection[UUID]) -> set[UUID]:
         """These, and all that they stand on."""
         return _reachable(of, lambda one: self.members[one].parents)
+
+    def related(self, of: UUID) -> set[UUID]:
+        """It, and all whose fees have to do with its own: by parents and children in any direction."""
+        return _reachable([of], lambda one: {*self.members[one].parents, *self.children.get(one, ())})
 
     def is_lost(self, lineage_id: UUID) -> bool:
         """Whether no fee brings it into a block as things are: it, or what it stands on, lost to another."""
@@ -91,14 +105,52 @@ class Family:
             and self.offers.get(lineage_id, Package(member.fee, member.size)).rate >= least_rate
         ]
 
-    def shortfall(self, parents: Collection[UUID], rate: int) -> int:
+    def without_idle(self, height: int, blocks: int, floor: int) -> "Family":
+        """Less those that spend others' change and that nobody has after so many blocks, and what stands on them.
+
+        Nobody: the signer made them wait, or no quorum of nodes ever took them, though they pay what nodes relay. Where
+        they pay less it is the fee that must be raised, as of one that full mempools dropped, which was taken before.
+        `floor`: satoshi per 1000 virtual bytes, 0 where it is not known.
+        """
+        idle = {
+            lineage_id
+            for lineage_id, member in self.members.items()
+            if member.parents
+            and not member.taken
+            and height - member.planned_height >= blocks
+            and (not member.signed or 0 < floor <= self.offers[lineage_id].rate)
+        }
+        if not idle:
+            return self
+        gone = _reachable(idle, lambda one: self.children.get(one, ()))
+        rest = family_of({one: member for one, member in self.members.items() if one not in gone})
+        left_out = {one: gone.intersection(self.children.get(one, ())) for one in rest.members}
+        return replace(rest, left_out=left_out)
+
+    def shortfall(self, parents: Collection[UUID], rate: int | Fraction) -> int:
         """What a child of these pays for them beside its own size, so that all are mined for the rate. Satoshi.
 
         Of the packages that its ancestors alone would be mined in, those that pay less are mined with it, and lack
         rate * size - fee each. Bitcoin Core's node/mini_miner.h (CalculateTotalBumpFees). What others' children pay for
-        them is left out: they can be replaced.
+        them is left out.
         """
-        of = self.ancestors(parents)
+        return self._lack(self.ancestors(parents), rate)
+
+    def left_to_pay(
+        self, parents: Collection[UUID], rate: int | Fraction, instead_of: UUID | None = None
+    ) -> int:
+        """The same, less for those that others' children lift to the rate, who are replaced by such as pay more.
+
+        `instead_of`: whose replacement is to pay it.
+        """
+        own = set() if instead_of is None else {instead_of, *self.descendants(instead_of)}
+        others = family_of({one: member for one, member in self.members.items() if one not in own})
+        below = self.ancestors(parents)
+        return self._lack(
+            {one for one in below if one not in others.offers or others.offers[one].rate < rate}, rate
+        )
+
+    def _lack(self, of: Collection[UUID], rate: int | Fraction) -> int:
         poor = [one for one in _packages({name: self.members[name] for name in of}) if one[1].rate < rate]
         return sum(max(0, -(-package.size * rate // 1000) - package.fee) for _, package in poor)
 

@@ -31,7 +31,7 @@ DELETE FROM attempt WHERE lineage_id = $1 AND raw IS NULL
 -- The newest signed attempt of each lineage that no block holds, and that may be sent; of a stopped asset, where a node has one already.
 SELECT s.* FROM (
     SELECT DISTINCT ON (a.lineage_id) a.lineage_id, a.number, a.tx_hash, a.raw, a.plan, a.fee, a.size,
-        a.planned_height, a.broadcast_at, l.attempts, l.priority, l.created_at, l.asset, l.kind, l.stuck,
+        a.planned_height, a.broadcast_at, a.taken_at, l.attempts, l.priority, l.created_at, l.asset, l.kind, l.stuck,
         f.fee AS first_fee, f.size AS first_size
     FROM attempt a JOIN attempt f ON f.lineage_id = a.lineage_id AND f.number = 1
     JOIN lineage l ON l.id = a.lineage_id JOIN chain c ON c.chain = l.chain
@@ -59,6 +59,10 @@ WHERE l.chain = $1 AND l.state = 'open'
 -- name: mark_broadcast
 -- The first time that a node took it.
 UPDATE attempt SET broadcast_at = $3 WHERE lineage_id = $1 AND number = $2 AND broadcast_at IS NULL
+
+-- name: mark_taken
+-- The first time that a quorum of nodes had it.
+UPDATE attempt SET taken_at = $3 WHERE lineage_id = $1 AND number = $2 AND taken_at IS NULL
 
 -- name: next_version
 -- For the next event of the lineage.

@@ -5,6 +5,7 @@ is free again; storing a signature and giving up lock its row, so that only one 
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -12,7 +13,7 @@ import structlog
 
 from cryptowatch.chains.plans import Plan, Planner
 from cryptowatch.clock import Clock
-from cryptowatch.db.pool import Pool, connection, transaction
+from cryptowatch.db.pool import Connection, Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import SignerRefused, SignerWaits
 from cryptowatch.ids import Kind, show_id
@@ -96,18 +97,25 @@ class Signatures:
         return signed
 
     async def _give_up(self, lineage_id: UUID, reason: str) -> None:
-        """A lineage of which nothing was ever signed cannot confirm: its coins and payouts are free again."""
         log.error("signer refused", chain=self.chain, reason=reason)
-        now = self.clock.now()
         async with transaction(self.pool) as conn:
-            if await conn.fetchrow(SQL["lock_open_lineage"], lineage_id) is None:
-                return
-            if await conn.fetchval(SQL["any_signed"], lineage_id):
-                return
-            version = await conn.fetchval(SQL["give_up"], lineage_id, f"signer_refused: {reason}", now)
-            await free_coins_of(conn, [lineage_id])
-            await free_nonces_of(conn, [lineage_id])
-            # Nothing of it was ever signed: planned again, the very same transaction may be a new lineage's.
-            await conn.execute(SQL["forget_unsigned"], lineage_id)
-            view = TransactionView(show_id(Kind.TRANSACTION, lineage_id), self.chain, "dead", None)
-            await append_events(conn, [transaction_event("dead", lineage_id, version, view, now)])
+            await give_up(conn, self.chain, lineage_id, f"signer_refused: {reason}", self.clock.now())
+
+
+async def give_up(conn: Connection, chain: str, lineage_id: UUID, reason: str, now: datetime) -> bool:
+    """A lineage of which nothing was ever signed cannot confirm: its coins and payouts are free again.
+
+    Whether it is one. Whoever has it signed just now keeps no bytes of it: `store_signed` locks its row as well.
+    """
+    if await conn.fetchrow(SQL["lock_open_lineage"], lineage_id) is None:
+        return False
+    if await conn.fetchval(SQL["any_signed"], lineage_id):
+        return False
+    version = await conn.fetchval(SQL["give_up"], lineage_id, reason, now)
+    await free_coins_of(conn, [lineage_id])
+    await free_nonces_of(conn, [lineage_id])
+    # Nothing of it was ever signed: planned again, the very same transaction may be a new lineage's.
+    await conn.execute(SQL["forget_unsigned"], lineage_id)
+    view = TransactionView(show_id(Kind.TRANSACTION, lineage_id), chain, "dead", None)
+    await append_events(conn, [transaction_event("dead", lineage_id, version, view, now)])
+    return True

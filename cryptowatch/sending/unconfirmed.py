@@ -7,6 +7,7 @@ and whoever replaces hold the parent's row and look again. What becomes of a chi
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from fractions import Fraction
 from uuid import UUID
 
 import asyncpg
@@ -22,10 +23,12 @@ SQL = load_queries(__package__, "unconfirmed.sql")
 async def read_family(conn: Connection, chain: str) -> Family:
     """All open transactions of the chain, in one snapshot if the caller's transaction is one."""
     rows = await conn.fetch(SQL["open_members"], chain)
-    parents, strangers = defaultdict[UUID, set[UUID]](set), set[UUID]()
+    parents, strangers, replaced = defaultdict[UUID, set[UUID]](set), set[UUID](), set[UUID]()
     for row in await conn.fetch(SQL["unconfirmed_inputs"], chain):
         if row["parent"] is None:
             strangers.add(row["child"])
+        elif row["replaced"]:
+            replaced.add(row["child"])
         else:
             parents[row["child"]].add(row["parent"])
     known = {row["id"] for row in rows}
@@ -36,8 +39,12 @@ async def read_family(conn: Connection, chain: str) -> Family:
                 row["size"],
                 row["planned_height"],
                 frozenset(parents[row["id"]] & known),
-                row["firm"] and row["id"] not in strangers and parents[row["id"]] <= known,
-                row["lost"],
+                row["firm"] and row["id"] not in strangers | replaced and parents[row["id"]] <= known,
+                row["lost"] or row["id"] in replaced,
+                Fraction(int(row["first_fee"]), row["first_size"]),
+                row["pays"],
+                row["signed"],
+                row["taken"],
             )
             for row in rows
         }
@@ -69,7 +76,6 @@ async def lock_parents(conn: Connection, lineage_ids: Collection[UUID]) -> None:
         raise ConcurrentUpdate("another sender replaces this transaction, or a block took it")
 
 
-async def has_children(conn: Connection, lineage_id: UUID, number: int) -> bool:
-    """Whether a transaction of ours spends the attempt's change. Hold the lineage's row when it matters."""
-    found: bool = await conn.fetchval(SQL["has_children"], lineage_id, number)
-    return found
+async def children_of(conn: Connection, lineage_id: UUID, number: int) -> set[UUID]:
+    """Transactions of ours that spend the attempt's change. Hold the lineage's row when it matters."""
+    return {row["child"] for row in await conn.fetch(SQL["children_of"], lineage_id, number)}

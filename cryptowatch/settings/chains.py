@@ -158,7 +158,7 @@ class CoinWallet(Section):
     join_replacements: bool = True
     #: So many payouts that no block holds may stand above one another, each but the first paid from the one before;
     #: 0: a payout's change is spent when a block holds it. Nodes keep no more than 25 related transactions.
-    unconfirmed_depth_max: Annotated[int, Field(ge=0, le=10)] = 0
+    unconfirmed_depth_max: Annotated[int, Field(ge=0, le=10)] = 3
     change: Change = Change()
     consolidation: Consolidation = Consolidation()
 

@@ -21,6 +21,8 @@ from tests.attacks.world import CHAIN, FEES, FINALITY, PATIENCE, Attempt, World
 
 COIN, AMOUNT = 50_000_000, 5_000_000
 RATE = 20_000
+#: What a payee pays for what he makes of a payout: far more than a replacement at the market's rate, within the cap.
+GENEROUS = 20_000
 DEARER = FeeMarket({2: RATE, 6: RATE, 24: RATE}, 1_000)
 
 
@@ -33,10 +35,10 @@ class Late:
     destination: bytes
     parent: Attempt
 
-    async def built_on(self) -> None:
-        """Its payee spends what he got."""
+    async def built_on(self, generous: int = GENEROUS) -> None:
+        """Its payee spends what he got, and pays more for it than a replacement would."""
         newest = (await self.attempts("payout"))[-1]
-        self.world.nodes.spent |= {newest.tx_hash + place.to_bytes(4, "big") for place in newest.positions}
+        self.world.nodes.built_on[newest.tx_hash] = newest.fee + generous
 
     async def raised(self) -> None:
         self.world.nodes.market = DEARER
@@ -150,17 +152,17 @@ async def test_where_the_change_is_too_little_a_confirmed_coin_helps(world: Worl
 
 
 @pytest.mark.parametrize(
-    ("growth_max", "rate", "told"),
+    ("growth_max", "rate", "generous", "told"),
     [
-        (2, RATE, "the payment's fee budget is used up"),
-        (100, 2 * FEES.settings.cap_sat_vb * 1_000, None),
+        (2, RATE, GENEROUS, "the payment's fee budget is used up"),
+        (100, 2 * FEES.settings.cap_sat_vb * 1_000, 10 * GENEROUS, None),
     ],
 )
 async def test_neither_budget_nor_cap_is_exceeded_by_a_child(
-    payout: Late, growth_max: int, rate: int, told: str | None
+    payout: Late, growth_max: int, rate: int, generous: int, told: str | None
 ) -> None:
     world = payout.world
-    await payout.built_on()
+    await payout.built_on(generous)
     world.sender.rules = SendRules(rebroadcast_s=0, fee_growth_max=growth_max)
     world.nodes.market = FeeMarket({2: rate, 6: rate, 24: rate}, 1_000)
     await world.mine(PATIENCE)
@@ -175,6 +177,18 @@ async def test_neither_budget_nor_cap_is_exceeded_by_a_child(
         assert (await payout.counts(), await payout.told()) == ((1, 1), ["stuck at the fee cap"] * 2)
     else:
         assert (await payout.counts(), await payout.told()) == ((1, 0), [told])
+
+
+async def test_what_was_told_of_a_payout_is_taken_back_when_a_child_pays_for_it(payout: Late) -> None:
+    world = payout.world
+    await payout.built_on()
+    world.sender.rules = SendRules(rebroadcast_s=0, fee_growth_max=2)
+    await payout.raised()
+    assert await payout.told() == ["the payment's fee budget is used up"]
+    world.sender.rules = SendRules(rebroadcast_s=0)
+    await payout.raised()
+    assert await payout.counts() == (1, 1)
+    assert await payout.told() == ["the payment's fee budget is used up", None]
 
 
 async def test_a_child_has_no_more_to_spend_than_its_parent_had(payout: Late) -> None:

@@ -28,6 +28,7 @@ RESULTS: dict[str, object] = {
     "gettxspendingprevout": [{"txid": "aa" * 32, "vout": 0, "spendingtxid": "bb" * 32}],
     "getmempoolinfo": {"mempoolminfee": 0.00001, "minrelaytxfee": 0.00001},
     "estimatesmartfee": {"feerate": 0.00002},
+    "getmempoolentry": {"fees": {"descendant": 0.00001}},
 }
 
 
@@ -97,6 +98,10 @@ def _index_below_zero(server: Server) -> None:
     server.results["gettxspendingprevout"] = [{"txid": "aa" * 32, "vout": -1, "spendingtxid": "bb" * 32}]
 
 
+def _fee_below_zero(server: Server) -> None:
+    server.results["getmempoolentry"] = {"fees": {"descendant": -0.5}}
+
+
 def _number_of_an_answer_is_a_list(server: Server) -> None:
     server.spoil_answer = lambda answer: {**answer, "id": [1]}
 
@@ -117,6 +122,7 @@ CASES: list[tuple[Spoil, Ask, type[Exception]]] = [
     (_height_of_400_digits, lambda node: node.head(), NodeUnavailable),
     (_height_below_zero, lambda node: node.head(), NodeUnavailable),
     (_index_below_zero, lambda node: node.spenders([RESOURCE]), NodeUnavailable),
+    (_fee_below_zero, lambda node: node.evicted_fees(HASH), NodeUnavailable),
     (_number_of_an_answer_is_a_list, lambda node: node.fee_market(), NodeUnavailable),
     (_rate_beyond_reason, lambda node: node.fee_market(), NodeUnavailable),
     (_nested_without_end, lambda node: node.head(), NodeUnavailable),
@@ -153,6 +159,7 @@ async def test_a_pool_with_one_node_that_answers_malformed_goes_on(
     assert (await pool.block(HASH, HEIGHT)).ref.hash == HASH
     await pool.pending(frozenset())
     await pool.spenders([RESOURCE])
+    assert await pool.evicted_fees(HASH) == 1_000
     assert (await pool.fee_market()).floor == 1_000
 
 

@@ -5,7 +5,7 @@ which of our transactions, and what nodes ask as fees meanwhile.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -47,6 +47,7 @@ from cryptowatch.payouts.worker import PayoutWorker
 from cryptowatch.sending.change import ChangeRules
 from cryptowatch.sending.children import Children
 from cryptowatch.sending.coins import CoinReserver, CoinRules
+from cryptowatch.sending.lifting import Bounds
 from cryptowatch.sending.market import Market, MarketRules
 from cryptowatch.sending.patience import Patience
 from cryptowatch.sending.quotes import QuoteTerms
@@ -74,7 +75,9 @@ FEES = BitcoinFees(
 )
 #: A market in which nothing is sent, so that what is queued stays so and can be looked at.
 CLOSED = FeeMarket({}, FEES.settings.cap_sat_vb * 1000 + 1)
-COINS = CoinRules(1, 84, ChangeRules(1, 1, 1, 100_000, 600), outputs_max=500)
+#: As far as everything of ours can be lifted, with the settings' defaults.
+BOUNDS = Bounds(FEES.settings.cap_sat_vb * 1_000, 50, 1_000_000, 5_000_000)
+COINS = CoinRules(1, 84, ChangeRules(1, 1, 1, 100_000, 600), 500, BOUNDS)
 MARKET_RULES = MarketRules(
     QuoteTerms(CHAIN, ASSET, 8, 600, Patience({"economy": 14_400}, 25, 20, levels_min=36)), 30, 86_400
 )
@@ -128,8 +131,10 @@ class Nodes:
     world: "World"
     market: FeeMarket = field(default_factory=lambda: FeeMarket({2: 5_000, 6: 5_000, 24: 5_000}, 1_000))
     sent: list[bytes] = field(default_factory=list)
-    #: Outputs that others' transactions spend before a block holds them.
-    spent: set[bytes] = field(default_factory=set)
+    #: Transaction -> what others' pay that spend of it before a block holds it.
+    built_on: dict[bytes, int] = field(default_factory=dict)
+    #: What they take; all where it says nothing.
+    takes: Callable[[bytes], bool] = lambda raw: True
     quorum: int = 1
 
     def drain_changes(self) -> list[object]:
@@ -147,12 +152,13 @@ class Nodes:
     async def backlog(self) -> None:
         """Estimates are all that these nodes tell of fees."""
 
-    async def spenders(self, resources: Sequence[bytes]) -> dict[bytes, frozenset[bytes]]:
-        return {one: frozenset({made_up("spender", one)}) for one in self.spent.intersection(resources)}
+    async def evicted_fees(self, tx_hash: bytes) -> int:
+        return self.built_on.get(tx_hash, 0)
 
     async def broadcast(self, raw: bytes, parents: Sequence[bytes] = ()) -> list[BroadcastAnswer]:
         self.sent.append(raw)
-        return [BroadcastAnswer("n", BroadcastOutcome.ACCEPTED, "")]
+        taken = self.takes(raw)
+        return [BroadcastAnswer("n", BroadcastOutcome.ACCEPTED if taken else BroadcastOutcome.REJECTED, "")]
 
 
 async def _sign(plan: Plan, lineage_id: str) -> SignedTransaction:

@@ -276,6 +276,27 @@ async def test_any_node_that_names_another_spender_is_heard() -> None:
     assert await pool.spenders([]) == {}
 
 
+@pytest.mark.parametrize(
+    ("said", "evicted"),
+    [
+        ([900, 900, 900], 900),
+        ([10**9, 900, 900], 900),  # a liar who says that others built on it
+        ([0, 900, 900], 900),  # and one who denies it
+        ([0, 0, 900], 0),  # most have it not, and take a replacement for any fee
+        ([None, 900, 10**9], 900),  # of two the lower one
+        ([None, None, None], 0),
+    ],
+)
+async def test_p5_no_single_node_says_what_a_replacement_must_pay_for(
+    said: list[int | None], evicted: int
+) -> None:
+    nodes = three()
+    for node, one in zip(nodes, said, strict=True):
+        node.silent = one is None
+        node.evicted = {b"t": one or 0}
+    assert await pool_of(nodes).evicted_fees(b"t") == evicted
+
+
 async def test_p3_the_bytes_go_to_every_node_and_a_silent_one_is_unknown() -> None:
     nodes = three()
     nodes[0].silent = True

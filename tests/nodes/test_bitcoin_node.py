@@ -195,6 +195,24 @@ async def test_a_replacement_is_seen_by_the_coins_it_takes(
     assert await pool.spenders(resources) == {}
 
 
+async def test_a_replacement_evicts_what_was_built_on_it_as_well(net: Net, pool: NodePool) -> None:
+    keys, coin = await strangers_coin(net, "0.01")
+    own, evicted, made = keys.key(coin.path).script, 0, list[bytes]()
+    for fee in (10_000, 25_000):
+        left = coin.coin.amount - fee
+        tx_hash, raw = signed(keys, [coin], [(own, left)])
+        for node in net.bitcoin:
+            await node.rpc("sendrawtransaction", raw)
+        coin, evicted = (
+            Owned(TxInput(bytes.fromhex(tx_hash), 0, BaseUnits(left), own), coin.path),
+            evicted + fee,
+        )
+        made.append(bytes.fromhex(tx_hash))
+        assert await pool.evicted_fees(made[0]) == evicted
+    await net.mine(1)
+    assert await pool.evicted_fees(made[0]) == 0
+
+
 def resources_of(raw: RawPending, script: bytes) -> tuple[bytes, ...]:
     found = raw.contents(WatchList([script]))
     assert found is not None

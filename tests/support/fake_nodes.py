@@ -72,6 +72,8 @@ class FakeNode:
     hashes: list[bytes]
     mempool: set[bytes] = field(default_factory=set)
     spent: dict[bytes, bytes] = field(default_factory=dict)
+    #: What a replacement of a transaction would evict.
+    evicted: dict[bytes, int] = field(default_factory=dict)
     funding: dict[bytes, Sequence[str]] = field(default_factory=dict)
     market: FeeMarket = field(default_factory=FeeMarket)
     waiting: Backlog | None = None
@@ -124,6 +126,10 @@ class FakeNode:
     async def spenders(self, resources: Sequence[bytes]) -> Mapping[bytes, bytes]:
         await self._answer("spenders")
         return {resource: self.spent[resource] for resource in resources if resource in self.spent}
+
+    async def evicted_fees(self, tx_hash: bytes) -> int:
+        await self._answer("evicted_fees")
+        return self.evicted.get(tx_hash, 0)
 
     async def funders(self, tx_hash: bytes, position: int, block_hash: bytes) -> Sequence[str] | None:
         await self._answer("funders")

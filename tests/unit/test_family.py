@@ -78,6 +78,29 @@ def test_a_child_pays_what_the_packages_of_its_ancestors_lack(
     assert family_of(LINE).shortfall(parents, rate) == short
 
 
+@pytest.mark.parametrize(
+    ("parents", "rate", "instead_of", "left"),
+    [
+        ([A], 15_000, None, 0),  # C lifts it
+        ([A], 15_000, C, 1_000),  # it is C that is to be replaced
+        ([B], 15_000, C, 1_500),
+        ([A], 15_000, D, 0),
+        ([A], 16_000, D, 1_100),  # no further than that
+        ([C, D], 15_000, None, 1_400),
+    ],
+)
+def test_what_others_children_pay_is_not_paid_again(
+    parents: list[UUID], rate: int, instead_of: UUID | None, left: int
+) -> None:
+    assert family_of(LINE).left_to_pay(parents, rate, instead_of) == left
+
+
+def test_related_is_who_is_reached_by_parents_and_children() -> None:
+    family = family_of({**LINE, UUID(int=9): member(100)})
+    assert all(family.related(one) == {A, B, C, D} for one in (A, B, C, D))
+    assert family.related(UUID(int=9)) == {UUID(int=9)}
+
+
 def test_a_rich_ancestor_does_not_make_up_for_a_poor_descendant() -> None:
     """It is mined for itself before."""
     family = family_of({A: member(9_000), B: member(100, A)})
@@ -95,6 +118,37 @@ def test_change_is_spent_of_what_is_firm_not_too_deep_and_mined_for_the_rate() -
     # C lifts A and B with it.
     assert _spendable(family_of(LINE), least_rate=15_000) == [A, B, C]
     assert _spendable(family_of({A: member(500, firm=False), B: member(500, A), C: member(500)})) == [C]
+
+
+@pytest.mark.parametrize(
+    ("signed", "taken", "planned_height", "floor", "is_idle"),
+    [
+        (True, False, 7, 1_000, True),
+        (True, False, 8, 1_000, False),  # it has had two blocks, not three
+        (True, True, 0, 1_000, False),  # a full mempool dropped it, if it is not there
+        (True, False, 0, 45_001, False),  # it is the fee that keeps it out
+        (True, False, 0, 45_000, True),
+        (True, False, 0, 0, False),  # nobody knows what is relayed
+        (False, False, 7, 0, True),
+        (False, False, 8, 0, False),
+    ],
+)
+def test_a_child_that_nobody_has_holds_up_nobody_after_so_many_blocks(
+    signed: bool, taken: bool, planned_height: int, floor: int, is_idle: bool
+) -> None:
+    child = Member(8_500, 100, planned_height, frozenset([A]), signed=signed, taken=taken)
+    family = family_of({A: member(500), B: child, C: member(100, B)})
+    assert family.offers[B].rate == 45_000
+    rest = family.without_idle(10, 3, floor)
+    assert set(rest.members) == ({A} if is_idle else {A, B, C})
+    assert rest.left_out[A] == ({B} if is_idle else set())
+    assert rest.leaves(A) == ([] if is_idle else [C])
+
+
+def test_one_that_stands_on_nothing_of_ours_is_raised_whoever_has_it() -> None:
+    """Nobody is held up by it."""
+    family = family_of({A: Member(500, 100, 0, signed=False, taken=False)})
+    assert set(family.without_idle(10, 3, 1_000).members) == {A}
 
 
 def test_what_stands_on_a_loser_is_lost() -> None:

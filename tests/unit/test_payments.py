@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan, BitcoinPlanner
 from cryptowatch.chains.bitcoin.sizes import dust_limit
 from cryptowatch.chains.bitcoin.transaction import read_transaction
-from cryptowatch.chains.plans import Bid, Coin, Insufficient, Recipient
+from cryptowatch.chains.plans import Bid, Coin, Insufficient, Reach, Recipient
 from cryptowatch.money import BaseUnits
 from cryptowatch.signing.bitcoin import sign
 from cryptowatch.signing.messages import KeyPath
@@ -156,6 +156,30 @@ def test_those_who_join_a_replacement_stand_behind_the_others_and_it_is_relayed(
     again = PLANNER.bump(joint, Bid(rate + raised))
     if isinstance(again, BitcoinPlan):
         check(again, offered, [*payees, *more], rate + raised)
+
+
+@settings(deadline=None)
+@given(coins, recipients, rates, st.integers(1, 4))
+def test_what_a_plan_can_be_raised_to_a_replacement_of_that_size_pays(
+    offered: list[Coin], payees: list[Recipient], rate: int, parts: int
+) -> None:
+    plan = planned(offered, payees, rate, parts=parts)
+    assume(isinstance(plan, BitcoinPlan) and plan.change_positions)
+    assert isinstance(plan, BitcoinPlan)
+    reach = PLANNER.reach(plan)
+    assert reach.size <= plan.size and reach.fee >= plan.fee
+    bumped = PLANNER.bump(plan, Bid(reach.fee * 1000 // reach.size))
+    if reach.fee < PLANNER.cover(plan, plan.fee) + INCREMENT * plan.size:
+        return  # too little for nodes to relay any
+    assert isinstance(bumped, BitcoinPlan)
+    assert bumped.size <= reach.size
+    assert bumped.fee >= reach.fee - bumped.size
+
+
+def test_without_change_nothing_is_raised() -> None:
+    plan = planned([coin(1, 100_000)], [Recipient(b"\x00\x14" + bytes(20), BaseUnits(99_000))], 5_000)
+    assert isinstance(plan, BitcoinPlan) and not plan.change_positions
+    assert PLANNER.reach(plan) == Reach(plan.size, plan.fee)
 
 
 @given(recipients, rates)

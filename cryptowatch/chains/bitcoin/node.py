@@ -145,6 +145,17 @@ class BitcoinNode:
                     found[resource] = self._hash(entry["spendingtxid"])
         return found
 
+    async def evicted_fees(self, tx_hash: bytes) -> int:
+        """By its mempool entry, prioritised fees included."""
+        try:
+            entry = self._typed(await self._rpc.call("getmempoolentry", tx_hash.hex()), dict)
+        except NodeRejected as refusal:
+            if refusal.code == _INVALID_ADDRESS_OR_KEY:
+                return 0
+            raise
+        fee = self._typed(entry.get("fees"), dict).get("descendant")
+        return self._satoshi(self._typed(fee, Decimal))
+
     async def funders(self, tx_hash: bytes, position: int, block_hash: bytes) -> Sequence[str] | None:
         """Of every input, once each: which of them paid which output, nobody can say.
 

@@ -24,7 +24,7 @@ from cryptowatch.chains.bitcoin.sizes import (
     vsize_of,
 )
 from cryptowatch.chains.bitcoin.transaction import TxInput, TxOutput, UnsignedTransaction, from_json, to_json
-from cryptowatch.chains.plans import Bid, Coin, Insufficient, Plan, Recipient
+from cryptowatch.chains.plans import Bid, Coin, Insufficient, Plan, Reach, Recipient
 from cryptowatch.money import BaseUnits
 
 #: BIP125 rule 4, at the largest increment that nodes use by default.
@@ -186,13 +186,25 @@ class BitcoinPlanner:
             if isinstance(selection, Insufficient):
                 return selection
             draft = self._split(selection, len(recipients), keys, fee_rate, randomness)
-            least = plan.fee + -(-draft.vsize * _INCREMENT_SAT_KVB // 1000)
+            least = _cover(plan.fee, draft.vsize)
             if draft.fee >= least:
                 return _build(draft, recipients, randomness)
             # Without change the transaction is smaller: the rate must make up for it.
             missing = least - draft.fee
             fee_rate = max(fee_rate, -(-least * 1000 // draft.vsize)) + _INCREMENT_SAT_KVB
         return Insufficient(missing)
+
+    def reach(self, plan: Plan) -> Reach:
+        assert isinstance(plan, BitcoinPlan)
+        back = plan.coins_back
+        if not back:
+            return Reach(plan.size, plan.fee)
+        spared = sum(output_weight(coin.destination) for coin in back[1:])
+        together = sum(coin.amount for coin in back) - self._least(back[0].destination)
+        return Reach(plan.size - spared // 4, plan.fee + max(0, together))
+
+    def cover(self, plan: Plan, fees: int) -> int:
+        return _cover(fees, plan.size)
 
     def fee_alone(self, recipients: Sequence[Recipient], bid: Bid) -> int:
         outputs = sum(output_weight(recipient.destination) for recipient in recipients)
@@ -246,6 +258,11 @@ class BitcoinPlanner:
                 return _Draft(selection.inputs, keys, parts, fee, vsize_of(weight))
         one = [int(selection.change)] if selection.change else []
         return _Draft(selection.inputs, keys, one, selection.fee, vsize_of(selection.weight))
+
+
+def _cover(fees: int, vsize: int) -> int:
+    """BIP125 rules 3 and 4."""
+    return fees + -(-vsize * _INCREMENT_SAT_KVB // 1000)
 
 
 class _Draft(NamedTuple):
