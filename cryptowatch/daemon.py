@@ -46,6 +46,7 @@ from cryptowatch.plant import (
     open_database,
     tune_garbage_collection,
 )
+from cryptowatch.referrals.facts import Promises
 from cryptowatch.referrals.programmes import Given, keep_settings_programme, settings_programme
 from cryptowatch.referrals.worker import ReferralWorker
 from cryptowatch.settings import Settings
@@ -172,7 +173,7 @@ async def _referrals(plant: Plant, settings: Settings, given: Given | None) -> N
         if not in_force:
             log.warning("other terms of the programme are in force", setting="referrals.default_programme")
     worker = ReferralWorker(
-        plant.pool, plant.clock, settings.decimals, own.batch_max, own.activity_interval_s
+        plant.pool, plant.clock, Promises(settings.decimals), own.batch_max, own.activity_interval_s
     )
     plant.loop("referrals:feed", worker.follow, own.poll_interval_s)
     plant.loop("referrals:play", worker.look_at_play, own.poll_interval_s)

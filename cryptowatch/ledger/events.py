@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -71,12 +71,20 @@ async def append_events(connection: Connection, events: Sequence[NewEvent]) -> N
         return
     try:
         if len(events) < _COPY_FROM:
-            columns = zip(*map(_NEW_EVENT, events), strict=True)
-            await connection.execute(SQL["append"], *map(list, columns))
+            await connection.execute(SQL["append"], *event_columns(events))
         else:
             await copy_rows(connection, "event", _COPIED, map(_row, events))
     except asyncpg.UniqueViolationError as error:
         raise ConcurrentUpdate(str(error)) from error
+
+
+def event_columns(events: Sequence[NewEvent]) -> Sequence[list[Any]]:
+    """What `append_events` (0023-events-by-function.sql) takes, for a statement that writes events beside other things.
+
+    There, UniqueViolationError means what ConcurrentUpdate means here.
+    """
+    columns = [list(column) for column in zip(*map(_NEW_EVENT, events), strict=True)]
+    return columns or [[] for _ in NewEvent.__struct_fields__]
 
 
 def _row(event: NewEvent) -> bytes:

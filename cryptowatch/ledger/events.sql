@@ -1,11 +1,6 @@
 -- name: append
 -- Events in the order given; a trigger queues each for its position.
-INSERT INTO event (type, entity_kind, entity_id, entity_version, account_id, data, created_at)
-SELECT type, entity_kind, entity_id, entity_version, account_id, data, created_at
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::uuid[], $6::json[], $7::timestamptz[])
-     WITH ORDINALITY
-     AS new (type, entity_kind, entity_id, entity_version, account_id, data, created_at, ordinal)
-ORDER BY ordinal
+SELECT append_events($1, $2, $3, $4, $5, $6, $7)
 
 -- name: sequence
 -- Gives positions to committed events.

@@ -30,8 +30,10 @@ from cryptowatch.db.migrate import migrate
 from cryptowatch.db.pool import Pool, connection, open_pool, transaction
 from cryptowatch.ids import derived_id
 from cryptowatch.ledger.events import NewEvent, append_events, sequence_events
+from cryptowatch.plant import tune_garbage_collection
 from cryptowatch.referrals.attribution import Bounds, Newcomer, attribute
 from cryptowatch.referrals.codes import own_code
+from cryptowatch.referrals.facts import Promises
 from cryptowatch.referrals.programmes import create_programme
 from cryptowatch.referrals.reports import summary
 from cryptowatch.referrals.terms import Terms
@@ -57,6 +59,8 @@ async def run(report: Report) -> None:
     with tempfile.TemporaryDirectory(prefix="cw-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)
+        # As the daemon does.
+        tune_garbage_collection()
         async with embedded.running(folder / "pg") as server:
             await asyncio.to_thread(migrate, server)
             async with open_pool(
@@ -69,13 +73,14 @@ async def run(report: Report) -> None:
 class _Bench:
     pool: Pool
     clock: SystemClock = field(default_factory=SystemClock)
+    promises: Promises = field(default_factory=lambda: Promises(DECIMALS))
     _names: "itertools.count[int]" = field(default_factory=itertools.count)
     #: Accounts of the lowest level that have not deposited yet.
     _leaves: "itertools.count[int]" = field(default_factory=lambda: itertools.count(sum(LEVELS[:-1]), 7))
 
     @property
     def worker(self) -> ReferralWorker:
-        return ReferralWorker(self.pool, self.clock, DECIMALS, BATCH, 3600)
+        return ReferralWorker(self.pool, self.clock, self.promises, BATCH, 3600)
 
     async def build(self) -> None:
         now = self.clock.now()
@@ -91,6 +96,11 @@ class _Bench:
                 await self.pool.execute(query, start, start + size - 1, above, LEVELS[level - 1], now)
             start += size
         await self.pool.execute(_COUNTS)
+        # Of a database that was at work before, Postgres knows how large each table is.
+        await self.deposit(BATCH)
+        await self.follow_to_the_end()
+        while await self.worker.pay():
+            pass
         await self.pool.execute("VACUUM ANALYZE")
 
     def _id(self) -> UUID:
