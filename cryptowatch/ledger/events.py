@@ -79,7 +79,7 @@ async def append_events(connection: Connection, events: Sequence[NewEvent]) -> N
 
 
 def event_columns(events: Sequence[NewEvent]) -> Sequence[list[Any]]:
-    """What `append_events` (0023-events-by-function.sql) takes, for a statement that writes events beside other things.
+    """What `append_events` (0023-findings-and-events.sql) takes, for a statement that writes more than events.
 
     There, UniqueViolationError means what ConcurrentUpdate means here.
     """
