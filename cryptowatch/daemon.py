@@ -47,7 +47,7 @@ from cryptowatch.plant import (
     tune_garbage_collection,
 )
 from cryptowatch.referrals.facts import Promises
-from cryptowatch.referrals.programmes import Given, keep_settings_programme, settings_programme
+from cryptowatch.referrals.programmes import SettingsProgramme, keep_settings_programme, settings_programme
 from cryptowatch.referrals.worker import ReferralWorker
 from cryptowatch.settings import Settings
 from cryptowatch.stream.worker import run_stream
@@ -163,13 +163,13 @@ async def _watch(plant: Plant, chain: ConnectedChain, nodes: NodePool) -> None:
     plant.loop(f"mempool:{name}", pending.observe, settings.mempool_interval_s)
 
 
-async def _referrals(plant: Plant, settings: Settings, given: Given | None) -> None:
+async def _referrals(plant: Plant, settings: Settings, programme: SettingsProgramme | None) -> None:
     """Referrals and agents. The settings' programme is there before anything is decided."""
     own = settings.referrals
-    if given is not None:
+    if programme is not None:
         now = plant.clock.now()
         async with transaction(plant.pool) as conn:
-            in_force = await keep_settings_programme(conn, derived_id(now, os.urandom(16)), given, now)
+            in_force = await keep_settings_programme(conn, derived_id(now, os.urandom(16)), programme, now)
         if not in_force:
             log.warning("other terms of the programme are in force", setting="referrals.default_programme")
     worker = ReferralWorker(

@@ -4,7 +4,7 @@ Called by `qualify`, which holds the referrals and the tallies: so the rows are 
 events (P8) are made of them. Keeps P2: a reward is unique per referral, round and level.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -44,6 +44,8 @@ class Draft:
     findings: tuple[Finding, ...]
     reason: str | None
     due_at: datetime
+    #: Of the promise's asset.
+    decimals: int
 
 
 async def write_decisions(
@@ -51,7 +53,6 @@ async def write_decisions(
     qualified: Sequence[Qualified],
     drafts: Sequence[Draft],
     undone: Iterable[Sequence[UUID]],
-    decimals: Mapping[str, int],
     now: datetime,
 ) -> None:
     """`undone`: the ancestors of referrals that do not count as qualified any more.
@@ -63,7 +64,7 @@ async def write_decisions(
         referral_event(_referral(one, now), "qualified", one.row["version"] + 1, now) for one in qualified
     ]
     for draft, (state, _) in zip(drafts, steps, strict=True):
-        told.append(reward_event(_reward(draft, state, now), decimals[draft.promise.asset], now))
+        told.append(reward_event(_reward(draft, state, now), draft.decimals, now))
     try:
         await conn.execute(
             SQL["write"],

@@ -26,6 +26,8 @@ _KNOWN_MAX = 200
 class Promises:
     """Programmes by version, each read once by a process: a version never changes.
 
+    `decimals` are the settings': for terms that were given before they kept their own.
+
     `known` is replaced and never changed, so that whoever holds it may go on with it.
     """
 
@@ -42,7 +44,10 @@ class Promises:
         read = dict(known)
         for row in await conn.fetch(SQL["terms"], *map(list, zip(*new, strict=True))):
             terms = msgspec.json.decode(row["terms"], type=Terms)
-            read[version_of(row)] = read_terms(terms, self.decimals)
+            kept = (
+                {} if row["decimals"] is None else msgspec.json.decode(row["decimals"], type=dict[str, int])
+            )
+            read[version_of(row)] = read_terms(terms, {**self.decimals, **kept})
         self.known = read if len(read) <= _KNOWN_MAX else {version: read[version] for version in named}
         return read
 

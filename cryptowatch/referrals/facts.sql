@@ -20,7 +20,7 @@ ORDER BY r.account_id FOR NO KEY UPDATE OF r
 
 -- name: terms
 -- Versions of terms.
-SELECT t.programme_id, t.version AS terms_version, t.terms
+SELECT t.programme_id, t.version AS terms_version, t.terms, t.decimals
 FROM unnest($1::uuid[], $2::integer[]) AS asked (programme_id, version)
 JOIN referral_terms t USING (programme_id, version)
 

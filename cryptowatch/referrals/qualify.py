@@ -67,7 +67,7 @@ async def reconsider(
     lines = [row["ancestors"] for row in undone]
     if earned:
         drafts = await _drafts(conn, earned, now)
-        await write_decisions(conn, [one.of for one in earned], drafts, lines, promises.decimals, now)
+        await write_decisions(conn, [one.of for one in earned], drafts, lines, now)
     elif lines:
         await count_undone(conn, lines)
 
@@ -116,5 +116,6 @@ def _draft(one: _Earned, promise: Promise, cap: str | None, tie: Ties, now: date
         event=event,
         findings=against,
         reason=cap,
+        decimals=one.programme.decimals[promise.asset],
         due_at=now + one.programme.hold,
     )

@@ -1,13 +1,17 @@
 -- name: lock_of_rounds
 -- What can still be reversed of these referrals' rounds, held.
-SELECT w.* FROM unnest($1::uuid[], $2::integer[]) AS asked (account_id, round)
+SELECT w.*, (t.decimals ->> w.asset)::integer AS decimals
+FROM unnest($1::uuid[], $2::integer[]) AS asked (account_id, round)
 JOIN referral_reward w USING (account_id, round)
+JOIN referral_terms t ON t.programme_id = w.programme_id AND t.version = w.terms_version
 WHERE w.state IN ('held', 'flagged', 'paid')
 ORDER BY w.id FOR NO KEY UPDATE OF w
 
 -- name: lock
 -- One reward, held.
-SELECT * FROM referral_reward WHERE id = $1 FOR NO KEY UPDATE
+SELECT w.*, (t.decimals ->> w.asset)::integer AS decimals
+FROM referral_reward w JOIN referral_terms t ON t.programme_id = w.programme_id AND t.version = w.terms_version
+WHERE w.id = $1 FOR NO KEY UPDATE OF w
 
 -- name: move
 -- Compare-and-set on state and version; what is NULL of reason and key stays.

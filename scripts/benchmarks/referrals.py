@@ -34,7 +34,7 @@ from cryptowatch.plant import tune_garbage_collection
 from cryptowatch.referrals.attribution import Bounds, Newcomer, attribute
 from cryptowatch.referrals.codes import own_code
 from cryptowatch.referrals.facts import Promises
-from cryptowatch.referrals.programmes import create_programme
+from cryptowatch.referrals.programmes import Given, create_programme
 from cryptowatch.referrals.reports import summary
 from cryptowatch.referrals.terms import Terms
 from cryptowatch.referrals.view import ReferralView
@@ -85,9 +85,8 @@ class _Bench:
     async def build(self) -> None:
         now = self.clock.now()
         async with transaction(self.pool) as conn:
-            await create_programme(
-                conn, self._id(), "it", msgspec.convert(TERMS, Terms), is_default=True, now=now
-            )
+            given = Given(msgspec.convert(TERMS, Terms), DECIMALS)
+            await create_programme(conn, self._id(), "it", given, is_default=True, now=now)
             await conn.execute("CREATE TABLE floor (n integer)")
         start = 0
         for level, size in enumerate(LEVELS):

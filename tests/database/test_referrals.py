@@ -25,6 +25,7 @@ from cryptowatch.referrals.programmes import (
     Change,
     Given,
     ProgrammeView,
+    SettingsProgramme,
     change_programme,
     keep_settings_programme,
     read_programme,
@@ -32,7 +33,7 @@ from cryptowatch.referrals.programmes import (
 from cryptowatch.referrals.refusal import Refusal
 from cryptowatch.referrals.terms import Terms, VerifiedTerms
 from cryptowatch.referrals.view import ReferralView, RewardView
-from tests.support.referrals import BOUNDS, TERMS, Platform
+from tests.support.referrals import BOUNDS, DECIMALS, TERMS, Platform
 
 
 @pytest.fixture
@@ -295,8 +296,12 @@ async def test_a_change_of_terms_is_for_new_referrals_and_pausing_stops_payments
     referrer, before = await platform.chain(2)
     richer = Terms(programme.terms.act, programme.terms.levels[:1] * 2, hold_s=0)
     async with transaction(platform.pool) as conn:
-        changed = await change_programme(conn, programme_id, Change(terms=richer), platform.clock.now())
-        same = await change_programme(conn, programme_id, Change(terms=richer), platform.clock.now())
+        changed = await change_programme(
+            conn, programme_id, Change(given=Given(richer, DECIMALS)), platform.clock.now()
+        )
+        same = await change_programme(
+            conn, programme_id, Change(given=Given(richer, DECIMALS)), platform.clock.now()
+        )
     assert changed is not None
     assert (changed.terms_version, same) == (2, changed)
     after = await platform.account(before)
@@ -334,7 +339,7 @@ async def _given(platform: Platform, kyc_level: int, revision: int = 0) -> bool:
     fixed = {"kind": "fixed", "asset": "BTC", "amount": "1"}
     terms = msgspec.convert({"act": {"kind": "verified", "kyc_level": kyc_level}, "levels": [fixed]}, Terms)
     async with transaction(platform.pool) as conn:
-        given = Given(terms, revision)
+        given = SettingsProgramme(Given(terms, DECIMALS), revision)
         return await keep_settings_programme(conn, platform.new_id(), given, platform.clock.now())
 
 
@@ -441,7 +446,9 @@ async def test_terms_are_read_once_by_a_process_and_those_of_later_versions_when
     for version in range(2, 5):
         richer = msgspec.convert(TERMS | {"window_s": version, "hold_s": 0}, Terms)
         async with transaction(platform.pool) as conn:
-            await change_programme(conn, programme_id, Change(terms=richer), platform.clock.now())
+            await change_programme(
+                conn, programme_id, Change(given=Given(richer, DECIMALS)), platform.clock.now()
+            )
         await platform.deposit(await platform.account(referrer))
         await platform.settle()
         assert (programme_id, version) in platform.promises.known

@@ -20,7 +20,7 @@ from cryptowatch.referrals.attribution import Bounds, Newcomer, attribute
 from cryptowatch.referrals.codes import own_code
 from cryptowatch.referrals.facts import Promises
 from cryptowatch.referrals.machine import Event
-from cryptowatch.referrals.programmes import ProgrammeView, create_programme
+from cryptowatch.referrals.programmes import Given, ProgrammeView, create_programme
 from cryptowatch.referrals.qualify import reconsider
 from cryptowatch.referrals.refusal import Refusal
 from cryptowatch.referrals.reviews import review
@@ -56,7 +56,7 @@ class Platform:
         return ReferralWorker(self.pool, self.clock, self.promises, self.batch_max, activity_interval_s=60)
 
     async def programme(self, name: str = "it", *, is_default: bool = True, **terms: Any) -> ProgrammeView:
-        wanted = msgspec.convert(TERMS | terms, Terms)
+        wanted = Given(msgspec.convert(TERMS | terms, Terms), self.promises.decimals)
         async with transaction(self.pool) as conn:
             view = await create_programme(
                 conn, self.new_id(), name, wanted, is_default=is_default, now=self.clock.now()
