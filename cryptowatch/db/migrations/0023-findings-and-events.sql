@@ -1,5 +1,6 @@
 -- Events are appended by a function, so that a statement of any feature can tell what it changes in its own round trip. A case
--- has all that its rule found while it was open. Terms of referrals keep the decimals of their assets.
+-- has all that its rule found while it was open. Terms of referrals keep the decimals of their assets. Who
+-- does not answer about a deposit is asked again.
 -- Events in the order given, one for each place of the arrays; a trigger queues each for its position.
 CREATE FUNCTION append_events(
     p_types text[], p_entity_kinds text[], p_entity_ids text[], p_entity_versions bigint[], p_account_ids uuid[],
@@ -36,3 +37,6 @@ ALTER TABLE compliance_case ADD COLUMN findings integer NOT NULL DEFAULT 1;
 -- By asset that the terms name, as it was when they were given: amounts are read and shown by it also when no settings have
 -- the asset any more. NULL in terms that were given before.
 ALTER TABLE referral_terms ADD COLUMN decimals json;
+
+-- Since when the provider was asked in vain about a deposit's sources, and when it is asked again. NULL: it was not yet.
+ALTER TABLE source_screening_queue ADD COLUMN unanswered_since timestamptz, ADD COLUMN ask_at timestamptz;
