@@ -227,17 +227,15 @@ class NodePool:
 
     async def fee_market(self) -> FeeMarket:
         """The nodes' view of fees as one; no single node can move it (P5)."""
-        answers = await self._ask(
-            self._readable(), "fee_market", lambda node: node.fee_market(), _this_many(self.quorum)
-        )
+        enough = _this_many(self.quorum)
+        answers = await self._ask(self._readable(), "fee_market", lambda node: node.fee_market(), enough)
         markets = [answer for answer in answers.values() if not isinstance(answer, NodeFailure)]
         return agreed_market(markets, self.quorum)
 
     async def backlog(self) -> Backlog | None:
         """What waits for a block, as the median of the nodes says; None without a quorum, or where none can tell."""
-        answers = await self._ask(
-            self._readable(), "backlog", lambda node: node.backlog(), _this_many(self.quorum)
-        )
+        enough = _this_many(self.quorum)
+        answers = await self._ask(self._readable(), "backlog", lambda node: node.backlog(), enough)
         told = [answer for answer in answers.values() if isinstance(answer, Backlog)]
         return median(told) if len(told) >= self.quorum else None
 
@@ -245,9 +243,13 @@ class NodePool:
         """Every node as the last rounds left it, in the order of the settings."""
         return [standing.status() for standing in self._standings.values()]
 
-    def drain_changes(self) -> list[NodeChange]:
-        """Nodes put aside or recovered since the last call, oldest first per node."""
-        return [change for standing in self._standings.values() for change in standing.take_changes()]
+    def changes(self) -> list[NodeChange]:
+        """Nodes put aside or recovered that were not told yet, oldest first per node."""
+        return [change for standing in self._standings.values() for change in standing.changes()]
+
+    def told(self, change: NodeChange) -> None:
+        """One of `changes` is written: it is not among them again."""
+        self._standings[change.node].told(change)
 
     async def close(self) -> None:
         """Cancel what is under way and close every node."""

@@ -28,6 +28,7 @@ from cryptowatch.chains.port import (
     Spend,
     Transfer,
 )
+from cryptowatch.chains.standing import NodeChange
 from cryptowatch.clock import SystemClock
 from cryptowatch.db.pool import Pool, transaction
 from cryptowatch.deposits.apply import apply_block, finalized_above, rewind
@@ -130,10 +131,14 @@ class Nodes:
     sent: list[bytes] = field(default_factory=list)
     #: Outputs that others' transactions spend before a block holds them.
     spent: set[bytes] = field(default_factory=set)
+    untold: list[NodeChange] = field(default_factory=list)
     quorum: int = 1
 
-    def drain_changes(self) -> list[object]:
-        return []
+    def changes(self) -> list[NodeChange]:
+        return list(self.untold)
+
+    def told(self, change: NodeChange) -> None:
+        self.untold.remove(change)
 
     async def agreed_head(self) -> BlockPoint:
         return self.world.at
