@@ -141,7 +141,8 @@ async def transaction(
 async def transaction_by_keys(pool: Pool) -> AsyncIterator[Connection]:
     """As `transaction`, for what goes by keys alone, however many: each statement is planned once for all values.
 
-    Planning anew costs as much as running it. No transaction within it.
+    Planning anew costs as much as running it. Not for what is ordered and limited: a plan for all values does not know
+    how little is wanted. No transaction within it.
     """
     async with connection(pool) as acquired:
         await acquired.execute(_BEGIN_BY_KEYS)

@@ -11,7 +11,7 @@ from typing import Final
 import asyncpg
 
 from cryptowatch.clock import Clock
-from cryptowatch.db.pool import Connection, Pool, transaction_by_keys
+from cryptowatch.db.pool import Connection, Pool, transaction, transaction_by_keys
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ledger.consumers import take
 from cryptowatch.referrals.counts import count_referred
@@ -54,7 +54,7 @@ class ReferralWorker:
     async def look_at_play(self) -> int:
         """Referrals whose act no event tells; each again after `activity_interval_s`."""
         now = self.clock.now()
-        async with transaction_by_keys(self.pool) as conn:
+        async with transaction(self.pool) as conn:
             again = now + timedelta(seconds=self.activity_interval_s)
             rows = await conn.fetch(SQL["to_look_at"], now, self.batch_max, again)
             if rows:
@@ -64,7 +64,7 @@ class ReferralWorker:
     async def pay(self) -> int:
         """Rewards whose hold period is over: paid, unless something speaks against it by now."""
         now = self.clock.now()
-        async with transaction_by_keys(self.pool) as conn:
+        async with transaction(self.pool) as conn:
             rows = await conn.fetch(SQL["due"], now, self.batch_max)
             if rows:
                 await move_rewards(conn, await self._judged(conn, rows), self.promises.decimals, now)

@@ -43,6 +43,8 @@ from cryptowatch.referrals.worker import ReferralWorker
 #: Accounts at each level; the first one stands above all.
 LEVELS = (1, 10, 100, 1_000, 50_000, 948_889)
 SAMPLES, WARM_UP, BATCH, CLIENTS = 300, 20, 500, 8
+#: Batches of deposits that were rewarded before.
+EARLIER = 10
 GOAL_MS = 5
 DECIMALS = {"BTC": 8}
 BOUNDS = Bounds(levels_max=5, circle_steps_max=50)
@@ -96,7 +98,8 @@ class _Bench:
             start += size
         await self.pool.execute(_COUNTS)
         # Of a database that was at work before, Postgres knows how large each table is.
-        await self.deposit(BATCH)
+        for _ in range(EARLIER):
+            await self.deposit(BATCH)
         await self.follow_to_the_end()
         while await self.worker.pay():
             pass
@@ -142,7 +145,8 @@ class _Bench:
 
     async def follow_to_the_end(self) -> None:
         async with connection(self.pool) as conn:
-            await sequence_events(conn)
+            while await sequence_events(conn):
+                pass
         while await self.worker.follow():
             pass
 
