@@ -46,7 +46,8 @@ from cryptowatch.plant import (
     open_database,
     tune_garbage_collection,
 )
-from cryptowatch.referrals.programmes import Given, keep_settings_programme, settings_programme
+from cryptowatch.referrals.facts import Promises
+from cryptowatch.referrals.programmes import SettingsProgramme, keep_settings_programme, settings_programme
 from cryptowatch.referrals.worker import ReferralWorker
 from cryptowatch.settings import Settings
 from cryptowatch.telemetry.metrics import create_metrics
@@ -165,17 +166,17 @@ async def _watch(plant: Plant, chain: ConnectedChain, nodes: NodePool) -> None:
     plant.loop(f"mempool:{name}", pending.observe, settings.mempool_interval_s)
 
 
-async def _referrals(plant: Plant, settings: Settings, given: Given | None) -> None:
+async def _referrals(plant: Plant, settings: Settings, programme: SettingsProgramme | None) -> None:
     """Referrals and agents. The settings' programme is there before anything is decided."""
     own = settings.referrals
-    if given is not None:
+    if programme is not None:
         now = plant.clock.now()
         async with transaction(plant.pool) as conn:
-            in_force = await keep_settings_programme(conn, derived_id(now, os.urandom(16)), given, now)
+            in_force = await keep_settings_programme(conn, derived_id(now, os.urandom(16)), programme, now)
         if not in_force:
             log.warning("other terms of the programme are in force", setting="referrals.default_programme")
     worker = ReferralWorker(
-        plant.pool, plant.clock, settings.decimals, own.batch_max, own.activity_interval_s
+        plant.pool, plant.clock, Promises(settings.decimals), own.batch_max, own.activity_interval_s
     )
     plant.loop("referrals:feed", worker.follow, own.poll_interval_s)
     plant.loop("referrals:play", worker.look_at_play, own.poll_interval_s)

@@ -154,7 +154,8 @@ class DatabaseInstruments:
             stopped = await conn.fetch(SQL["stopped_assets"])
             cases = await conn.fetch(SQL["cases_open"])
             screenings = await conn.fetchval(SQL["screenings_pending"])
-            sources = await conn.fetchval(SQL["source_screenings_pending"])
+            sources = await conn.fetchrow(SQL["source_screenings_pending"])
+            assert sources is not None
             lag = await unsequenced_events(conn)
             consumers = await conn.fetch(SQL["consumers"])
         payouts = self.metrics.payouts
@@ -182,7 +183,9 @@ class DatabaseInstruments:
         for row in cases:
             compliance.cases_open.labels(row["rule"]).set(row["count"])
         compliance.screenings_pending.set(screenings)
-        compliance.source_screenings_pending.set(sources)
+        compliance.source_screenings_pending.set(sources["count"])
+        since = sources["unanswered_since"]
+        compliance.source_screening_unanswered_age_seconds.set(0 if since is None else _age_s(since, now))
         database = self.metrics.database
         database.event_log_lag.labels("sequencer").set(lag)
         for row in consumers:

@@ -67,8 +67,8 @@ WHERE w.state = 'in_review' AND 'screening' = ANY (string_to_array(w.reason, ', 
   AND NOT EXISTS (SELECT FROM screening s WHERE s.withdrawal_id = w.id)
 
 -- name: source_screenings_pending
--- Deposits of which the provider is to be asked.
-SELECT count(*) FROM source_screening_queue
+-- Deposits of which the provider is to be asked, and since when it was asked in vain about one of them.
+SELECT count(*) AS count, min(unanswered_since) AS unanswered_since FROM source_screening_queue
 
 -- name: consumers
 -- How many events each reader of the feed with a place has before it.

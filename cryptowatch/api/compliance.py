@@ -1,7 +1,10 @@
 """`/v1/cases`, `/v1/audit`: what rules found about accounts, what people decide about it, and who did what."""
 
-from typing import Annotated
+from collections.abc import Awaitable
+from typing import Annotated, Protocol
+from uuid import UUID
 
+import asyncpg
 import msgspec
 from msgspec import Meta
 
@@ -10,13 +13,14 @@ from cryptowatch.api.paging import page, page_size, position_cursor, uuid_cursor
 from cryptowatch.api.problems import Problem
 from cryptowatch.compliance import cases
 from cryptowatch.compliance.audit import AuditView, audit_view, list_audit
-from cryptowatch.compliance.cases import CaseView, Filter, NoteView, Refusal, State
+from cryptowatch.compliance.cases import CaseView, Decided, Filter, FindingView, NoteView, Refusal, State
 from cryptowatch.compliance.rules import Rule
 from cryptowatch.db.pool import Connection
 from cryptowatch.ids import Kind
 
 AuditPage = Page[AuditView]
 CasePage = Page[CaseView]
+FindingPage = Page[FindingView]
 NotePage = Page[NoteView]
 
 
@@ -47,10 +51,14 @@ class Assignment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CaseDecision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Cleared: nothing was wrong, and what waited goes on. Confirmed: a hold stays until it is cleared."""
+    """Cleared: nothing was wrong, and what waited goes on. Confirmed: a hold stays until it is cleared.
+
+    `findings`: how many of the case were seen; where there are more by now, nothing is decided.
+    """
 
     decision: cases.Decision
     reason: Annotated[str, Meta(pattern=TEXT, min_length=1, max_length=500)]
+    findings: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
 
 
 async def list_audit_log(call: Call[AuditQuery, None], conn: Connection) -> Reply | Problem:
@@ -78,12 +86,13 @@ async def get_case(call: Call[NoQuery, None], conn: Connection) -> Reply | Probl
     return Reply(found)
 
 
+async def list_case_findings(call: Call[PageQuery, None], conn: Connection) -> Reply | Problem:
+    limit, rows = await _of_case(call, conn, cases.list_findings)
+    return Reply(page(rows, limit, lambda row: row["id"], cases.finding_view))
+
+
 async def list_case_notes(call: Call[PageQuery, None], conn: Connection) -> Reply | Problem:
-    case_id = call.path_id(Kind.CASE)
-    if await cases.read_case(conn, case_id) is None:
-        raise not_found()
-    limit = page_size(call.query, call.services.settings.api.page_size_max)
-    rows = await cases.list_notes(conn, case_id, limit=limit + 1, before=uuid_cursor(call.query))
+    limit, rows = await _of_case(call, conn, cases.list_notes)
     return Reply(page(rows, limit, lambda row: row["id"], cases.note_view))
 
 
@@ -103,8 +112,26 @@ async def assign_case(call: Call[NoQuery, Assignment], conn: Connection) -> Repl
 
 
 async def decide_case(call: Call[NoQuery, CaseDecision], conn: Connection) -> Reply | Problem:
-    body, by = call.body, call.caller.shown_id
-    answer = await cases.decide(conn, call.path_id(Kind.CASE), body.decision, by, body.reason, call.now)
+    body = call.body
+    decided = Decided(body.decision, call.caller.shown_id, body.reason, body.findings)
+    answer = await cases.decide(conn, call.path_id(Kind.CASE), decided, call.now)
     if answer is None:
         raise not_found()
     return Problem(answer.code, answer.detail) if isinstance(answer, Refusal) else Reply(answer)
+
+
+class _Listing(Protocol):
+    def __call__(
+        self, conn: Connection, case_id: UUID, *, limit: int, before: UUID | None
+    ) -> Awaitable[list[asyncpg.Record]]: ...
+
+
+async def _of_case(
+    call: Call[PageQuery, None], conn: Connection, listing: _Listing
+) -> tuple[int, list[asyncpg.Record]]:
+    """The size of a page, and what belongs to the case, one more of it. Raises Refused where there is no such case."""
+    case_id = call.path_id(Kind.CASE)
+    if await cases.read_case(conn, case_id) is None:
+        raise not_found()
+    limit = page_size(call.query, call.services.settings.api.page_size_max)
+    return limit, await listing(conn, case_id, limit=limit + 1, before=uuid_cursor(call.query))

@@ -40,6 +40,16 @@ COMPLIANCE: tuple[Route, ...] = (
     Route("GET", _CASE, Scope.COMPLIANCE, "Get a case", compliance.get_case, CaseView),
     Route(
         "GET",
+        _CASE + "/findings",
+        Scope.COMPLIANCE,
+        "List what a case's rule found while it was open, newest first",
+        compliance.list_case_findings,
+        compliance.FindingPage,
+        query=PageQuery,
+        codes=("invalid_cursor",),
+    ),
+    Route(
+        "GET",
         _CASE + "/notes",
         Scope.COMPLIANCE,
         "List what people wrote about a case, newest first",
@@ -76,7 +86,7 @@ COMPLIANCE: tuple[Route, ...] = (
         compliance.decide_case,
         CaseView,
         body=compliance.CaseDecision,
-        codes=("wrong_state",),
+        codes=("wrong_state", "more_findings"),
         idempotent=True,
     ),
 )

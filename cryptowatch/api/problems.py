@@ -29,6 +29,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "rebalance_open": (409, "A rebalance of this asset is open"),
     "screening_pending": (409, "The screening did not let it pass yet"),
     "term_runs": (409, "The player set a term that runs until later"),
+    "more_findings": (409, "Its rule found more than you saw"),
     "wrong_state": (409, "Its present state does not allow this"),
     "body_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The body must be application/json, not compressed"),

@@ -18,7 +18,7 @@ from cryptowatch.referrals.machine import Event, State
 from cryptowatch.referrals.programmes import ProgrammeState, ProgrammeView
 from cryptowatch.referrals.refusal import Refusal
 from cryptowatch.referrals.terms import InvalidTerms, Terms, read_terms
-from cryptowatch.referrals.view import ReferralView, RewardView, referral_view, reward_view
+from cryptowatch.referrals.view import ReferralView, RewardView, decimals_of, referral_view, reward_view
 from cryptowatch.settings import Settings
 
 Answer = TypeVar("Answer")
@@ -128,12 +128,12 @@ async def get_referral_summary(call: Call[NoQuery, None], conn: Connection) -> R
 
 async def create_programme(call: Call[NoQuery, NewProgramme], conn: Connection) -> Reply | Problem:
     new = call.body
-    _check(call, new.terms)
+    given = _given(call, new.terms)
     programme_id = call.services.new_id()
     return Reply(
         _done(
             await programmes.create_programme(
-                conn, programme_id, new.name, new.terms, is_default=new.is_default, now=call.now
+                conn, programme_id, new.name, given, is_default=new.is_default, now=call.now
             )
         )
     )
@@ -141,9 +141,8 @@ async def create_programme(call: Call[NoQuery, NewProgramme], conn: Connection) 
 
 async def update_programme(call: Call[NoQuery, ProgrammePatch], conn: Connection) -> Reply | Problem:
     patch = call.body
-    if patch.terms is not None:
-        _check(call, patch.terms)
-    change = programmes.Change(patch.state, patch.is_default, patch.terms)
+    given = None if patch.terms is None else _given(call, patch.terms)
+    change = programmes.Change(patch.state, patch.is_default, given)
     view = await programmes.change_programme(conn, call.path_id(Kind.PROGRAMME), change, call.now)
     if view is None:
         raise not_found()
@@ -168,7 +167,7 @@ async def get_programme_cost(call: Call[NoQuery, None], conn: Connection) -> Rep
 
 async def get_leaderboard(call: Call[LeaderboardQuery, None], conn: Connection) -> Reply | Problem:
     await _programme(call, conn)
-    decimals = call.services.decimals.get(call.query.asset)
+    decimals = await reports.known_decimals(conn, call.query.asset, call.services.decimals)
     if decimals is None:
         raise refuse("unknown_asset", "no such asset")
     limit = min(call.query.limit, call.services.settings.api.page_size_max)
@@ -219,7 +218,7 @@ async def list_rewards(call: Call[RewardsQuery, None], conn: Connection) -> Repl
     wanted = reports.Filter(referrer_id, None if query.state is None else State(query.state))
     rows = await reports.list_rewards(conn, wanted, limit=limit + 1, before=uuid_cursor(query))
     return Reply(
-        page(rows, limit, lambda row: row["id"], lambda row: reward_view(row, decimals[row["asset"]]))
+        page(rows, limit, lambda row: row["id"], lambda row: reward_view(row, decimals_of(row, decimals)))
     )
 
 
@@ -227,7 +226,7 @@ async def get_reward(call: Call[NoQuery, None], conn: Connection) -> Reply | Pro
     row = await reports.read_reward(conn, call.path_id(Kind.REWARD))
     if row is None:
         raise not_found()
-    return Reply(reward_view(row, call.services.decimals[row["asset"]]))
+    return Reply(reward_view(row, decimals_of(row, call.services.decimals)))
 
 
 async def approve_reward(call: Call[NoQuery, Review], conn: Connection) -> Reply | Problem:
@@ -266,12 +265,13 @@ def _bounds(settings: Settings) -> Bounds:
     return Bounds(settings.referrals.levels_max, settings.referrals.circle_steps_max)
 
 
-def _check(call: Call[object, object], terms: Terms) -> None:
+def _given(call: Call[object, object], terms: Terms) -> programmes.Given:
     """Raises Refused that names what cannot be a programme's terms."""
     try:
         read_terms(terms, call.services.decimals)
     except InvalidTerms as problem:
         raise refuse("invalid_terms", str(problem)) from problem
+    return programmes.Given(terms, call.services.decimals)
 
 
 async def _player(conn: Connection, account_id: UUID) -> Player:

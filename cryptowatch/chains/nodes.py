@@ -225,12 +225,9 @@ class NodePool:
         )
         given: list[BroadcastAnswer] = []
         for name in self._nodes:
-            answer = answers.get(name)
-            if isinstance(answer, BroadcastAnswer):
-                given.append(answer)
-                continue
-            detail = "no answer yet" if answer is None else str(answer)
-            given.append(BroadcastAnswer(name, BroadcastOutcome.UNKNOWN, detail))
+            answer = answers.get(name, "no answer yet")
+            known = isinstance(answer, BroadcastAnswer)
+            given.append(answer if known else BroadcastAnswer(name, BroadcastOutcome.UNKNOWN, str(answer)))
         return given
 
     async def fee_market(self) -> FeeMarket:
@@ -246,9 +243,13 @@ class NodePool:
         """Every node as the last rounds left it, in the order of the settings."""
         return [standing.status() for standing in self._standings.values()]
 
-    def drain_changes(self) -> list[NodeChange]:
-        """Nodes put aside or recovered since the last call, oldest first per node."""
-        return [change for standing in self._standings.values() for change in standing.take_changes()]
+    def changes(self) -> list[NodeChange]:
+        """Nodes put aside or recovered that were not told yet, oldest first per node."""
+        return [change for standing in self._standings.values() for change in standing.changes()]
+
+    def told(self, change: NodeChange) -> None:
+        """One of `changes` is written: it is not among them again."""
+        self._standings[change.node].told(change)
 
     async def close(self) -> None:
         """Cancel what is under way and close every node."""

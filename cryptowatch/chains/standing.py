@@ -140,10 +140,13 @@ class Standing:
             self._until_s = now_s + self._quarantine_s
         self._settle()
 
-    def take_changes(self) -> list[NodeChange]:
-        """The changes since the last call, in turns; of more than two the last, which tells as much."""
-        changes, self._changes = self._changes, []
-        return changes
+    def changes(self) -> list[NodeChange]:
+        """What was not told yet (`told`), in turns; of more than two the last, which tells as much."""
+        return list(self._changes)
+
+    def told(self, change: NodeChange) -> None:
+        """It is kept elsewhere by now."""
+        self._changes = [waiting for waiting in self._changes if waiting is not change]
 
     def _settle(self) -> None:
         state = self.state

@@ -8,7 +8,7 @@ from cryptowatch.api.compliance import Assignment, AuditQuery, CaseDecision, Cas
 from cryptowatch.client.paging import pages
 from cryptowatch.client.transport import Transport
 from cryptowatch.compliance.audit import AuditView
-from cryptowatch.compliance.cases import CaseView, NoteView
+from cryptowatch.compliance.cases import CaseView, FindingView, NoteView
 from cryptowatch.payouts.travel import TravelRule
 
 
@@ -31,6 +31,14 @@ class Compliance:
 
     async def get_case(self, case_id: str) -> CaseView:
         return await self.transport.send("GET", f"/v1/cases/{case_id}", CaseView)
+
+    def list_case_findings(
+        self,
+        case_id: str,
+        query: PageQuery = PageQuery(),  # noqa: B008
+    ) -> AsyncIterator[FindingView]:
+        """Newest first, page by page."""
+        return pages(self.transport, f"/v1/cases/{case_id}/findings", query, Page[FindingView])
 
     def list_case_notes(self, case_id: str, query: PageQuery = PageQuery()) -> AsyncIterator[NoteView]:  # noqa: B008
         """Newest first, page by page."""

@@ -1,9 +1,10 @@
 """Cases: what a rule found about an account, for a person to look at and decide.
 
-Opened by `watch`, read and decided through the API, each in the caller's transaction with one event (P8). An open case
-of the action `hold`, and one that was confirmed, makes the account's withdrawals wait: payouts read that as the view
-`account_hold`, and go on by themselves once a case is cleared. Notes are for those with the scope alone: events do not
-carry them.
+Opened by `findings`, read and decided through the API, each in the caller's transaction with one event (P8). There is
+one open case for each account, rule and asset: what the rule finds meanwhile is added to it, so that whoever decides
+sees all of it. An open case of the action `hold`, and one that was confirmed, makes the account's withdrawals wait:
+payouts read that as the view `account_hold`, and go on by themselves once a case is cleared. Notes are for those with
+the scope alone: events do not carry them.
 """
 
 from collections.abc import Mapping
@@ -18,10 +19,14 @@ import msgspec
 
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
+from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import NewEvent, append_events
 
 SQL = load_queries(__package__, "cases.sql")
+
+#: Each beyond the first means that another case was opened and decided in between.
+_TRIES = 3
 
 
 class State(StrEnum):
@@ -34,7 +39,10 @@ Decision = Literal["cleared", "confirmed"]
 
 
 class CaseView(msgspec.Struct, frozen=True):
-    """`subject` is the deposit or withdrawal that the rule was asked about; `compared` is what it compared."""
+    """`subject` is the deposit or withdrawal that the rule was asked about first; `compared` is what it compared then.
+
+    `findings`: how many there are by now, that one among them.
+    """
 
     id: str
     account_id: str
@@ -44,12 +52,21 @@ class CaseView(msgspec.Struct, frozen=True):
     action: str
     state: State
     compared: dict[str, str]
+    findings: int
     assignee: str | None
     decided_by: str | None
     reason: str | None
     decided_at: datetime | None
     created_at: datetime
     updated_at: datetime
+
+
+class FindingView(msgspec.Struct, frozen=True):
+    """What the rule compared when it was asked about this deposit or withdrawal."""
+
+    subject: str
+    compared: dict[str, str]
+    created_at: datetime
 
 
 class NoteView(msgspec.Struct, frozen=True):
@@ -87,23 +104,45 @@ class Refusal:
     detail: str
 
 
-async def open_case(conn: Connection, case_id: UUID, found: Found, action: str, now: datetime) -> bool:
-    """False where the subject had its case, or one of this account, rule and asset is open (P2)."""
-    row = await conn.fetchrow(
-        SQL["open"],
-        case_id,
-        found.account_id,
-        found.rule,
-        found.asset,
-        found.subject,
-        action,
-        msgspec.json.encode(found.compared).decode(),
-        found.seen_until,
-        now,
-    )
-    if row is not None:
-        await _tell(conn, row, "opened", now)
-    return row is not None
+class Outcome(StrEnum):
+    OPENED = "opened"  # a case
+    EXTENDED = "extended"  # the one that was open
+    KNOWN = "known"  # it is in a case already
+
+
+async def add_finding(
+    conn: Connection, finding_id: UUID, found: Found, action: str, now: datetime
+) -> Outcome:
+    """With the open case of its account, rule and asset; else with a case of its own, which has its id (P2).
+
+    Who decides about the open one at this moment is waited for. Raises ConcurrentUpdate where another process found the
+    same at this moment.
+    """
+    if await conn.fetchval(SQL["known"], found.subject, found.rule):
+        return Outcome.KNOWN
+    compared = msgspec.json.encode(found.compared).decode()
+    one_of = (found.account_id, found.rule, found.asset)
+    finding = (found.rule, found.subject, compared, now)
+    try:
+        for _ in range(_TRIES):
+            row = await conn.fetchrow(
+                SQL["open"], finding_id, *one_of, found.subject, action, compared, found.seen_until, now
+            )
+            if row is not None:
+                await conn.execute(SQL["find"], finding_id, finding_id, *finding)
+                await _tell(conn, row, Outcome.OPENED, now)
+                return Outcome.OPENED
+            case_id = await conn.fetchval(SQL["hold_open"], *one_of)
+            if case_id is not None:
+                await conn.execute(SQL["find"], finding_id, case_id, *finding)
+                row = await conn.fetchrow(SQL["extend"], case_id, found.seen_until, action, now)
+                assert row is not None
+                await _tell(conn, row, Outcome.EXTENDED, now)
+                return Outcome.EXTENDED
+            # A person decided about it at this moment: what is found now opens the next one.
+    except asyncpg.UniqueViolationError as problem:
+        raise ConcurrentUpdate("another process found the same at this moment") from problem
+    raise ConcurrentUpdate("people decide about cases as they are opened")
 
 
 async def read_case(conn: Connection, case_id: UUID) -> CaseView | None:
@@ -119,6 +158,13 @@ async def list_cases(
     if wanted.account_id is None:
         return await conn.fetch(SQL["newest"], *asked)
     return await conn.fetch(SQL["newest_of_account"], *asked, wanted.account_id)
+
+
+async def list_findings(
+    conn: Connection, case_id: UUID, *, limit: int, before: UUID | None
+) -> list[asyncpg.Record]:
+    """Newest first."""
+    return await conn.fetch(SQL["findings"], case_id, before, limit)
 
 
 async def list_notes(
@@ -151,18 +197,30 @@ async def assign(conn: Connection, case_id: UUID, assignee: str | None, now: dat
     return None if row is None else case_view(row)
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a person decided, having seen so many `findings`; None does not say."""
+
+    decision: Decision
+    by: str
+    reason: str
+    findings: int | None = None
+
+
 async def decide(
-    conn: Connection, case_id: UUID, decision: Decision, by: str, reason: str, now: datetime
+    conn: Connection, case_id: UUID, decided: Decided, now: datetime
 ) -> CaseView | Refusal | None:
     """None = no such case. A confirmed case may still be cleared; one that is cleared stays so."""
     row = await conn.fetchrow(SQL["hold"], case_id)
     if row is None:
         return None
-    if row["state"] == State.CLEARED or row["state"] == decision:
+    if row["state"] == State.CLEARED or row["state"] == decided.decision:
         return Refusal("wrong_state", f"the case is {row['state']}")
-    row = await conn.fetchrow(SQL["decide"], case_id, decision, by, reason, now)
+    if decided.findings is not None and decided.findings != row["findings"]:
+        return Refusal("more_findings", f"the case has {row['findings']} findings")
+    row = await conn.fetchrow(SQL["decide"], case_id, decided.decision, decided.by, decided.reason, now)
     assert row is not None
-    await _tell(conn, row, decision, now)
+    await _tell(conn, row, decided.decision, now)
     return case_view(row)
 
 
@@ -175,7 +233,8 @@ def case_view(row: asyncpg.Record) -> CaseView:
         subject=row["subject"],
         action=row["action"],
         state=State(row["state"]),
-        compared=msgspec.json.decode(row["compared"], type=dict[str, str]),
+        compared=_compared(row),
+        findings=row["findings"],
         assignee=row["assignee"],
         decided_by=row["decided_by"],
         reason=row["reason"],
@@ -185,8 +244,16 @@ def case_view(row: asyncpg.Record) -> CaseView:
     )
 
 
+def finding_view(row: asyncpg.Record) -> FindingView:
+    return FindingView(row["subject"], _compared(row), row["created_at"])
+
+
 def note_view(row: asyncpg.Record) -> NoteView:
     return NoteView(show_id(Kind.NOTE, row["id"]), row["author"], row["text"], row["created_at"])
+
+
+def _compared(row: asyncpg.Record) -> dict[str, str]:
+    return msgspec.json.decode(row["compared"], type=dict[str, str])
 
 
 async def _tell(conn: Connection, row: asyncpg.Record, kind: str, now: datetime) -> None:

@@ -1,8 +1,32 @@
+-- name: known
+-- Whether a rule's word about a subject is in a case.
+SELECT EXISTS (SELECT FROM case_finding WHERE subject = $1 AND rule = $2)
+
 -- name: open
--- A case, unless the same subject had one, or one of this account, rule and asset is open.
+-- A case, unless one of this account, rule and asset is open.
 INSERT INTO compliance_case (id, account_id, rule, asset, subject, action, compared, seen_until, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) ON CONFLICT DO NOTHING
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) ON CONFLICT (account_id, rule, asset) WHERE state = 'open' DO NOTHING
 RETURNING *
+
+-- name: hold_open
+-- The open one, nobody else's until the transaction ends.
+SELECT id FROM compliance_case WHERE account_id = $1 AND rule = $2 AND asset = $3 AND state = 'open' FOR NO KEY UPDATE
+
+-- name: find
+-- What a rule found, with its case.
+INSERT INTO case_finding (id, case_id, rule, subject, compared, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+
+-- name: extend
+-- A case that is held has one finding more. Where people were only told so far, it does what findings do by now.
+UPDATE compliance_case
+SET findings = findings + 1, seen_until = greatest(seen_until, $2), updated_at = $4, version = version + 1,
+    action = CASE action WHEN 'note' THEN $3 ELSE action END
+WHERE id = $1 RETURNING *
+
+-- name: findings
+-- A page of what was found, newest first.
+SELECT id, subject, compared, created_at FROM case_finding
+WHERE case_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
 
 -- name: hold
 -- One case, nobody else's until the transaction ends.

@@ -1,4 +1,4 @@
-"""What follows from a finding: a case, and what a case of its rule does at once. Called by `watch` and `sources`.
+"""What follows from a finding: its case, and what a case of its rule does at once. Called by all that look.
 
 A hold needs nothing more (payouts read it from the case); a freeze changes the account, in the same transaction.
 """
@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 
 from cryptowatch.accounts.players import LimitRules, PlayerPatch, Status, patch_player
-from cryptowatch.compliance.cases import Found, open_case
+from cryptowatch.compliance.cases import Found, Outcome, add_finding
 from cryptowatch.db.pool import Connection
 from cryptowatch.settings import Settings
 from cryptowatch.telemetry.metrics import ComplianceMetrics
@@ -31,15 +31,16 @@ class Findings:
     async def follow_up(self, conn: Connection, found: Found, now: datetime) -> bool:
         """Whether a case was opened, in the caller's transaction.
 
-        None is where the subject had its case, or one like it is open (P2).
+        Else it was added to the open one like it, or is known (P2). Raises ConcurrentUpdate.
         """
         action = self.actions[found.rule]
-        if not await open_case(conn, self.new_id(now), found, action, now):
+        outcome = await add_finding(conn, self.new_id(now), found, action, now)
+        if outcome is Outcome.KNOWN:
             return False
-        log.info("case opened", rule=found.rule, action=action, subject=found.subject)
+        log.info(f"case {outcome}", rule=found.rule, action=action, subject=found.subject)
         if action == "freeze":
             await patch_player(conn, found.account_id, PlayerPatch(status=Status.FROZEN), self.limits, now)
-        return True
+        return outcome is Outcome.OPENED
 
     def count(self, rules: Iterable[str]) -> None:
         """The rules of cases that are open for good now: their transaction has committed."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from cryptowatch.chains.connect import ConnectedChain
@@ -40,7 +40,8 @@ def screening_loops(
     own, decimals = settings.compliance.screening, settings.decimals
     provider, findings = open_provider(own, clock, metrics), finding_rules(settings, metrics, new_id)
     withdrawals = ScreeningWatch(pool, clock, provider, own.default, decimals, findings)
-    deposits = SourceScreening(pool, clock, provider, own.deposits_default, decimals, findings)
+    patience = timedelta(seconds=own.deposits_patience_s)
+    deposits = SourceScreening(pool, clock, provider, own.deposits_default, patience, decimals, findings)
     yield Loop("screening", withdrawals.step, settings.compliance.interval_s)
     yield Loop("source-screening", deposits.step, settings.compliance.interval_s)
 

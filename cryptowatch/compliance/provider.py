@@ -2,7 +2,7 @@
 
 Called by `screening` and `source_screening`, outside any transaction (P4). As webhooks do, it never follows a redirect,
 never sends cookies, verifies TLS, connects to checked addresses alone, reads a bounded answer and gives up in time.
-Whatever is wrong with an answer, it is none: what holds then is a setting.
+Whatever is wrong with an answer, it is none: what holds then is a setting (`ruling`).
 """
 
 import asyncio
@@ -69,6 +69,34 @@ class SourceQuestion(msgspec.Struct, frozen=True):
 
 
 _answer = msgspec.json.Decoder(Answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What holds about a question: what was answered, or the setting."""
+
+    verdict: Verdict
+    answered: bool
+    reference: str | None
+
+    @property
+    def passes(self) -> bool:
+        return self.verdict == "pass"
+
+    @property
+    def compared(self) -> dict[str, str]:
+        """As a case shows it."""
+        return {
+            "verdict": self.verdict,
+            "answered": str(self.answered).lower(),
+            "reference": self.reference or "",
+        }
+
+
+def ruling(answer: Answer | None, default: Verdict) -> Ruling:
+    if answer is None:
+        return Ruling(default, answered=False, reference=None)
+    return Ruling(answer.verdict, answered=True, reference=answer.reference)
 
 
 @dataclass(frozen=True, slots=True)

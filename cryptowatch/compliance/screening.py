@@ -14,7 +14,7 @@ import asyncpg
 from cryptowatch.clock import Clock
 from cryptowatch.compliance.cases import Found
 from cryptowatch.compliance.findings import Findings
-from cryptowatch.compliance.provider import Answer, Provider, Question, Verdict
+from cryptowatch.compliance.provider import Answer, Provider, Question, Verdict, ruling
 from cryptowatch.compliance.rules import Rule
 from cryptowatch.db.pool import Connection, Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
@@ -25,7 +25,6 @@ from cryptowatch.money import format_amount
 SQL = load_queries(__package__, "screening.sql")
 
 _EVENTS_MAX = 200
-_PASS: Verdict = "pass"  # noqa: S105 - a verdict
 
 
 class ScreeningWatch:
@@ -79,21 +78,18 @@ class ScreeningWatch:
         self, conn: Connection, withdrawal: asyncpg.Record, answer: Answer | None, now: datetime
     ) -> bool:
         """Whether it opened a case."""
-        verdict: Verdict = self.default if answer is None else answer.verdict
-        reference = None if answer is None else answer.reference
-        first = await conn.fetchval(SQL["add"], withdrawal["id"], verdict, answer is not None, reference, now)
-        if first is None or verdict == _PASS:
+        holds = ruling(answer, self.default)
+        first = await conn.fetchval(
+            SQL["add"], withdrawal["id"], holds.verdict, holds.answered, holds.reference, now
+        )
+        if first is None or holds.passes:
             return False
         found = Found(
             withdrawal["account_id"],
             Rule.SCREENING,
             withdrawal["asset"],
             show_id(Kind.WITHDRAWAL, withdrawal["id"]),
-            {
-                "verdict": verdict,
-                "answered": str(answer is not None).lower(),
-                "reference": reference or "",
-            },
+            holds.compared,
             withdrawal["created_at"],
         )
         return await self.findings.follow_up(conn, found, now)

@@ -1,9 +1,15 @@
 -- name: waiting
--- Deposits that wait for a verdict, the oldest first, and who paid them; those of an asset that is in no settings wait on.
-SELECT d.id, d.account_id, d.chain, d.asset, d.amount, d.tx_hash, d.created_at,
+-- Deposits that wait for a verdict and are asked about by now, the oldest first, and who paid them; those of an asset that is
+-- in no settings wait on.
+SELECT d.id, d.account_id, d.chain, d.asset, d.amount, d.tx_hash, d.created_at, q.unanswered_since,
        ARRAY(SELECT s.address FROM deposit_source s WHERE s.deposit_id = d.id ORDER BY s.address) AS addresses
 FROM source_screening_queue q JOIN deposit d ON d.id = q.deposit_id AND d.asset = ANY ($2::text[])
+WHERE q.ask_at IS NULL OR q.ask_at <= $3
 ORDER BY q.deposit_id LIMIT $1
+
+-- name: later
+-- One that nobody answered about is asked about again.
+UPDATE source_screening_queue SET unanswered_since = coalesce(unanswered_since, $2), ask_at = $3 WHERE deposit_id = $1
 
 -- name: done
 -- One that waits no more.

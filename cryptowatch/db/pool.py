@@ -45,6 +45,8 @@ OUTCOME_UNKNOWN: Final = (
     EOFError,
 )
 
+_BEGIN_BY_KEYS: Final = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan"
+
 
 @asynccontextmanager
 async def open_pool(
@@ -133,6 +135,23 @@ async def transaction(
         finally:
             if observe_seconds is not None:
                 observe_seconds(clock.monotonic_s() - started_s)
+
+
+@asynccontextmanager
+async def transaction_by_keys(pool: Pool) -> AsyncIterator[Connection]:
+    """As `transaction`, for what goes by keys alone, however many: each statement is planned once for all values.
+
+    Planning anew costs as much as running it. Not for what is ordered and limited: a plan for all values does not know
+    how little is wanted. No transaction within it.
+    """
+    async with connection(pool) as acquired:
+        await acquired.execute(_BEGIN_BY_KEYS)
+        try:
+            yield acquired
+        except BaseException:
+            await acquired.execute("ROLLBACK")
+            raise
+        await acquired.execute("COMMIT")
 
 
 @asynccontextmanager

@@ -198,8 +198,10 @@ class Watcher:
         return await self.nodes.block(await self._agreed(height), height)
 
     async def _tell_nodes(self) -> None:
-        for change in self.nodes.drain_changes():
+        """Each change is kept until it is written; who writes it twice adds nothing."""
+        for change in self.nodes.changes():
             async with transaction(self.pool) as conn:
                 await chain_cursor.tell_node(
                     conn, self.rules.chain, change.node, change.kind, change.reason, self.clock.now()
                 )
+            self.nodes.told(change)

@@ -31,18 +31,25 @@ async def take(conn: Connection, name: str, types: Sequence[str] | None, limit: 
 
     None: there is nothing new, or another process is at it.
     """
-    moved = await conn.fetchrow(SQL["take"], name, limit)
-    if moved is None and await conn.fetchval(SQL["place"], name) is None:
+    wanted = None if types is None else list(types)
+    rows = await conn.fetch(SQL["take"], name, limit, wanted)
+    if not rows and await conn.fetchval(SQL["place"], name) is None:
         await conn.execute(SQL["begin"], name)
-        moved = await conn.fetchrow(SQL["take"], name, limit)
-    return None if moved is None else await _portion(conn, moved["after"], moved["until"], types)
+        rows = await conn.fetch(SQL["take"], name, limit, wanted)
+    if not rows:
+        return None
+    after, until, *_ = rows[0]
+    # Positions have no gaps, and whoever sees one sees all before it: no more events lie between.
+    return Portion(after, until, [Event(*own) for _, _, *own in rows if own[0] is not None])
 
 
 async def look(conn: Connection, name: str, types: Sequence[str] | None, limit: int) -> Portion | None:
     """As `take`, without moving or holding the place: another process may be at the same events."""
     after = await place(conn, name)
     until = min(after + limit, await feed_head(conn))
-    return None if until <= after else await _portion(conn, after, until, types)
+    if until <= after:
+        return None
+    return Portion(after, until, await read_events(conn, after, until - after, types, until=until))
 
 
 async def place(conn: Connection, name: str) -> int:
@@ -56,8 +63,3 @@ async def move(conn: Connection, name: str, portion: Portion) -> None:
         await conn.execute(SQL["begin"], name)
     if await conn.fetchval(SQL["move"], name, portion.after, portion.until) is None:
         raise ConcurrentUpdate(f"another process moved the consumer {name}")
-
-
-async def _portion(conn: Connection, after: int, until: int, types: Sequence[str] | None) -> Portion:
-    # Positions have no gaps: no more events lie between.
-    return Portion(after, until, await read_events(conn, after, until - after, types, until=until))

@@ -1,16 +1,6 @@
 -- name: append
 -- Events in the order given, and their place in the queue for a position.
-WITH appended AS (
-    INSERT INTO event (id, type, entity_kind, entity_id, entity_version, account_id, data, created_at)
-    SELECT nextval('event_id'), ordered.*
-    FROM (SELECT type, entity_kind, entity_id, entity_version, account_id, data, created_at
-          FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::uuid[], $6::json[], $7::timestamptz[])
-               WITH ORDINALITY
-               AS new (type, entity_kind, entity_id, entity_version, account_id, data, created_at, ordinal)
-          ORDER BY ordinal) AS ordered
-    RETURNING id
-)
-INSERT INTO event_queue (first_id, event_ids) SELECT min(id), array_agg(id ORDER BY id) FROM appended
+SELECT append_events($1, $2, $3, $4, $5, $6, $7)
 
 -- name: queue
 -- The ids of so many events, by the thousand, which wait for a position from now on.

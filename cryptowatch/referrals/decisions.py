@@ -4,7 +4,7 @@ Called by `qualify`, which holds the referrals and the tallies: so the rows are 
 events (P8) are made of them. Keeps P2: a reward is unique per referral, round and level.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -14,7 +14,7 @@ import asyncpg
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
-from cryptowatch.ledger.events import NewEvent
+from cryptowatch.ledger.events import event_columns
 from cryptowatch.referrals.counts import count_columns
 from cryptowatch.referrals.machine import Event, State
 from cryptowatch.referrals.rewards import take_step
@@ -44,6 +44,8 @@ class Draft:
     findings: tuple[Finding, ...]
     reason: str | None
     due_at: datetime
+    #: Of the promise's asset.
+    decimals: int
 
 
 async def write_decisions(
@@ -51,15 +53,18 @@ async def write_decisions(
     qualified: Sequence[Qualified],
     drafts: Sequence[Draft],
     undone: Iterable[Sequence[UUID]],
-    decimals: Mapping[str, int],
     now: datetime,
-) -> Sequence[NewEvent]:
-    """Their events, for the caller to write.
+) -> None:
+    """`undone`: the ancestors of referrals that do not count as qualified any more.
 
-    `undone`: the ancestors of referrals that do not count as qualified any more. Raises ConcurrentUpdate when another
-    writer decided one of them first.
+    Raises ConcurrentUpdate when another writer decided one of them first.
     """
     steps = [take_step(State.PENDING, draft.event) for draft in drafts]
+    told = [
+        referral_event(_referral(one, now), "qualified", one.row["version"] + 1, now) for one in qualified
+    ]
+    for draft, (state, _) in zip(drafts, steps, strict=True):
+        told.append(reward_event(_reward(draft, state, now), draft.decimals, now))
     try:
         await conn.execute(
             SQL["write"],
@@ -82,15 +87,10 @@ async def write_decisions(
                 if effect is not None
             ),
             *count_columns([one.row["ancestors"] for one in qualified], undone),
+            *event_columns(told),
         )
     except asyncpg.UniqueViolationError as problem:
         raise ConcurrentUpdate("another writer decided one of these rewards first") from problem
-    told = [
-        referral_event(_referral(one, now), "qualified", one.row["version"] + 1, now) for one in qualified
-    ]
-    for draft, (state, _) in zip(drafts, steps, strict=True):
-        told.append(reward_event(_reward(draft, state, now), decimals[draft.promise.asset], now))
-    return told
 
 
 def _counted(draft: Draft, now: datetime) -> Counted:

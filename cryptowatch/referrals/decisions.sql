@@ -1,6 +1,6 @@
 -- name: write
 -- What a decision changes, at once: referrals that are held qualify and are looked at no more; their rewards; the tallies
--- that they count in, which are held; how many qualified, by level, in one order.
+-- that they count in, which are held; how many qualified, by level, in one order; and the events that tell it.
 WITH qualified AS (
     UPDATE referral r
     SET state = 'qualified', deposit_id = n.deposit_id, round = r.round + 1, look_at = NULL, version = r.version + 1,
@@ -22,10 +22,12 @@ WITH qualified AS (
     FROM unnest($14::uuid[], $15::uuid[], $16::text[], $17::text[], $18::numeric[], $19::numeric[])
          AS n (referrer_id, programme_id, asset, scope, open, paid)
     WHERE t.referrer_id = n.referrer_id AND t.programme_id = n.programme_id AND t.asset = n.asset AND t.scope = n.scope
+), counted AS (
+    INSERT INTO referral_count AS c (referrer_id, level, referred, qualified)
+    SELECT n.referrer_id, n.level, n.referred, n.qualified
+    FROM unnest($20::uuid[], $21::smallint[], $22::bigint[], $23::bigint[]) AS n (referrer_id, level, referred, qualified)
+    ORDER BY n.referrer_id, n.level
+    ON CONFLICT (referrer_id, level) DO UPDATE
+    SET referred = c.referred + excluded.referred, qualified = c.qualified + excluded.qualified
 )
-INSERT INTO referral_count AS c (referrer_id, level, referred, qualified)
-SELECT n.referrer_id, n.level, n.referred, n.qualified
-FROM unnest($20::uuid[], $21::smallint[], $22::bigint[], $23::bigint[]) AS n (referrer_id, level, referred, qualified)
-ORDER BY n.referrer_id, n.level
-ON CONFLICT (referrer_id, level) DO UPDATE
-SET referred = c.referred + excluded.referred, qualified = c.qualified + excluded.qualified
+SELECT append_events($24, $25, $26, $27, $28, $29, $30)

@@ -1,7 +1,8 @@
 """The facts that `rules` decides on, read for many referrals at once, by index. Called by `qualify` and `worker`."""
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -9,84 +10,138 @@ import msgspec
 
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
+from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.referrals.rules import Activity, Deposit, FirstDeposit, Fraud, Programme, Standing, Ties
+from cryptowatch.referrals.tallies import TallyKey
 from cryptowatch.referrals.terms import Terms, read_terms
 
 SQL = load_queries(__package__, "facts.sql")
 
+#: A programme's id and the version of its terms.
+Version: TypeAlias = tuple[UUID, int]
+#: More versions than these are not kept from one transaction to the next.
+_KNOWN_MAX = 200
+
 
 class Promises:
-    """Programmes by version, each read once: a version never changes. One for each transaction."""
+    """Programmes by version, each read once by a process: a version never changes.
+
+    `decimals` are the settings': for terms that were given before they kept their own.
+
+    `known` is replaced and never changed, so that whoever holds it may go on with it.
+    """
 
     def __init__(self, decimals: Mapping[str, int]) -> None:
-        self._decimals = decimals
-        self._read: dict[tuple[UUID, int], Programme] = {}
+        self.decimals = decimals
+        self.known: Mapping[Version, Programme] = {}
 
-    def of(self, row: asyncpg.Record) -> Programme:
-        """Of a row with `programme_id`, `terms_version` and `terms`."""
-        key = (row["programme_id"], row["terms_version"])
-        if key not in self._read:
+    async def learn(self, conn: Connection, rows: Collection[asyncpg.Record]) -> Mapping[Version, Programme]:
+        """What is known with these rows: those that were not are read."""
+        known, named = self.known, {version_of(row) for row in rows}
+        new = named - known.keys()
+        if not new:
+            return known
+        read = dict(known)
+        for row in await conn.fetch(SQL["terms"], *map(list, zip(*new, strict=True))):
             terms = msgspec.json.decode(row["terms"], type=Terms)
-            self._read[key] = read_terms(terms, self._decimals)
-        return self._read[key]
+            kept = (
+                {} if row["decimals"] is None else msgspec.json.decode(row["decimals"], type=dict[str, int])
+            )
+            read[version_of(row)] = read_terms(terms, {**self.decimals, **kept})
+        self.known = read if len(read) <= _KNOWN_MAX else {version: read[version] for version in named}
+        return read
 
 
-async def lock_referrals(conn: Connection, account_ids: Collection[UUID]) -> Sequence[asyncpg.Record]:
-    return await conn.fetch(SQL["lock_referrals"], list(account_ids))
+def version_of(row: asyncpg.Record) -> Version:
+    return row["programme_id"], row["terms_version"]
 
 
-async def gone_deposits(conn: Connection, deposit_ids: Collection[UUID]) -> frozenset[UUID]:
-    if not deposit_ids:
-        return frozenset()
-    return frozenset(row["id"] for row in await conn.fetch(SQL["gone"], list(deposit_ids)))
+async def lock_referrals(
+    conn: Connection, account_ids: Collection[UUID], promises: Promises
+) -> Sequence[tuple[asyncpg.Record, Programme]]:
+    """What may change of the referrals of these accounts, held, and under which terms.
+
+    What their deposits are is of the moment before they are held: whoever asks is the one reader of the feed.
+    """
+    asked, known = list(account_ids), promises.known
+    while True:
+        rows = await conn.fetch(SQL["lock_referrals"], asked, *_minima(known))
+        learned = await promises.learn(conn, rows)
+        if learned is known:
+            return [(row, known[version_of(row)]) for row in rows]
+        known = learned
+
+
+def _minima(known: Mapping[Version, Programme]) -> Sequence[list[Any]]:
+    """Which first deposits are enough: programme, version, asset and base units, in four columns."""
+    asked = [
+        (*version, asset, minimum)
+        for version, programme in known.items()
+        if isinstance(programme.act, FirstDeposit)
+        for asset, minimum in programme.act.minimum.items()
+    ]
+    return [list(column) for column in zip(*asked, strict=True)] if asked else [[], [], [], []]
 
 
 async def standings(
     conn: Connection, referrals: Sequence[tuple[asyncpg.Record, Programme]]
 ) -> Mapping[UUID, Standing]:
-    """By account. Only what the programme's act looks at is read."""
-    wanted = [
-        (row["account_id"], asset, minimum)
-        for row, programme in referrals
-        if isinstance(programme.act, FirstDeposit)
-        for asset, minimum in programme.act.minimum.items()
-    ]
-    deposits: defaultdict[UUID, list[Deposit]] = defaultdict(list)
-    if wanted:
-        for row in await conn.fetch(SQL["deposits"], *map(list, zip(*wanted, strict=True))):
-            deposits[row["account_id"]].append(Deposit(row["id"], row["asset"], row["amount"]))
+    """By account, of referrals that are held."""
     played = [(r["account_id"], p.act.asset) for r, p in referrals if isinstance(p.act, Activity)]
     bets: dict[UUID, int] = {}
     if played:
         rows = await conn.fetch(SQL["bets"], *map(list, zip(*played, strict=True)))
         bets = {row["account_id"]: row["bet"] for row in rows}
     return {
-        row["account_id"]: Standing(
-            row["kyc_level"], deposits.get(row["account_id"], ()), bets.get(row["account_id"], 0)
-        )
+        row["account_id"]: Standing(row["kyc_level"], _deposits(row), bets.get(row["account_id"], 0))
         for row, _ in referrals
     }
 
 
-async def ties(conn: Connection, pairs: Sequence[tuple[UUID, UUID, Fraud]]) -> list[Ties]:
-    """Of (referred account, ancestor) pairs, in order."""
-    if not pairs:
-        return []
+def _deposits(row: asyncpg.Record) -> Sequence[Deposit]:
+    if row["enough_id"] is None:
+        return ()
+    return (Deposit(row["enough_id"], row["enough_asset"], row["enough_amount"]),)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A referred account and one of its ancestors, and which rules look at them."""
+
+    account_id: UUID
+    referrer_id: UUID
+    fraud: Fraud
+
+
+async def weigh(
+    conn: Connection, keys: Collection[TallyKey], pairs: Sequence[Pair]
+) -> tuple[dict[TallyKey, int], Sequence[Ties]]:
+    """What is open or paid in each tally, until the transaction ends for nobody else to change; the ties of each pair.
+
+    Raises ConcurrentUpdate when another writer begins one of the tallies at this moment.
+    """
+    asked = sorted(set(keys))
     rows = await conn.fetch(
-        SQL["ties"],
-        [account for account, _, _ in pairs],
-        [ancestor for _, ancestor, _ in pairs],
-        [fraud.pace_count for _, _, fraud in pairs],
-        [int(fraud.pace.total_seconds()) for _, _, fraud in pairs],
+        SQL["weigh"],
+        *([key[column] for key in asked] for column in range(4)),
+        [pair.account_id for pair in pairs],
+        [pair.referrer_id for pair in pairs],
+        [pair.fraud.pace_count for pair in pairs],
+        [int(pair.fraud.pace.total_seconds()) for pair in pairs],
     )
-    return [
-        Ties(
-            shared=frozenset(row["shared"]),
-            crossed=row["crossed"],
-            siblings=row["siblings"],
-            recent=row["recent"],
-            circular=row["circular"],
-            both_active=row["both_active"],
-        )
-        for row in rows
-    ]
+    counted = {TallyKey(*row[:4]): row["counted"] for row in rows if row["place"] is None}
+    if len(counted) < len(asked):
+        raise ConcurrentUpdate("another writer begins one of these tallies")
+    tied = {row["place"]: _ties(row) for row in rows if row["place"] is not None}
+    return counted, [tied[place] for place in range(1, len(pairs) + 1)]
+
+
+def _ties(row: asyncpg.Record) -> Ties:
+    return Ties(
+        shared=frozenset(row["shared"]),
+        crossed=row["crossed"],
+        siblings=row["siblings"],
+        recent=row["recent"],
+        circular=row["circular"],
+        both_active=row["both_active"],
+    )

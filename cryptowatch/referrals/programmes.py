@@ -5,7 +5,7 @@ theirs, so a change never rewrites what was promised. Keeps P8: one event for ea
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -20,7 +20,7 @@ from cryptowatch.errors import SettingsError
 from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.events import NewEvent, append_events
 from cryptowatch.referrals.refusal import Refusal
-from cryptowatch.referrals.terms import InvalidTerms, Terms, read_terms
+from cryptowatch.referrals.terms import InvalidTerms, Terms, assets_of, read_terms
 from cryptowatch.settings import Settings
 
 SQL = load_queries(__package__, "programmes.sql")
@@ -49,16 +49,24 @@ class ProgrammeView(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """Terms, and the decimals of at least the assets that they name: those are kept with them."""
+
+    terms: Terms
+    decimals: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What is None stays as it is."""
 
     state: ProgrammeState | None = None
     is_default: bool | None = None
-    terms: Terms | None = None
+    given: Given | None = None
 
 
 async def create_programme(
-    conn: Connection, programme_id: UUID, name: str, terms: Terms, *, is_default: bool, now: datetime
+    conn: Connection, programme_id: UUID, name: str, given: Given, *, is_default: bool, now: datetime
 ) -> ProgrammeView | Refusal:
     """Becoming the default ends another one's being so."""
     await conn.execute(SQL["one_at_a_time"])
@@ -66,7 +74,7 @@ async def create_programme(
         await _displace_default(conn, now)
     if await conn.fetchval(SQL["insert"], programme_id, name, is_default, now) is None:
         return Refusal("name_taken", "another programme has this name")
-    await conn.execute(SQL["insert_terms"], programme_id, 1, _json(terms), now)
+    await _insert_terms(conn, programme_id, 1, given, now)
     return await _told(conn, programme_id, "created", now)
 
 
@@ -81,11 +89,11 @@ async def change_programme(
     state = row["state"] if change.state is None else change.state
     is_default = row["is_default"] if change.is_default is None else change.is_default
     terms_version = row["terms_version"]
-    new_terms = change.terms is not None and change.terms != _terms(row)
-    if new_terms:
+    given = None if change.given is None or change.given.terms == _terms(row) else change.given
+    if given is not None:
         terms_version += 1
-        await conn.execute(SQL["insert_terms"], programme_id, terms_version, _json(change.terms), now)
-    if not new_terms and (state, is_default) == (row["state"], row["is_default"]):
+        await _insert_terms(conn, programme_id, terms_version, given, now)
+    if given is None and (state, is_default) == (row["state"], row["is_default"]):
         return _view(row)
     if is_default and not row["is_default"]:
         await _displace_default(conn, now)
@@ -106,35 +114,38 @@ async def list_programmes(
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class SettingsProgramme:
     """What one process's settings say of the programme `default`."""
 
-    terms: Terms
+    given: Given
     revision: int
 
 
-async def keep_settings_programme(conn: Connection, new_id: UUID, given: Given, now: datetime) -> bool:
+async def keep_settings_programme(
+    conn: Connection, new_id: UUID, wanted: SettingsProgramme, now: datetime
+) -> bool:
     """The settings' programme says what settings said last. Whether it does what these say.
 
     Each terms are written once per revision, and none of an earlier revision: two processes with different settings do
     not write in turn for ever, and what people changed since stays. Whether it is active, and the default, is theirs.
     """
     await conn.execute(SQL["one_at_a_time"])
+    given = wanted.given
     digest = hashlib.sha256(_json(given.terms).encode()).digest()
-    is_new = await conn.fetchval(SQL["give"], given.revision, digest, now) is not None
+    is_new = await conn.fetchval(SQL["give"], wanted.revision, digest, now) is not None
     found = await conn.fetchval(SQL["id_by_name"], SETTINGS_NAME)
     if found is None:
         taken = await conn.fetchval(SQL["default"]) is not None
-        await create_programme(conn, new_id, SETTINGS_NAME, given.terms, is_default=not taken, now=now)
+        await create_programme(conn, new_id, SETTINGS_NAME, given, is_default=not taken, now=now)
         return True
     if is_new:
-        await change_programme(conn, found, Change(terms=given.terms), now)
+        await change_programme(conn, found, Change(given=given), now)
         return True
     programme = await read_programme(conn, found)
     return programme is not None and programme.terms == given.terms
 
 
-def settings_programme(settings: Settings) -> Given | None:
+def settings_programme(settings: Settings) -> SettingsProgramme | None:
     """Raises SettingsError that names what cannot be a programme's terms."""
     own = settings.referrals
     if own.default_programme is None:
@@ -144,7 +155,15 @@ def settings_programme(settings: Settings) -> Given | None:
         read_terms(terms, settings.decimals)
     except (msgspec.ValidationError, InvalidTerms) as problem:
         raise SettingsError("referrals.default_programme", str(problem)) from problem
-    return Given(terms, own.default_programme_revision)
+    return SettingsProgramme(Given(terms, settings.decimals), own.default_programme_revision)
+
+
+async def _insert_terms(
+    conn: Connection, programme_id: UUID, version: int, given: Given, now: datetime
+) -> None:
+    kept = {asset: given.decimals[asset] for asset in sorted(assets_of(given.terms))}
+    decimals = msgspec.json.encode(kept).decode()
+    await conn.execute(SQL["insert_terms"], programme_id, version, _json(given.terms), decimals, now)
 
 
 async def _displace_default(conn: Connection, now: datetime) -> None:
@@ -190,5 +209,5 @@ def _terms(row: asyncpg.Record) -> Terms:
     return msgspec.json.decode(row["terms"], type=Terms)
 
 
-def _json(terms: Terms | None) -> str:
+def _json(terms: Terms) -> str:
     return msgspec.json.encode(terms, order="deterministic").decode()

@@ -7,7 +7,7 @@ RETURNING id
 
 -- name: insert_terms
 -- The next version of a programme's terms.
-INSERT INTO referral_terms (programme_id, version, terms, created_at) VALUES ($1, $2, $3, $4)
+INSERT INTO referral_terms (programme_id, version, terms, decimals, created_at) VALUES ($1, $2, $3, $4, $5)
 
 -- name: one_at_a_time
 -- Programmes are changed by one at a time: which of them is the default concerns all.

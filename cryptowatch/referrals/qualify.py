@@ -19,7 +19,7 @@ from cryptowatch.ids import derived_id
 from cryptowatch.ledger.events import append_events
 from cryptowatch.referrals.counts import count_undone
 from cryptowatch.referrals.decisions import Draft, Qualified, write_decisions
-from cryptowatch.referrals.facts import Promises, gone_deposits, lock_referrals, standings, ties
+from cryptowatch.referrals.facts import Pair, Promises, lock_referrals, standings, weigh
 from cryptowatch.referrals.machine import Event
 from cryptowatch.referrals.rewards import Move, lock_rewards, move_rewards
 from cryptowatch.referrals.rules import (
@@ -33,7 +33,7 @@ from cryptowatch.referrals.rules import (
     promised,
     within,
 )
-from cryptowatch.referrals.tallies import Counted, hold_tallies
+from cryptowatch.referrals.tallies import Counted
 from cryptowatch.referrals.view import referral_event
 
 SQL = load_queries(__package__, "qualify.sql")
@@ -49,19 +49,15 @@ class _Earned:
 
 
 async def reconsider(
-    conn: Connection, account_ids: Collection[UUID], decimals: Mapping[str, int], now: datetime
+    conn: Connection, account_ids: Collection[UUID], promises: Promises, now: datetime
 ) -> None:
     """Brings the referrals of these accounts where the facts are."""
-    rows = await lock_referrals(conn, account_ids)
-    if not rows:
-        return
-    gone = await gone_deposits(conn, [row["deposit_id"] for row in rows if row["deposit_id"] is not None])
-    undone = [row for row in rows if row["deposit_id"] in gone]
+    held = await lock_referrals(conn, account_ids, promises)
+    undone = [row for row, _ in held if row["gone"]]
     if undone:
-        await _undo(conn, undone, decimals, now)
-        rows = await lock_referrals(conn, account_ids)
-    promises = Promises(decimals)
-    pending = [(row, promises.of(row)) for row in rows if row["state"] == "pending"]
+        await _undo(conn, undone, promises.decimals, now)
+        held = await lock_referrals(conn, account_ids, promises)
+    pending = [(row, programme) for row, programme in held if row["state"] == "pending"]
     standing = await standings(conn, pending)
     earned = [
         _Earned(Qualified(row, None if done.deposit is None else done.deposit.id), programme, done)
@@ -71,8 +67,7 @@ async def reconsider(
     lines = [row["ancestors"] for row in undone]
     if earned:
         drafts = await _drafts(conn, earned, now)
-        qualified = [one.of for one in earned]
-        await append_events(conn, await write_decisions(conn, qualified, drafts, lines, decimals, now))
+        await write_decisions(conn, [one.of for one in earned], drafts, lines, now)
     elif lines:
         await count_undone(conn, lines)
 
@@ -95,8 +90,8 @@ async def _drafts(conn: Connection, earned: Sequence[_Earned], now: datetime) ->
     keys = [
         Counted(p.referrer, one.of.row["programme_id"], p.asset, p.level, now.date()).keys for one, p in due
     ]
-    tallies = await hold_tallies(conn, [key for of_one in keys for key in of_one])
-    found = await ties(conn, [(one.of.row["account_id"], p.referrer, one.programme.fraud) for one, p in due])
+    pairs = [Pair(one.of.row["account_id"], p.referrer, one.programme.fraud) for one, p in due]
+    tallies, found = await weigh(conn, [key for of_one in keys for key in of_one], pairs)
     drafts = []
     for (one, promise), own, tie in zip(due, keys, found, strict=True):
         caps = one.programme.caps.get(promise.asset, Caps())
@@ -121,5 +116,6 @@ def _draft(one: _Earned, promise: Promise, cap: str | None, tie: Ties, now: date
         event=event,
         findings=against,
         reason=cap,
+        decimals=one.programme.decimals[promise.asset],
         due_at=now + one.programme.hold,
     )

@@ -3,7 +3,7 @@
 Called by the API. Counts follow the feed, within a second when the role `referrals` runs; money is exact.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -81,12 +81,13 @@ async def summary(conn: Connection, account_id: UUID, decimals: Mapping[str, int
     referral = await conn.fetchrow(SQL["referral"], account_id)
     levels = await conn.fetch(SQL["levels"], account_id)
     earned = await conn.fetch(SQL["earned"], account_id)
+    known = await _shown_by(conn, [row["asset"] for row in earned], decimals)
     return SummaryView(
         account_id=show_id(Kind.ACCOUNT, account_id),
         referral=None if referral is None else referral_view(referral),
         levels=[LevelView(*row) for row in levels],
         earned=[
-            EarnedView(asset, format_amount(opened, decimals[asset]), format_amount(paid, decimals[asset]))
+            EarnedView(asset, format_amount(opened, known[asset]), format_amount(paid, known[asset]))
             for asset, opened, paid in earned
         ],
     )
@@ -137,12 +138,28 @@ async def best_referrers(conn: Connection, limit: int) -> list[ReferrerView]:
 
 
 async def programme_cost(conn: Connection, programme_id: UUID, decimals: Mapping[str, int]) -> list[CostView]:
+    rows = await conn.fetch(SQL["cost"], programme_id)
+    known = await _shown_by(conn, [row["asset"] for row in rows], decimals)
     return [
         CostView(
             row["asset"],
             row["referrers"],
-            format_amount(row["open"], decimals[row["asset"]]),
-            format_amount(row["paid"], decimals[row["asset"]]),
+            format_amount(row["open"], known[row["asset"]]),
+            format_amount(row["paid"], known[row["asset"]]),
         )
-        for row in await conn.fetch(SQL["cost"], programme_id)
+        for row in rows
     ]
+
+
+async def known_decimals(conn: Connection, asset: str, decimals: Mapping[str, int]) -> int | None:
+    """Of an asset of the settings, or of one that terms name; None: nobody knows it."""
+    own = decimals.get(asset)
+    kept: int | None = await conn.fetchval(SQL["decimals"], asset) if own is None else own
+    return kept
+
+
+async def _shown_by(
+    conn: Connection, assets: Iterable[str], decimals: Mapping[str, int]
+) -> Mapping[str, int]:
+    """Each asset's decimals. Else 0, as `view.decimals_of`."""
+    return {asset: await known_decimals(conn, asset, decimals) or 0 for asset in assets}

@@ -18,21 +18,32 @@ WHERE referrer_id = $1 AND scope = 'all' GROUP BY asset ORDER BY asset
 
 -- name: reward
 -- One reward.
-SELECT * FROM referral_reward WHERE id = $1
+SELECT w.*, (t.decimals ->> w.asset)::integer AS decimals
+FROM referral_reward w JOIN referral_terms t ON t.programme_id = w.programme_id AND t.version = w.terms_version
+WHERE w.id = $1
 
 -- name: rewards_newest
 -- A page of all rewards, newest first.
-SELECT * FROM referral_reward WHERE $1::uuid IS NULL OR id < $1 ORDER BY id DESC LIMIT $2
+SELECT w.*, (t.decimals ->> w.asset)::integer AS decimals
+FROM referral_reward w JOIN referral_terms t ON t.programme_id = w.programme_id AND t.version = w.terms_version
+WHERE $1::uuid IS NULL OR w.id < $1 ORDER BY w.id DESC LIMIT $2
 
 -- name: rewards_by_state
 -- A page of the rewards of one state, newest first.
-SELECT * FROM referral_reward WHERE state = $3 AND ($1::uuid IS NULL OR id < $1) ORDER BY id DESC LIMIT $2
+SELECT w.*, (t.decimals ->> w.asset)::integer AS decimals
+FROM referral_reward w JOIN referral_terms t ON t.programme_id = w.programme_id AND t.version = w.terms_version
+WHERE w.state = $3 AND ($1::uuid IS NULL OR w.id < $1) ORDER BY w.id DESC LIMIT $2
 
 -- name: rewards_by_referrer
 -- A page of what one account earned, of one state or all, newest first.
-SELECT * FROM referral_reward
-WHERE referrer_id = $4 AND ($3::text IS NULL OR state = $3) AND ($1::uuid IS NULL OR id < $1)
-ORDER BY id DESC LIMIT $2
+SELECT w.*, (t.decimals ->> w.asset)::integer AS decimals
+FROM referral_reward w JOIN referral_terms t ON t.programme_id = w.programme_id AND t.version = w.terms_version
+WHERE w.referrer_id = $4 AND ($3::text IS NULL OR w.state = $3) AND ($1::uuid IS NULL OR w.id < $1)
+ORDER BY w.id DESC LIMIT $2
+
+-- name: decimals
+-- Of an asset, as terms keep it.
+SELECT (decimals ->> $1)::integer FROM referral_terms WHERE decimals ->> $1 IS NOT NULL LIMIT 1
 
 -- name: best_paid
 -- Who was paid most of an asset under a programme.

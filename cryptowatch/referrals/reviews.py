@@ -12,7 +12,7 @@ from cryptowatch.db.pool import Connection
 from cryptowatch.referrals.machine import Event, State, advance
 from cryptowatch.referrals.refusal import Refusal
 from cryptowatch.referrals.rewards import Move, lock_reward, move_rewards
-from cryptowatch.referrals.view import RewardView, reward_view
+from cryptowatch.referrals.view import RewardView, decimals_of, reward_view
 
 
 async def review(
@@ -32,4 +32,4 @@ async def review(
     if advance(State(row["state"]), event) is None:
         return Refusal("wrong_state", f"a reward that is {row['state']} cannot do this")
     (moved,) = await move_rewards(conn, [Move(row, event, reason=reason, decided_by=by)], decimals, now)
-    return reward_view(moved, decimals[moved["asset"]])
+    return reward_view(moved, decimals_of(row, decimals))

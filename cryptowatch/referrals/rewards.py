@@ -25,7 +25,7 @@ from cryptowatch.money import BaseUnits
 from cryptowatch.referrals.machine import Effect, Event, State, advance
 from cryptowatch.referrals.rules import Finding
 from cryptowatch.referrals.tallies import Counted, count_effects
-from cryptowatch.referrals.view import reward_event
+from cryptowatch.referrals.view import decimals_of, reward_event
 
 SQL = load_queries(__package__, "rewards.sql")
 
@@ -38,7 +38,7 @@ ROLE = "referral"
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One step of a reward whose row is held. `findings` None leaves what was found."""
+    """One step of a reward whose row is held, with its decimals. `findings` None leaves what was found."""
 
     row: asyncpg.Record
     event: Event
@@ -61,7 +61,7 @@ async def lock_reward(conn: Connection, reward_id: UUID) -> asyncpg.Record | Non
 async def move_rewards(
     conn: Connection, moves: Sequence[Move], decimals: Mapping[str, int], now: datetime
 ) -> Sequence[asyncpg.Record]:
-    """The rows afterwards. Raises ConcurrentUpdate when one is not where it was read."""
+    """The rows afterwards; `decimals` are the settings'. Raises ConcurrentUpdate when one is not where it was read."""
     if not moves:
         return []
     steps = [take_step(State(move.row["state"]), move.event) for move in moves]
@@ -84,7 +84,12 @@ async def move_rewards(
     await _count(conn, moved)
     await _post(conn, [(r, effect) for r, effect in moved if effect in (Effect.PAY, Effect.TAKE_BACK)], now)
     told = [
-        reward_event(row, decimals[row["asset"]], now, "approved" if row["id"] in approved else None)
+        reward_event(
+            row,
+            decimals_of(done[row["id"]][0].row, decimals),
+            now,
+            "approved" if row["id"] in approved else None,
+        )
         for row in rows
     ]
     await append_events(conn, told)

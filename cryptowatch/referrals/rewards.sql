@@ -1,13 +1,17 @@
 -- name: lock_of_rounds
 -- What can still be reversed of these referrals' rounds, held.
-SELECT w.* FROM unnest($1::uuid[], $2::integer[]) AS asked (account_id, round)
+SELECT w.*, (t.decimals ->> w.asset)::integer AS decimals
+FROM unnest($1::uuid[], $2::integer[]) AS asked (account_id, round)
 JOIN referral_reward w USING (account_id, round)
+JOIN referral_terms t ON t.programme_id = w.programme_id AND t.version = w.terms_version
 WHERE w.state IN ('held', 'flagged', 'paid')
 ORDER BY w.id FOR NO KEY UPDATE OF w
 
 -- name: lock
 -- One reward, held.
-SELECT * FROM referral_reward WHERE id = $1 FOR NO KEY UPDATE
+SELECT w.*, (t.decimals ->> w.asset)::integer AS decimals
+FROM referral_reward w JOIN referral_terms t ON t.programme_id = w.programme_id AND t.version = w.terms_version
+WHERE w.id = $1 FOR NO KEY UPDATE OF w
 
 -- name: move
 -- Compare-and-set on state and version; what is NULL of reason and key stays.
@@ -20,29 +24,18 @@ FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::t
 WHERE w.id = n.id AND w.state = n.old_state AND w.version = n.old_version
 RETURNING w.*
 
--- name: hold_tallies
--- Tallies, held in one order by everybody; those that are not there yet begin at nothing. One that another transaction
--- begins at this moment is missing in the answer.
-WITH asked AS (
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS n (referrer_id, programme_id, asset, scope)
-), held AS (
-    SELECT t.* FROM asked
-    JOIN referral_tally t USING (referrer_id, programme_id, asset, scope)
-    ORDER BY t.referrer_id, t.programme_id, t.asset, t.scope FOR NO KEY UPDATE OF t
-), begun AS (
-    INSERT INTO referral_tally (referrer_id, programme_id, asset, scope, open, paid)
-    SELECT a.*, 0, 0 FROM asked a
-    WHERE NOT EXISTS (SELECT FROM held h WHERE (h.referrer_id, h.programme_id, h.asset, h.scope)
-                                             = (a.referrer_id, a.programme_id, a.asset, a.scope))
-    ORDER BY a.referrer_id, a.programme_id, a.asset, a.scope COLLATE "C"
-    ON CONFLICT DO NOTHING
-    RETURNING *
-)
-SELECT * FROM held UNION ALL SELECT * FROM begun
-
 -- name: change_tallies
--- Adds to tallies that are held.
-UPDATE referral_tally t SET open = t.open + n.open, paid = t.paid + n.paid
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::numeric[], $6::numeric[])
-     AS n (referrer_id, programme_id, asset, scope, open, paid)
-WHERE t.referrer_id = n.referrer_id AND t.programme_id = n.programme_id AND t.asset = n.asset AND t.scope = n.scope
+-- Adds to tallies that are there, all of them held before one is changed, in one order by everybody.
+WITH held AS MATERIALIZED (
+    SELECT t.referrer_id, t.programme_id, t.asset, t.scope, n.open, n.paid
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::numeric[], $6::numeric[])
+         AS n (referrer_id, programme_id, asset, scope, open, paid)
+    JOIN referral_tally t ON (t.referrer_id, t.programme_id, t.asset, t.scope)
+                           = (n.referrer_id, n.programme_id, n.asset, n.scope)
+    ORDER BY t.referrer_id, t.programme_id, t.asset, t.scope FOR NO KEY UPDATE OF t
+)
+UPDATE referral_tally t SET open = t.open + h.open, paid = t.paid + h.paid
+FROM held h
+WHERE (SELECT count(*) FROM held) > 0
+  AND t.referrer_id = h.referrer_id AND t.programme_id = h.programme_id AND t.asset = h.asset AND t.scope = h.scope
+RETURNING t.scope

@@ -91,6 +91,8 @@ class Programme:
     #: How long after the sign-up a code may still be entered.
     window: timedelta
     fraud: Fraud
+    #: By asset that the terms name: how amounts of it are written.
+    decimals: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Called by `qualify`, `decisions` and `rewards` inside their transactions. Everyb
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple
@@ -12,7 +12,6 @@ from uuid import UUID
 
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.referrals.machine import Effect
 from cryptowatch.referrals.rules import scopes
 
@@ -52,26 +51,12 @@ _SIGNS: Mapping[Effect, tuple[int, int]] = {
 }
 
 
-async def hold_tallies(conn: Connection, keys: Collection[TallyKey]) -> dict[TallyKey, int]:
-    """What is open or paid in each, until the transaction ends for nobody else to change.
-
-    Raises ConcurrentUpdate when another writer begins one of them at this moment.
-    """
-    columns = [list(column) for column in zip(*sorted(set(keys)), strict=True)]
-    if not columns:
-        return {}
-    rows = await conn.fetch(SQL["hold_tallies"], *columns)
-    if len(rows) < len(columns[0]):
-        raise ConcurrentUpdate("another writer begins one of these tallies")
-    return {TallyKey(*list(row.values())[:4]): row["open"] + row["paid"] for row in rows}
-
-
 async def count_effects(conn: Connection, done: Iterable[tuple[Counted, int, Effect]]) -> None:
-    """Of rewards with their amounts. Raises ConcurrentUpdate, as `hold_tallies` does."""
+    """Of rewards with their amounts, which were counted when they were decided."""
     columns = effect_columns(done)
     if columns[0]:
-        await hold_tallies(conn, [TallyKey(*key) for key in zip(*columns[:4], strict=True)])
-        await conn.execute(SQL["change_tallies"], *columns)
+        changed = await conn.fetch(SQL["change_tallies"], *columns)
+        assert len(changed) == len(columns[0]), "a reward that was decided has its tallies"
 
 
 def effect_columns(done: Iterable[tuple[Counted, int, Effect]]) -> Sequence[list[Any]]:

@@ -110,7 +110,19 @@ def read_terms(terms: Terms, decimals: Mapping[str, int]) -> Programme:
             terms.fraud.pace_count,
             timedelta(hours=terms.fraud.pace_hours),
         ),
+        decimals={asset: decimals[asset] for asset in assets_of(terms)},
     )
+
+
+def assets_of(terms: Terms) -> set[str]:
+    """All that the terms name an amount of."""
+    named = set(terms.caps) | {level.asset for level in terms.levels if isinstance(level, FixedTerms)}
+    match terms.act:
+        case FirstDepositTerms(minimum):
+            named |= set(minimum)
+        case ActivityTerms(asset):
+            named.add(asset)
+    return named
 
 
 def _act(act: VerifiedTerms | FirstDepositTerms | ActivityTerms, decimals: Mapping[str, int]) -> rules.Act:

@@ -90,6 +90,15 @@ def referral_event(row: Row, what: str, version: int, now: datetime) -> NewEvent
     )
 
 
+def decimals_of(row: Row, decimals: Mapping[str, int]) -> int:
+    """Of a reward's asset, as its terms keep it; else those of the settings.
+
+    Where nobody knows them any more amounts are shown in base units: better a long number than none.
+    """
+    own: int | None = row["decimals"]
+    return decimals.get(row["asset"], 0) if own is None else own
+
+
 def reward_view(row: Row, decimals: int) -> RewardView:
     deposit_id = row["deposit_id"]
     return RewardView(

@@ -4,7 +4,6 @@ Called by `daemon`. Each step is one database transaction of bounded size. Two p
 (`ledger/consumers.py`) and share what is due: a row is held by one of them, and every step is a compare-and-set.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -12,11 +11,11 @@ from typing import Final
 import asyncpg
 
 from cryptowatch.clock import Clock
-from cryptowatch.db.pool import Connection, Pool, transaction
+from cryptowatch.db.pool import Connection, Pool, transaction, transaction_by_keys
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ledger.consumers import take
 from cryptowatch.referrals.counts import count_referred
-from cryptowatch.referrals.facts import Promises, ties
+from cryptowatch.referrals.facts import Pair, Promises, version_of, weigh
 from cryptowatch.referrals.machine import Event
 from cryptowatch.referrals.qualify import reconsider
 from cryptowatch.referrals.rewards import Move, move_rewards
@@ -34,22 +33,22 @@ TYPES: Final = (_ATTRIBUTED, "account.updated", "deposit.finalized", "deposit.re
 class ReferralWorker:
     pool: Pool
     clock: Clock
-    decimals: Mapping[str, int]
+    promises: Promises
     batch_max: int
     activity_interval_s: float
 
     async def follow(self) -> int:
         """The next portion of the feed; 0 when there is none, or another process is at it."""
-        async with transaction(self.pool) as conn:
+        async with transaction_by_keys(self.pool) as conn:
             portion = await take(conn, CONSUMER, TYPES, self.batch_max)
             if portion is None:
                 return 0
-            await conn.execute(SQL["plan_once"])
             new = [e.account_id for e in portion.events if e.type == _ATTRIBUTED and e.account_id is not None]
             if new:
                 await count_referred(conn, new)
             accounts = {event.account_id for event in portion.events if event.account_id is not None}
-            await reconsider(conn, accounts, self.decimals, self.clock.now())
+            if accounts:
+                await reconsider(conn, accounts, self.promises, self.clock.now())
             return portion.until - portion.after
 
     async def look_at_play(self) -> int:
@@ -58,7 +57,8 @@ class ReferralWorker:
         async with transaction(self.pool) as conn:
             again = now + timedelta(seconds=self.activity_interval_s)
             rows = await conn.fetch(SQL["to_look_at"], now, self.batch_max, again)
-            await reconsider(conn, {row["account_id"] for row in rows}, self.decimals, now)
+            if rows:
+                await reconsider(conn, {row["account_id"] for row in rows}, self.promises, now)
             return len(rows)
 
     async def pay(self) -> int:
@@ -66,16 +66,17 @@ class ReferralWorker:
         now = self.clock.now()
         async with transaction(self.pool) as conn:
             rows = await conn.fetch(SQL["due"], now, self.batch_max)
-            await move_rewards(conn, await self._judged(conn, rows), self.decimals, now)
+            if rows:
+                await move_rewards(conn, await self._judged(conn, rows), self.promises.decimals, now)
             return len(rows)
 
     async def _judged(self, conn: Connection, rows: list[asyncpg.Record]) -> list[Move]:
-        promises = Promises(self.decimals)
-        frauds = [promises.of(row).fraud for row in rows]
-        found = await ties(
-            conn,
-            [(row["account_id"], row["referrer_id"], fraud) for row, fraud in zip(rows, frauds, strict=True)],
-        )
+        known = await self.promises.learn(conn, rows)
+        frauds = [known[version_of(row)].fraud for row in rows]
+        pairs = [
+            Pair(row["account_id"], row["referrer_id"], own) for row, own in zip(rows, frauds, strict=True)
+        ]
+        _, found = await weigh(conn, [], pairs)
         return [
             _judge(row, findings(fraud, tie)) for row, fraud, tie in zip(rows, frauds, found, strict=True)
         ]

@@ -1,13 +1,9 @@
--- name: plan_once
--- What one event asks for goes by primary keys, however many: planning each anew costs as much as running it.
-SET LOCAL plan_cache_mode = force_generic_plan
-
 -- name: due
 -- Rewards whose hold period is over, of programmes that pay, for what is still final; each held by one payer.
-SELECT w.*, t.terms
+SELECT w.*, (t.decimals ->> w.asset)::integer AS decimals
 FROM referral_reward w
-JOIN referral_programme p ON p.id = w.programme_id AND p.state <> 'paused'
 JOIN referral_terms t ON t.programme_id = w.programme_id AND t.version = w.terms_version
+JOIN referral_programme p ON p.id = w.programme_id AND p.state <> 'paused'
 WHERE w.state = 'held' AND w.due_at <= $1
   AND (w.deposit_id IS NULL OR EXISTS (SELECT FROM deposit d WHERE d.id = w.deposit_id AND d.state = 'finalized'))
 ORDER BY w.due_at, w.id LIMIT $2

@@ -82,6 +82,8 @@ class Screening(Section):
     #: Whether it is asked about the addresses that deposits came from, too, and what holds without an answer then.
     deposits: bool = False
     deposits_default: Literal["pass", "review", "refuse"] = "review"
+    #: How long it is asked again about a deposit before that holds; 0: it is asked once.
+    deposits_patience_s: Annotated[float, Field(ge=0, le=7 * 86_400)] = 3600
     at_once: Annotated[Count, Field(le=256)] = 8
     response_bytes_max: Count = 16_384
     allow_private_addresses: bool = False

@@ -108,6 +108,7 @@ class ComplianceMetrics:
     screening_seconds: Histogram
     screenings_pending: Gauge
     source_screenings_pending: Gauge
+    source_screening_unanswered_age_seconds: Gauge
 
 
 @dataclass(frozen=True)
@@ -342,6 +343,10 @@ def _compliance(f: _Families) -> ComplianceMetrics:
         ),
         source_screenings_pending=f.gauge(
             "source_screenings_pending", "Deposits whose sources wait for the screening provider's verdict."
+        ),
+        source_screening_unanswered_age_seconds=f.gauge(
+            "source_screening_unanswered_age_seconds",
+            "How long the screening provider is asked in vain about the deposit that waits longest for an answer.",
         ),
     )
 

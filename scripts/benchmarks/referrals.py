@@ -30,9 +30,11 @@ from cryptowatch.db.migrate import migrate
 from cryptowatch.db.pool import Pool, connection, open_pool, transaction
 from cryptowatch.ids import derived_id
 from cryptowatch.ledger.events import NewEvent, append_events, sequence_events
+from cryptowatch.plant import tune_garbage_collection
 from cryptowatch.referrals.attribution import Bounds, Newcomer, attribute
 from cryptowatch.referrals.codes import own_code
-from cryptowatch.referrals.programmes import create_programme
+from cryptowatch.referrals.facts import Promises
+from cryptowatch.referrals.programmes import Given, create_programme
 from cryptowatch.referrals.reports import summary
 from cryptowatch.referrals.terms import Terms
 from cryptowatch.referrals.view import ReferralView
@@ -41,6 +43,8 @@ from cryptowatch.referrals.worker import ReferralWorker
 #: Accounts at each level; the first one stands above all.
 LEVELS = (1, 10, 100, 1_000, 50_000, 948_889)
 SAMPLES, WARM_UP, BATCH, CLIENTS = 300, 20, 500, 8
+#: Batches of deposits that were rewarded before.
+EARLIER = 10
 GOAL_MS = 5
 DECIMALS = {"BTC": 8}
 BOUNDS = Bounds(levels_max=5, circle_steps_max=50)
@@ -57,6 +61,8 @@ async def run(report: Report) -> None:
     with tempfile.TemporaryDirectory(prefix="cw-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)
+        # As the daemon does.
+        tune_garbage_collection()
         async with embedded.running(folder / "pg") as server:
             await asyncio.to_thread(migrate, server)
             async with open_pool(
@@ -69,20 +75,20 @@ async def run(report: Report) -> None:
 class _Bench:
     pool: Pool
     clock: SystemClock = field(default_factory=SystemClock)
+    promises: Promises = field(default_factory=lambda: Promises(DECIMALS))
     _names: "itertools.count[int]" = field(default_factory=itertools.count)
     #: Accounts of the lowest level that have not deposited yet.
     _leaves: "itertools.count[int]" = field(default_factory=lambda: itertools.count(sum(LEVELS[:-1]), 7))
 
     @property
     def worker(self) -> ReferralWorker:
-        return ReferralWorker(self.pool, self.clock, DECIMALS, BATCH, 3600)
+        return ReferralWorker(self.pool, self.clock, self.promises, BATCH, 3600)
 
     async def build(self) -> None:
         now = self.clock.now()
         async with transaction(self.pool) as conn:
-            await create_programme(
-                conn, self._id(), "it", msgspec.convert(TERMS, Terms), is_default=True, now=now
-            )
+            given = Given(msgspec.convert(TERMS, Terms), DECIMALS)
+            await create_programme(conn, self._id(), "it", given, is_default=True, now=now)
             await conn.execute("CREATE TABLE floor (n integer)")
         start = 0
         for level, size in enumerate(LEVELS):
@@ -91,6 +97,12 @@ class _Bench:
                 await self.pool.execute(query, start, start + size - 1, above, LEVELS[level - 1], now)
             start += size
         await self.pool.execute(_COUNTS)
+        # Of a database that was at work before, Postgres knows how large each table is.
+        for _ in range(EARLIER):
+            await self.deposit(BATCH)
+        await self.follow_to_the_end()
+        while await self.worker.pay():
+            pass
         await self.pool.execute("VACUUM ANALYZE")
 
     def _id(self) -> UUID:
@@ -133,7 +145,8 @@ class _Bench:
 
     async def follow_to_the_end(self) -> None:
         async with connection(self.pool) as conn:
-            await sequence_events(conn)
+            while await sequence_events(conn):
+                pass
         while await self.worker.follow():
             pass
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,15 +12,20 @@ import pytest_asyncio
 
 from cryptowatch.api.keys import Scope
 from cryptowatch.chains.denied import Denied
+from cryptowatch.compliance.cases import Decided, Found, Refusal
+from cryptowatch.compliance.cases import decide as decide_case
 from cryptowatch.compliance.findings import finding_rules
+from cryptowatch.compliance.rules import Rule
 from cryptowatch.compliance.watch import ComplianceWatch, watch_rules
 from cryptowatch.db.pool import Pool, connection, transaction
+from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ids import derived_id
 from cryptowatch.ledger.events import NewEvent, append_events, sequence_events
 from cryptowatch.ledger.verify import verify
 from cryptowatch.payouts.holds import let_go
 from cryptowatch.payouts.moves import set_aside
 from cryptowatch.settings.compliance import (
+    Action,
     Actions,
     AssetRules,
     Compliance,
@@ -33,6 +38,9 @@ from tests.api.world import GOOD_SCRIPT, Caller, World, running_api, settings, u
 from tests.support.moving_clock import MovingClock
 
 BTC = 100_000_000
+_ANYBODY_WAITS = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 HOUR_S = 3600
 RULES = Compliance(
     assets={
@@ -155,6 +163,152 @@ async def test_structuring_opens_one_case_and_what_was_cleared_is_not_held_again
         "cryptowatch_cases_opened_total", {"rule": "structuring"}
     )
     assert opened == 2
+
+
+def found(account: str, subject: str, rule: Rule = Rule.DENIED_SOURCE, asset: str = "BTC") -> Found:
+    looked = datetime(2026, 1, 1, tzinfo=UTC)
+    return Found(uuid_of(account), rule, asset, subject, {"address": f"of {subject}"}, looked)
+
+
+async def find(world: World, *ones: Found, action: Action = "hold") -> list[bool]:
+    """What a rule's loop does with findings, in one transaction. Whether each opened a case."""
+    findings = watch(world, actions=Actions(denied_source=action, velocity=action)).findings
+    async with transaction(world.pool) as conn:
+        return [await findings.follow_up(conn, one, world.clock.now()) for one in ones]
+
+
+async def findings_of(officer: Caller, case: str) -> list[tuple[str, dict[str, str]]]:
+    answer = await officer.get(f"/v1/cases/{case}/findings", params={"limit": "10"})
+    assert answer.status == 200, answer
+    return [(one["subject"], one["compared"]) for one in reversed(answer.body["data"])]
+
+
+async def test_what_else_a_rule_finds_is_added_to_the_open_case_once_and_opens_the_next_one_later(
+    world: World, backend: Caller, officer: Caller
+) -> None:
+    account, other = await world.account(backend), await world.account(backend)
+    assert await find(world, found(account, "dep_1")) == [True]
+    ids = [found(account, "dep_2"), found(account, "dep_1"), found(account, "dep_2")]
+    assert await find(world, *ids) == [False] * 3
+    apart = [
+        found(other, "dep_3"),
+        found(account, "dep_3", Rule.VELOCITY),
+        found(account, "dep_4", asset="ETH"),
+    ]
+    assert await find(world, *apart) == [True] * 3
+    case = (await cases(officer, account_id=account, rule="denied_source"))[0]
+    assert (case["findings"], case["subject"]) == (2, "dep_1")
+    assert await findings_of(officer, case["id"]) == [
+        ("dep_1", {"address": "of dep_1"}),
+        ("dep_2", {"address": "of dep_2"}),
+    ]
+    assert await story(world, case["id"]) == ["opened", "extended"]
+    assert (await decide(officer, case["id"], "cleared")).status == 200
+    assert await find(world, found(account, "dep_2"), found(account, "dep_1")) == [False] * 2
+    assert await find(world, found(account, "dep_5")) == [True]
+    assert await story(world, case["id"]) == ["opened", "extended", "cleared"]
+
+
+async def test_who_says_how_many_findings_he_saw_decides_about_no_more_than_those(
+    world: World, backend: Caller, officer: Caller
+) -> None:
+    account = await world.account(backend)
+    await find(world, found(account, "dep_1"))
+    [seen] = await cases(officer)
+    await find(world, found(account, "dep_2"))
+    path, body = f"/v1/cases/{seen['id']}/decide", {"decision": "cleared", "reason": "looked"}
+    assert (await officer.post(path, body | {"findings": seen["findings"]})).code == "more_findings"
+    [case] = await cases(officer)
+    assert (case["state"], case["findings"]) == ("open", 2)
+    assert (await officer.post(path, body | {"findings": 2})).body["state"] == "cleared"
+
+
+async def test_a_finding_holds_where_the_open_case_only_told_and_freezes_where_findings_do(
+    world: World, backend: Caller, officer: Caller
+) -> None:
+    account = await world.account(backend)
+    await find(world, found(account, "dep_1"), action="note")
+    assert await world.pool.fetchval("SELECT count(*) FROM account_hold") == 0
+    await find(world, found(account, "dep_2"), action="hold")
+    assert await world.pool.fetchval("SELECT count(*) FROM account_hold") == 1
+    await find(world, found(account, "dep_3"), action="note")
+    assert await world.pool.fetchval("SELECT count(*) FROM account_hold") == 1
+    await find(world, found(account, "dep_4"), action="freeze")
+    assert (await backend.get(f"/v1/accounts/{account}")).body["status"] == "frozen"
+    [case] = await cases(officer)
+    assert (case["action"], case["findings"]) == ("hold", 4)
+
+
+@pytest.mark.parametrize("first", ["look", "decision", "finding"])
+async def test_a_finding_while_a_person_decides_is_in_that_case_or_in_the_next_one(
+    world: World, backend: Caller, officer: Caller, first: str
+) -> None:
+    account = await world.account(backend)
+    await find(world, found(account, "dep_1"))
+    [case] = await cases(officer)
+    case_id, now = uuid_of(case["id"]), world.clock.now()
+    holding, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(own: str) -> None:
+        if own == first:
+            holding.set()
+            await go_on.wait()
+
+    async def decides() -> object:
+        async with transaction(world.pool) as conn:
+            await conn.execute("SELECT FROM compliance_case WHERE id = $1 FOR NO KEY UPDATE", case_id)
+            await wait("look")
+            done = await decide_case(conn, case_id, Decided("cleared", "key_1", "looked", 1), now)
+            await wait("decision")
+        return done
+
+    async def finds() -> bool:
+        async with transaction(world.pool) as conn:
+            opened = await watch(world).findings.follow_up(conn, found(account, "dep_2"), now)
+            await wait("finding")
+        return opened
+
+    async def begun(step: Callable[[], Coroutine[object, object, object]], is_first: bool) -> object:
+        if not is_first:
+            await holding.wait()
+        return await step()
+
+    deciding = asyncio.create_task(begun(decides, first != "finding"))
+    finding = asyncio.create_task(begun(finds, first == "finding"))
+    await holding.wait()
+    async with connection(world.pool) as conn:
+        while not await conn.fetchval(_ANYBODY_WAITS):
+            await conn.execute("SELECT pg_sleep(0.01)")
+    go_on.set()
+    decided, opened = await deciding, await finding
+    kept = [(one["state"], one["findings"]) for one in await cases(officer)]
+    if first == "finding":
+        assert (kept, opened) == ([("open", 2)], False)
+        assert decided == Refusal("more_findings", "the case has 2 findings")
+    else:
+        assert (kept, opened) == ([("cleared", 1), ("open", 1)], True)
+
+
+async def test_two_that_find_the_same_at_once_add_it_once(
+    world: World, backend: Caller, officer: Caller
+) -> None:
+    account = await world.account(backend)
+    await find(world, found(account, "dep_1"))
+
+    async def patiently(*subjects: str) -> None:
+        for subject in subjects:
+            while True:
+                try:
+                    await find(world, found(account, subject))
+                    break
+                except ConcurrentUpdate:
+                    continue
+
+    subjects = [f"dep_{number}" for number in range(2, 8)]
+    await asyncio.gather(*(patiently(*subjects) for _ in range(4)))
+    [case] = await cases(officer)
+    assert case["findings"] == 7
+    assert [subject for subject, _ in await findings_of(officer, case["id"])] == ["dep_1", *subjects]
 
 
 async def test_the_window_slides_and_velocity_asks_for_the_level(
@@ -282,7 +436,8 @@ async def test_notes_and_assignees_are_told_without_their_text_and_stand_in_the_
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", ""), ("GET", "/notes"), ("POST", "/notes"), ("POST", "/decide")]
+    ("method", "path"),
+    [("GET", ""), ("GET", "/findings"), ("GET", "/notes"), ("POST", "/notes"), ("POST", "/decide")],
 )
 async def test_a_case_that_is_not_there_is_not_found_and_others_may_not_ask(
     world: World, officer: Caller, method: str, path: str

@@ -31,7 +31,7 @@ from cryptowatch.agents.statements import close_period
 from cryptowatch.agents.worker import agent_rules
 from cryptowatch.api.openapi import openapi_document
 from cryptowatch.api.routes import ROUTES
-from cryptowatch.compliance.cases import Found, open_case
+from cryptowatch.compliance.cases import Found, Outcome, add_finding
 from cryptowatch.compliance.rules import Rule
 from cryptowatch.db.pool import open_pool, transaction
 from cryptowatch.ids import Kind, show_id
@@ -135,7 +135,7 @@ async def _case(world: World, account: str) -> str:
     now, case_id = world.clock.now(), uuid.uuid4()
     found = Found(uuid_of(account), Rule.VELOCITY, "BTC", "dep_1", {}, now)
     async with transaction(world.pool) as conn:
-        assert await open_case(conn, case_id, found, "note", now)
+        assert await add_finding(conn, case_id, found, "note", now) is Outcome.OPENED
     return show_id(Kind.CASE, case_id)
 
 

@@ -1,10 +1,13 @@
 """Referrals through the API: codes and sign-up, programmes, reviews, reports; each refusal by its code."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cryptowatch.api.keys import Scope
+from cryptowatch.db.pool import connection
+from cryptowatch.referrals.facts import Promises
 from tests.api.world import Caller, World, uuid_of
 from tests.support.referrals import TERMS, Platform
 
@@ -81,6 +84,69 @@ async def test_a_reward_waits_for_a_person_is_paid_and_reported(
         "referral.approved",
         "referral.rewarded",
     ]
+
+
+async def test_what_was_promised_in_an_asset_that_is_in_no_settings_any_more_is_decided_paid_and_shown_as_before(
+    world: World, backend: Caller, platform: Platform
+) -> None:
+    terms = TERMS | {"caps": {"BTC": {"per_referrer": "1"}}, "fraud": {"pace_count": 1}}
+    programme = (await backend.post(PROGRAMMES, {"name": "spring", "terms": terms, "is_default": True})).body
+    alice = await sign_up(backend, "alice")
+    accounts = [await sign_up(backend, name, alice["referral_code"]) for name in ("bob", "carol", "dave")]
+    for account in accounts[:2]:
+        await platform.deposit(uuid_of(account["id"]), 10_000)
+    await platform.settle()
+    vars(world.services).update({"decimals": {}})
+    without = replace(platform, promises=Promises({}))
+    await platform.deposit(uuid_of(accounts[2]["id"]), 30_000)
+    await without.after_hold()
+    listed = (await backend.get(REWARDS)).body["data"]
+    assert sorted((one["state"], one["amount"]) for one in listed) == [
+        ("flagged", "0.00001000"),
+        ("flagged", "0.00003000"),
+        ("paid", "0.00001000"),
+    ]
+    flagged = [one for one in listed if one["state"] == "flagged"]
+    for query in ("state=flagged", f"account_id={alice['id']}&state=flagged"):
+        assert (await backend.get(f"{REWARDS}?{query}")).body["data"] == flagged
+    [largest] = [one for one in flagged if one["amount"] == "0.00003000"]
+    path = f"{REWARDS}/{largest['id']}"
+    assert (await backend.get(path)).body == largest
+    assert (await backend.post(path + "/approve", {})).body["amount"] == "0.00003000"
+    await without.after_hold()
+    earned = {"asset": "BTC", "open": "0.00001000", "paid": "0.00004000"}
+    summary = (await backend.get(f"/v1/referrals/accounts/{alice['id']}")).body
+    assert summary["earned"] == [earned]
+    path = f"{PROGRAMMES}/{programme['id']}"
+    assert (await backend.get(path + "/cost")).body == [earned | {"referrers": 1}]
+    assert (await backend.get(path + "/leaderboard?asset=BTC")).body[0]["paid"] == "0.00004000"
+    assert (await backend.get(path + "/leaderboard?asset=NOSUCH")).code == "unknown_asset"
+    told = (await backend.get(f"/v1/events?account_id={alice['id']}")).body["data"]
+    assert {e["data"]["amount"] for e in told if e["entity"]["kind"] == "referral_reward"} == {
+        "0.00001000",
+        "0.00003000",
+    }
+    refused = await backend.post(PROGRAMMES, {"name": "autumn", "terms": terms, "is_default": True})
+    assert refused.code == "invalid_terms"
+
+
+async def test_a_reward_of_which_nobody_knows_the_decimals_is_shown_in_base_units(
+    world: World, backend: Caller, platform: Platform
+) -> None:
+    await backend.post(PROGRAMMES, {"name": "spring", "terms": TERMS, "is_default": True})
+    alice = await sign_up(backend, "alice")
+    account = await sign_up(backend, "bob", alice["referral_code"])
+    await platform.deposit(uuid_of(account["id"]), 10_000)
+    await platform.settle()
+    async with connection(world.pool) as conn:
+        # As terms are that were given before they kept decimals.
+        await conn.execute("ALTER TABLE referral_terms DISABLE TRIGGER append_only")
+        await conn.execute("UPDATE referral_terms SET decimals = NULL")
+    assert (await backend.get(REWARDS)).body["data"][0]["amount"] == "0.00001000"
+    vars(world.services).update({"decimals": {}})
+    assert (await backend.get(REWARDS)).body["data"][0]["amount"] == "1000"
+    (earned,) = (await backend.get(f"/v1/referrals/accounts/{alice['id']}")).body["earned"]
+    assert earned["open"] == "1000"
 
 
 async def test_who_referred_most_accounts_that_qualified_comes_first_and_who_has_none_does_not_come(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,7 +17,7 @@ from cryptowatch.chains.connect import ConnectedChain
 from cryptowatch.chains.denied import Denied
 from cryptowatch.compliance.findings import finding_rules
 from cryptowatch.compliance.provider import open_provider
-from cryptowatch.compliance.source_screening import SourceScreening
+from cryptowatch.compliance.source_screening import SourceScreening, ask_again
 from cryptowatch.compliance.sources import SourceWatch, source_rules
 from cryptowatch.db.pool import Pool, transaction
 from cryptowatch.plant import new_id
@@ -47,7 +48,8 @@ def looking(world: World, assets: list[str] | None = None, **changes: Any) -> So
     }
     findings = finding_rules(chosen, metrics, new_id)
     asked = open_provider(own, clock, metrics)
-    return SourceScreening(world.pool, clock, asked, own.deposits_default, decimals, findings)
+    patience = timedelta(seconds=own.deposits_patience_s)
+    return SourceScreening(world.pool, clock, asked, own.deposits_default, patience, decimals, findings)
 
 
 async def deposited(world: World, account: str, *addresses: str) -> str:
@@ -140,17 +142,80 @@ async def test_what_does_not_pass_opens_a_case_that_holds_the_accounts_withdrawa
     assert await shown(world, "cases_opened_total", rule="screened_source") == 1
 
 
+def test_each_wait_for_an_answer_is_as_long_as_all_before_it_within_bounds_and_none_goes_beyond_the_patience() -> (
+    None
+):
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def asked(patience_s: int) -> list[float]:
+        now, found = since, [0.0]
+        while (again := ask_again(since, now, timedelta(seconds=patience_s))) is not None:
+            assert again > now
+            now = again
+            found.append((now - since).total_seconds())
+        return found
+
+    assert asked(0) == [0]
+    assert asked(3) == [0, 3]
+    assert asked(100) == [0, 5, 10, 20, 40, 80, 100]
+    assert asked(1300) == [0, 5, 10, 20, 40, 80, 160, 320, 620, 920, 1220, 1300]
+
+
+@pytest.mark.parametrize("patience_s", [0, 100])
 @pytest.mark.parametrize(("default", "opened"), [("pass", 0), ("review", 1), ("refuse", 1)])
-async def test_where_no_answer_comes_the_setting_for_deposits_holds(
-    world: World, backend: Caller, provider: Receiver, default: str, opened: int
+async def test_where_no_answer_comes_for_long_enough_the_setting_for_deposits_holds(
+    world: World, backend: Caller, provider: Receiver, default: str, opened: int, patience_s: int
 ) -> None:
     await deposited(world, await world.account(backend), "bcrt1qa")
     provider.answer = lambda _: says("down", 503)
-    await looking(world, deposits_default=default, default="pass").step()
+    for second in range(0, patience_s + 1, 2):
+        # Each time another process, as it were.
+        await looking(world, deposits_default=default, default="pass", deposits_patience_s=patience_s).step()
+        if second < patience_s:
+            assert await world.pool.fetchval("SELECT count(*) FROM source_screening") == 0
+            world.clock.move(2)
+    assert len(provider.received) in (range(6, 9) if patience_s else [1])
+    assert len({got.event["id"] for got in provider.received}) == 1
+    assert await shown(world, "source_screenings_pending") == 0
     assert len(await cases(await world.caller([Scope.COMPLIANCE]))) == opened
     row = await world.pool.fetchrow("SELECT verdict, answered FROM source_screening")
     assert row is not None
     assert tuple(row) == (default, False)
+
+
+async def test_a_provider_that_is_away_for_a_while_is_told_and_opens_no_cases(
+    world: World, backend: Caller, provider: Receiver
+) -> None:
+    provider.answer = lambda _: says("down", 503)
+    for _ in range(3):
+        await deposited(world, await world.account(backend), "bcrt1qa")
+    assert await shown(world, "source_screening_unanswered_age_seconds") == 0
+    assert await looking(world).step() == 3
+    world.clock.move(600)
+    assert await shown(world, "source_screening_unanswered_age_seconds") == pytest.approx(600, abs=30)
+    assert await looking(world).step() == 3
+    refused = await deposited(world, await world.account(backend), "bcrt1qb")
+    provider.answer = lambda got: says(
+        f'{{"verdict": "{"refuse" if got.event["id"] == refused else "pass"}"}}'
+    )
+    assert await looking(world).step() == 1
+    world.clock.move(200)
+    assert await looking(world).step() == 0
+    world.clock.move(100)
+    assert await looking(world).step() == 3
+    rows = await world.pool.fetch("SELECT verdict, answered FROM source_screening ORDER BY verdict")
+    assert [tuple(row) for row in rows] == [("pass", True)] * 3 + [("refuse", True)]
+    [case] = await cases(await world.caller([Scope.COMPLIANCE]))
+    assert case["subject"] == refused
+    assert await shown(world, "source_screening_unanswered_age_seconds") == 0
+
+
+async def test_without_a_provider_the_setting_for_deposits_holds_at_once(
+    world: World, backend: Caller
+) -> None:
+    await deposited(world, await world.account(backend), "bcrt1qa")
+    assert await looking(world, url=None).step() == 1
+    assert await world.pool.fetchval("SELECT verdict FROM source_screening") == "review"
 
 
 async def test_two_that_ask_at_once_write_one_verdict_and_open_one_case(

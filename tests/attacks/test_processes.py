@@ -1,15 +1,19 @@
 """Several processes on one database: daemons that start at once, a rescan beside a watcher, a reconciler."""
 
+from typing import Any, cast
+
 import pytest
 
-from cryptowatch.chains.port import BlockContents, BlockRef, Transfer
+from cryptowatch.chains.port import BlockContents, BlockRef, NodeState, Transfer
+from cryptowatch.chains.standing import ChangeKind, NodeChange
 from cryptowatch.db.pool import connection, transaction
+from cryptowatch.deposits import cursor as cursors
 from cryptowatch.deposits.apply import apply_again
 from cryptowatch.deposits.cursor import block_at, read_cursor, start_cursor
 from cryptowatch.deposits.machine import HeadMoved
 from cryptowatch.deposits.watcher import Watcher
 from cryptowatch.deposits.watchlist import ChainWatchList
-from cryptowatch.errors import ConcurrentUpdate
+from cryptowatch.errors import ConcurrentUpdate, DatabaseUnavailable
 from cryptowatch.money import BaseUnits
 from cryptowatch.treasury.reconcile import (
     Reconciler,
@@ -19,7 +23,7 @@ from cryptowatch.treasury.reconcile import (
     write_off,
 )
 from cryptowatch.treasury.solvency import Position
-from tests.attacks.world import ASSET, CHAIN, RULES, START, World, made_up
+from tests.attacks.world import ASSET, CHAIN, RULES, START, Nodes, World, made_up
 
 
 async def test_a_second_daemons_first_start_one_block_later_leaves_the_chain_as_it_is(world: World) -> None:
@@ -32,6 +36,46 @@ async def test_a_second_daemons_first_start_one_block_later_leaves_the_chain_as_
     await world.block()
     async with connection(world.pool) as conn:
         assert await block_at(conn, CHAIN, START + 1) == world.blocks[START + 1]
+
+
+async def test_what_became_of_nodes_is_told_once_postgres_is_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell, is_away = cursors.tell_node, [False, True]
+    nodes = cast(Nodes, world.pool_of_nodes)
+    watcher = Watcher(
+        RULES,
+        world.pool_of_nodes,
+        world.pool,
+        world.clock,
+        ChainWatchList(CHAIN),
+        None,
+        100,
+        1,
+        lambda applied, left: None,
+    )
+    nodes.untold += [
+        NodeChange("a", ChangeKind.QUARANTINED, NodeState.QUARANTINED, "lied"),
+        NodeChange("b", ChangeKind.QUARANTINED, NodeState.LAGGING, "9 blocks behind"),
+        NodeChange("a", ChangeKind.RECOVERED, NodeState.HEALTHY, "agrees"),
+    ]
+
+    async def tell_unless_away(*told: Any) -> None:
+        await tell(*told)
+        if is_away and is_away.pop(0):
+            raise DatabaseUnavailable("gone before it committed")
+
+    monkeypatch.setattr(cursors, "tell_node", tell_unless_away)
+    with pytest.raises(DatabaseUnavailable):
+        await watcher.follow()
+    await watcher.follow()
+    rows = await world.pool.fetch("SELECT entity_id, type FROM event WHERE entity_kind = 'node' ORDER BY id")
+    assert [tuple(row) for row in rows] == [
+        (f"{CHAIN}/a", "node.quarantined"),
+        (f"{CHAIN}/b", "node.quarantined"),
+        (f"{CHAIN}/a", "node.recovered"),
+    ]
+    assert nodes.untold == []
 
 
 async def test_a_watcher_beside_a_rescan_watches_the_coins_that_it_found(world: World) -> None:

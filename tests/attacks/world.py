@@ -28,6 +28,7 @@ from cryptowatch.chains.port import (
     Spend,
     Transfer,
 )
+from cryptowatch.chains.standing import NodeChange
 from cryptowatch.clock import SystemClock
 from cryptowatch.db.pool import Pool, transaction
 from cryptowatch.deposits.apply import apply_block, finalized_above, rewind
@@ -135,10 +136,14 @@ class Nodes:
     built_on: dict[bytes, int] = field(default_factory=dict)
     #: What they take; all where it says nothing.
     takes: Callable[[bytes], bool] = lambda raw: True
+    untold: list[NodeChange] = field(default_factory=list)
     quorum: int = 1
 
-    def drain_changes(self) -> list[object]:
-        return []
+    def changes(self) -> list[NodeChange]:
+        return list(self.untold)
+
+    def told(self, change: NodeChange) -> None:
+        self.untold.remove(change)
 
     async def agreed_head(self) -> BlockPoint:
         return self.world.at

@@ -52,7 +52,13 @@ def state(pool: NodePool, name: str) -> NodeState:
 
 
 def changes(pool: NodePool) -> list[tuple[str, ChangeKind]]:
-    return [(change.node, change.kind) for change in pool.drain_changes()]
+    """Those that were not told yet, and are from here on."""
+    found = pool.changes()
+    assert pool.changes() == found
+    for change in found:
+        pool.told(change)
+    assert pool.changes() == []
+    return [(change.node, change.kind) for change in found]
 
 
 async def test_nodes_that_report_the_same_head_agree_without_further_questions() -> None:

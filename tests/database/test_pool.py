@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from cryptowatch.db.pool import Pool, connection, open_pool, transaction
+from cryptowatch.db.pool import Pool, connection, open_pool, transaction, transaction_by_keys
 from cryptowatch.errors import ConcurrentUpdate, DatabaseUnavailable
 from cryptowatch.money import AMOUNT_MAX
 
@@ -58,6 +58,33 @@ async def test_a_transaction_rolls_back_when_its_block_raises_and_passes_the_err
     assert len(seen) == 1
 
 
+async def test_a_transaction_by_keys_commits_or_rolls_back_whole_and_its_way_to_plan_ends_with_it(
+    pool: Pool,
+) -> None:
+    async with connection(pool) as conn:
+        await conn.execute("CREATE TABLE t (n int)")
+    async with transaction_by_keys(pool) as conn:
+        await conn.execute("INSERT INTO t VALUES (1)")
+        assert await conn.fetchval("SHOW plan_cache_mode") == "force_generic_plan"
+
+    async def fail(query: str, problem: Exception) -> None:
+        async with transaction_by_keys(pool) as conn:
+            await conn.execute("INSERT INTO t VALUES (2)")
+            await conn.execute(query)
+            raise problem
+
+    with pytest.raises(LookupError):
+        await fail("SELECT 1", LookupError("x"))
+    with pytest.raises(ConcurrentUpdate):
+        await fail("SELECT 1", asyncpg.DeadlockDetectedError("x"))
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await fail("SELECT FROM missing", LookupError("x"))
+    async with connection(pool) as conn:
+        assert [row["n"] for row in await conn.fetch("SELECT n FROM t")] == [1]
+        assert await conn.fetchval("SHOW plan_cache_mode") == "auto"
+        await conn.execute("DROP TABLE t")
+
+
 async def test_a_deadlock_is_a_concurrent_update(pool: Pool) -> None:
     async def lock(first: int, second: int, ready: asyncio.Event, other: asyncio.Event) -> None:
         async with transaction(pool) as conn:
@@ -77,9 +104,10 @@ async def test_a_serialization_failure_is_a_concurrent_update(pool: Pool) -> Non
             await conn.execute("DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40001'; END $$")
 
 
-async def test_a_backend_that_dies_leaves_the_outcome_unknown(pool: Pool) -> None:
+@pytest.mark.parametrize("begin", [transaction, transaction_by_keys])
+async def test_a_backend_that_dies_leaves_the_outcome_unknown(pool: Pool, begin: Any) -> None:
     async def die() -> None:
-        async with connection(pool) as killer, transaction(pool) as conn:
+        async with connection(pool) as killer, begin(pool) as conn:
             pid = await conn.fetchval("SELECT pg_backend_pid()")
             await killer.execute("SELECT pg_terminate_backend($1)", pid)
             await conn.fetchval("SELECT pg_sleep(5)")
@@ -88,9 +116,10 @@ async def test_a_backend_that_dies_leaves_the_outcome_unknown(pool: Pool) -> Non
         await die()
 
 
-async def test_a_connection_closed_under_us_leaves_the_outcome_unknown(pool: Pool) -> None:
+@pytest.mark.parametrize("begin", [transaction, transaction_by_keys])
+async def test_a_connection_closed_under_us_leaves_the_outcome_unknown(pool: Pool, begin: Any) -> None:
     async def lose() -> None:
-        async with transaction(pool) as conn:
+        async with begin(pool) as conn:
             conn.terminate()
             await conn.fetchval("SELECT 1")
 

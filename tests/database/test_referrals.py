@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -9,12 +10,14 @@ import msgspec
 import pytest
 
 from cryptowatch.accounts.players import Status
-from cryptowatch.db.pool import Pool, transaction
+from cryptowatch.db.pool import Pool, open_pool, transaction
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ledger.accounts import ensure_accounts, house, player
+from cryptowatch.ledger.events import sequence_events
 from cryptowatch.ledger.postings import post
 from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, Kind, customer_posting
 from cryptowatch.money import BaseUnits
+from cryptowatch.referrals import facts
 from cryptowatch.referrals.attribution import Newcomer, attribute
 from cryptowatch.referrals.codes import CodeView, choose_code, disable_code, own_code
 from cryptowatch.referrals.machine import Event
@@ -22,6 +25,7 @@ from cryptowatch.referrals.programmes import (
     Change,
     Given,
     ProgrammeView,
+    SettingsProgramme,
     change_programme,
     keep_settings_programme,
     read_programme,
@@ -29,7 +33,7 @@ from cryptowatch.referrals.programmes import (
 from cryptowatch.referrals.refusal import Refusal
 from cryptowatch.referrals.terms import Terms, VerifiedTerms
 from cryptowatch.referrals.view import ReferralView, RewardView
-from tests.support.referrals import BOUNDS, Platform
+from tests.support.referrals import BOUNDS, DECIMALS, TERMS, Platform
 
 
 @pytest.fixture
@@ -292,8 +296,12 @@ async def test_a_change_of_terms_is_for_new_referrals_and_pausing_stops_payments
     referrer, before = await platform.chain(2)
     richer = Terms(programme.terms.act, programme.terms.levels[:1] * 2, hold_s=0)
     async with transaction(platform.pool) as conn:
-        changed = await change_programme(conn, programme_id, Change(terms=richer), platform.clock.now())
-        same = await change_programme(conn, programme_id, Change(terms=richer), platform.clock.now())
+        changed = await change_programme(
+            conn, programme_id, Change(given=Given(richer, DECIMALS)), platform.clock.now()
+        )
+        same = await change_programme(
+            conn, programme_id, Change(given=Given(richer, DECIMALS)), platform.clock.now()
+        )
     assert changed is not None
     assert (changed.terms_version, same) == (2, changed)
     after = await platform.account(before)
@@ -331,7 +339,7 @@ async def _given(platform: Platform, kyc_level: int, revision: int = 0) -> bool:
     fixed = {"kind": "fixed", "asset": "BTC", "amount": "1"}
     terms = msgspec.convert({"act": {"kind": "verified", "kyc_level": kyc_level}, "levels": [fixed]}, Terms)
     async with transaction(platform.pool) as conn:
-        given = Given(terms, revision)
+        given = SettingsProgramme(Given(terms, DECIMALS), revision)
         return await keep_settings_programme(conn, platform.new_id(), given, platform.clock.now())
 
 
@@ -404,6 +412,55 @@ async def test_codes_tell_what_people_do_with_them_and_nothing_of_what_is_drawn(
     assert ended == [True, True, False, False]
     assert await platform.story("referral_code") == ["referral_code.created"] + ["referral_code.disabled"] * 2
     await platform.assert_sound()
+
+
+async def test_a_deposit_is_decided_in_six_trips_however_many_levels_it_pays(
+    platform: Platform, database: str
+) -> None:
+    await platform.programme(levels=[{"kind": "percentage", "parts_per_million": 10_000}] * 5)
+    *_, other, player = await platform.chain(7)
+    trips: list[str] = []
+    async with open_pool(database, application_name="counted", size_max=1) as pool:
+        counted = replace(platform, pool=pool)
+        await platform.deposit(other)
+        await (
+            counted.settle()
+        )  # what a process does once: begin its place, read the terms, prepare statements
+        await platform.deposit(player)
+        async with pool.acquire() as conn:
+            await sequence_events(conn)
+            conn.add_query_logger(lambda told: trips.append(told.query))
+        assert await counted.worker.follow() > 0
+    assert len(trips) == 6, trips
+    assert len(await platform.rewards()) == 10
+    await platform.assert_sound()
+
+
+async def test_terms_are_read_once_by_a_process_and_those_of_later_versions_when_they_are_met(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "_KNOWN_MAX", 2)
+    programme = await platform.programme(hold_s=0)
+    programme_id = UUID(hex=programme.id.partition("_")[2])
+    referrer = await platform.account()
+    for version in range(2, 5):
+        richer = msgspec.convert(TERMS | {"window_s": version, "hold_s": 0}, Terms)
+        async with transaction(platform.pool) as conn:
+            await change_programme(
+                conn, programme_id, Change(given=Given(richer, DECIMALS)), platform.clock.now()
+            )
+        await platform.deposit(await platform.account(referrer))
+        await platform.settle()
+        assert (programme_id, version) in platform.promises.known
+        assert len(platform.promises.known) <= 2
+    assert await platform.states() == [(1000, "paid")] * 3
+    players = [await platform.account(referrer) for _ in range(2)]
+    known = platform.promises.known
+    for account in players:
+        await platform.deposit(account)
+    await platform.settle()
+    assert platform.promises.known is known
+    assert await platform.states() == [(1000, "paid")] * 5
 
 
 async def test_many_workers_at_once_pay_everything_once(platform: Platform) -> None:

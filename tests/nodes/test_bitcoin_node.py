@@ -338,7 +338,7 @@ async def test_p5_a_node_with_a_forged_branch_moves_nothing_and_recovers_when_it
     await asyncio.sleep(QUARANTINE_S)
     await pool.agreed_head()
     assert state(pool, nodes[0].name) is NodeState.HEALTHY
-    assert [change.kind for change in pool.drain_changes()] == [ChangeKind.QUARANTINED, ChangeKind.RECOVERED]
+    assert [change.kind for change in pool.changes()] == [ChangeKind.QUARANTINED, ChangeKind.RECOVERED]
 
 
 async def test_p5_a_stale_node_lags_and_holds_up_nobody(

@@ -18,8 +18,9 @@ from cryptowatch.ledger.events import NewEvent, append_events, sequence_events
 from cryptowatch.ledger.verify import verify
 from cryptowatch.referrals.attribution import Bounds, Newcomer, attribute
 from cryptowatch.referrals.codes import own_code
+from cryptowatch.referrals.facts import Promises
 from cryptowatch.referrals.machine import Event
-from cryptowatch.referrals.programmes import ProgrammeView, create_programme
+from cryptowatch.referrals.programmes import Given, ProgrammeView, create_programme
 from cryptowatch.referrals.qualify import reconsider
 from cryptowatch.referrals.refusal import Refusal
 from cryptowatch.referrals.reviews import review
@@ -48,13 +49,14 @@ class Platform:
     pool: Pool
     clock: MovingClock = field(default_factory=MovingClock)
     batch_max: int = 100
+    promises: Promises = field(default_factory=lambda: Promises(DECIMALS))
 
     @property
     def worker(self) -> ReferralWorker:
-        return ReferralWorker(self.pool, self.clock, DECIMALS, self.batch_max, activity_interval_s=60)
+        return ReferralWorker(self.pool, self.clock, self.promises, self.batch_max, activity_interval_s=60)
 
     async def programme(self, name: str = "it", *, is_default: bool = True, **terms: Any) -> ProgrammeView:
-        wanted = msgspec.convert(TERMS | terms, Terms)
+        wanted = Given(msgspec.convert(TERMS | terms, Terms), self.promises.decimals)
         async with transaction(self.pool) as conn:
             view = await create_programme(
                 conn, self.new_id(), name, wanted, is_default=is_default, now=self.clock.now()
@@ -187,7 +189,7 @@ class Platform:
 
     async def look_again(self, *accounts: UUID) -> None:
         async with transaction(self.pool) as conn:
-            await reconsider(conn, accounts, DECIMALS, self.clock.now())
+            await reconsider(conn, accounts, self.promises, self.clock.now())
 
     async def review(self, reward_id: UUID, event: Any = Event.APPROVE) -> object:
         async with transaction(self.pool) as conn:

@@ -45,7 +45,7 @@ ANCESTORS = [UUID(int=n) for n in (101, 102, 103)]
 
 def programme(*levels: Reward, act: Act | None = None, **caps: Caps) -> Programme:
     hour = timedelta(hours=1)
-    return Programme(act or FirstDeposit({"BTC": 1}), levels, caps, hour, hour, Fraud())
+    return Programme(act or FirstDeposit({"BTC": 1}), levels, caps, hour, hour, Fraud(), DECIMALS)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,11 @@ def contradict(standing: Standing, now_s: float = 0.0, times: int = CONTRADICTIO
 
 
 def kinds(standing: Standing) -> list[ChangeKind]:
-    return [change.kind for change in standing.take_changes()]
+    """Of what was not told yet, and is from here on."""
+    changes = standing.changes()
+    for change in changes:
+        standing.told(change)
+    return [change.kind for change in changes]
 
 
 def test_a_lie_quarantines_at_once_and_takes_the_voice_for_the_term() -> None:
@@ -164,6 +168,22 @@ def test_changes_that_nobody_took_do_not_pile_up_and_end_with_what_is_true() -> 
     changes = kinds(standing)
     assert len(changes) <= 2
     assert changes[-1] is ChangeKind.QUARANTINED
+
+
+def test_a_change_stays_until_it_is_told_and_one_that_was_given_up_meanwhile_may_be_told() -> None:
+    standing = fresh()
+    standing.note_head(BlockPoint(1, b"h"), 100)
+    [lagging] = standing.changes()
+    assert standing.changes() == [lagging]
+    standing.note_head(BlockPoint(100, b"h"), 100)
+    standing.told(lagging)
+    assert kinds(standing) == [ChangeKind.RECOVERED]
+    for _ in range(3):
+        standing.note_head(BlockPoint(1, b"h"), 100)
+        standing.note_head(BlockPoint(100, b"h"), 100)
+    waiting = standing.changes()
+    standing.told(lagging)
+    assert standing.changes() == waiting
 
 
 def test_latency_follows_the_answers_smoothly() -> None:

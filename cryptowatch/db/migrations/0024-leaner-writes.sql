@@ -1,7 +1,7 @@
 -- A full block writes tens of thousands of events and balances: what each of them costs beyond its own row.
 SET LOCAL lock_timeout = '10s';
 
--- Who appends events takes their ids and queues them in the same statement or right before it (ledger/events.sql). The
+-- Who appends events queues them in the same statement (`append_events`), or right before it (ledger/events.sql). The
 -- trigger that did it kept every event once more in memory. Without a default for its id nobody can append one that has
 -- no place in the queue: a daemon of an older version is refused, its transaction undone, until it is replaced.
 DROP TRIGGER queue_events ON event;
@@ -13,6 +13,24 @@ DO $$ BEGIN
 END $$;
 -- squawk-ignore ban-alter-identity -- as said above
 ALTER TABLE event ALTER COLUMN id DROP IDENTITY;
+
+CREATE OR REPLACE FUNCTION append_events(
+    p_types text[], p_entity_kinds text[], p_entity_ids text[], p_entity_versions bigint[], p_account_ids uuid[],
+    p_data json[], p_created_at timestamptz[]
+) RETURNS void LANGUAGE sql AS $$
+    WITH appended AS (
+        INSERT INTO event (id, type, entity_kind, entity_id, entity_version, account_id, data, created_at)
+        SELECT nextval('event_id'), n.*
+        FROM (SELECT u.type, u.entity_kind, u.entity_id, u.entity_version, u.account_id, u.data, u.created_at
+              FROM unnest(p_types, p_entity_kinds, p_entity_ids, p_entity_versions, p_account_ids, p_data, p_created_at)
+                   WITH ORDINALITY
+                   AS u (type, entity_kind, entity_id, entity_version, account_id, data, created_at, place)
+              ORDER BY u.place) AS n
+        RETURNING id
+    )
+    INSERT INTO event_queue (first_id, event_ids)
+    SELECT a.ids[1], a.ids FROM (SELECT array_agg(id ORDER BY id) AS ids FROM appended) AS a WHERE a.ids IS NOT NULL
+$$;
 
 -- An account's events in the order of the feed: kept where positions are given, not where a block waits for it.
 ALTER TABLE event_position ADD COLUMN account_id uuid;
