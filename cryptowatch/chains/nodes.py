@@ -185,8 +185,7 @@ class NodePool:
         after this call: what is still unconfirmed then was evicted everywhere.
         """
         known = self._mempool.known
-        away = NodeState.UNREACHABLE
-        names = [name for name in self._readable() if self._standings[name].state is not away]
+        names = [n for n in self._readable() if self._standings[n].state is not NodeState.UNREACHABLE]
         answers = await self._ask(
             names, "pending", lambda node: node.pending(known, tracked), _this_many(self.quorum)
         )
@@ -226,8 +225,9 @@ class NodePool:
         given: list[BroadcastAnswer] = []
         for name in self._nodes:
             answer = answers.get(name, "no answer yet")
-            known = isinstance(answer, BroadcastAnswer)
-            given.append(answer if known else BroadcastAnswer(name, BroadcastOutcome.UNKNOWN, str(answer)))
+            if not isinstance(answer, BroadcastAnswer):
+                answer = BroadcastAnswer(name, BroadcastOutcome.UNKNOWN, str(answer))
+            given.append(answer)
         return given
 
     async def fee_market(self) -> FeeMarket:
