@@ -11,6 +11,8 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
+from itertools import compress
+from uuid import UUID
 
 import asyncpg
 
@@ -19,7 +21,7 @@ from cryptowatch.chains.connect import OWN_BRANCH
 from cryptowatch.chains.port import BlockContents, BlockRef, Identity, Spend, Transfer
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.deposits.bookkeeping import write_changes
+from cryptowatch.deposits.bookkeeping import Players, write_changes
 from cryptowatch.deposits.limits import beyond_limits
 from cryptowatch.deposits.machine import (
     Deposit,
@@ -36,9 +38,10 @@ from cryptowatch.deposits.rules import ChainRules
 from cryptowatch.deposits.sighting import first_sight, our_destinations, remember_resources, seen_again
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ids import derived_ids
+from cryptowatch.ledger.accounts import find_players
 from cryptowatch.loops import in_slices
 from cryptowatch.sending.accounts import own_moves
-from cryptowatch.sending.coins import note_lost_parents
+from cryptowatch.sending.coins import new_coin, note_lost_parents
 from cryptowatch.sending.track import track_block, track_rewind
 
 SQL = load_queries(__package__, "apply.sql")
@@ -76,12 +79,13 @@ async def apply_block(
     await conn.execute(SQL["forget_old_blocks"], rules.chain, ref.height - rules.blocks_kept)
     await conn.execute(SQL["forget_old_resources"], rules.chain, ref.height - rules.blocks_kept)
     head = HeadMoved(ref.height, await _note_final(conn, rules, final_height))
+    found, players = await _track_and_find(conn, rules, contents, head, now)
     changes = [
-        *await _track_and_find(conn, rules, contents, head, now),
+        *found,
         *await _due(conn, rules, head, {transfer.tx_hash for transfer in contents.transfers}),
         *await _losers(conn, rules, contents.spends, ref.height, now),
     ]
-    await _write(conn, rules, changes, ref.height, now)
+    await write_changes(conn, rules.chain, changes, ref.height, now, players)
     return Applied(ref.height, ref.time, changes)
 
 
@@ -97,8 +101,8 @@ async def apply_again(
     The caller holds the chain's row. Deposits found late go as far as the head allows. Idempotent (P2).
     """
     await conn.execute(SQL["count_rescan"], rules.chain)
-    changes = await _track_and_find(conn, rules, contents, head, now)
-    await _write(conn, rules, changes, head.height, now)
+    changes, players = await _track_and_find(conn, rules, contents, head, now)
+    await write_changes(conn, rules.chain, changes, head.height, now, players)
     return Applied(contents.ref.height, contents.ref.time, changes)
 
 
@@ -123,7 +127,7 @@ async def rewind(
         record = _read(row, rules)
         assert record.deposit.block is not None
         changes.append(moved_by(record, [Orphaned(record.deposit.block, accepted)]))
-    await _write(conn, rules, changes, fork.height, now)
+    await write_changes(conn, rules.chain, changes, fork.height, now)
     return Applied(fork.height, fork.time, changes, head.height - fork.height)
 
 
@@ -159,41 +163,50 @@ async def _track_and_find(
     contents: BlockContents,
     head: HeadMoved,
     now: datetime,
-) -> list[Change]:
+) -> tuple[list[Change], Players]:
     """Coins and our own transactions, then deposits: new ones, and those seen before in a mempool or another block.
 
-    The deposits go through the machine while Postgres records the coins: a full block has tens of thousands.
+    A full block has tens of thousands, so coins are put into words while Postgres finds whose they are, and deposits go
+    through the machine while it records the coins. Answered with the accounts in the ledger of those who are paid.
     """
-    ours = await our_destinations(conn, rules.chain, contents.transfers)
+    is_coins = contents.movements is None
+    ours, coins = await asyncio.gather(
+        our_destinations(conn, rules.chain, contents.transfers),
+        in_slices(map(new_coin, contents.transfers if is_coins else ())),
+    )
     own = await own_moves(conn, rules.chain, contents)
     # The watch list may name a stranger's output (a collision of hashes); the table does not. What moves our own money
     # within the wallet is no deposit either.
-    contents = replace(
-        contents,
-        transfers=tuple([t for t in contents.transfers if t.destination in ours and t.tx_hash not in own]),
-    )
+    wanted = [t.destination in ours and t.tx_hash not in own for t in contents.transfers]
+    coins = list(compress(coins, wanted))
+    contents = replace(contents, transfers=tuple(compress(contents.transfers, wanted)))
     totals = total_per_transaction(contents.transfers)
     hashes = list({transfer.tx_hash for transfer in contents.transfers})
     rows = await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes) if hashes else ()
     known = {record.identity: record for record in (_read(row, rules) for row in rows)}
     standing = {identity for identity, one in known.items() if one.deposit.state is not State.REPLACED}
-    new = [transfer for transfer in contents.transfers if transfer.identity not in standing]
+    new = [t for t in contents.transfers if not standing or t.identity not in standing]
     limited = await beyond_limits(conn, ours, new, rules.assets, now)
-    _, changes = await asyncio.gather(
-        track_block(
-            conn,
-            rules.chain,
-            rules.asset,
-            contents,
-            _blocks_to_mature(rules, contents.transfers, ours, totals),
-            rules.final_height(head),
-            now,
-        ),
-        in_slices(_found(rules, contents, ours, totals, known, limited, head, now)),
+    # Our own change, or what an address that nobody was given received: the coin is recorded, no deposit.
+    paid = [
+        (ours[t.destination], t) for t in contents.transfers if ours[t.destination]["account_id"] is not None
+    ]
+
+    async def record() -> Players:
+        mature = _blocks_to_mature(rules, contents.transfers, ours, totals)
+        final_height = rules.final_height(head)
+        await track_block(conn, rules.chain, rules.asset, contents, coins, mature, final_height, now)
+        paying, told = {transfer.tx_hash for _, transfer in paid}, {row["tx_hash"] for row in rows}
+        await remember_resources(conn, rules.chain, paying, contents.resources, told)
+        owners: dict[str, set[UUID]] = {}
+        for owner, transfer in paid:
+            owners.setdefault(transfer.asset, set()).add(owner["account_id"])
+        return await find_players(conn, owners)
+
+    players, changes = await asyncio.gather(
+        record(), in_slices(_found(rules, contents, paid, totals, known, limited, head, now))
     )
-    paying, known_hashes = {c.record.tx_hash for c in changes}, {row["tx_hash"] for row in rows}
-    await remember_resources(conn, rules.chain, paying, contents.resources, known_hashes)
-    return changes
+    return changes, players
 
 
 def _blocks_to_mature(
@@ -221,30 +234,25 @@ def _blocks_to_mature(
 def _found(
     rules: ChainRules,
     contents: BlockContents,
-    ours: Mapping[bytes, asyncpg.Record],
+    paid: Sequence[tuple[asyncpg.Record, Transfer]],
     totals: Mapping[tuple[bytes, str], int],
     known: Mapping[Identity, Record],
     limited: Container[tuple[bytes, int]],
     head: HeadMoved,
     now: datetime,
 ) -> Iterator[Change]:
-    """Pure: what this block does to the deposits that are in it.
+    """Pure: what this block does to the deposits that are in it. `paid`: whose address each is to.
 
     In the order of the accounts: what follows from it then goes into most indexes in their own order.
     """
     block = BlockPoint(contents.ref.height, contents.ref.hash)
-    # Our own change, or what an address that nobody was given received: the coin is recorded, no deposit.
-    paid = [
-        (ours[t.destination], t) for t in contents.transfers if ours[t.destination]["account_id"] is not None
-    ]
-    paid.sort(key=lambda each: each[0]["account_id"].bytes)
     ids = derived_ids(now, rules.chain.encode(), block.hash)
 
     @cache  # the machine sees little of a deposit: those of a block move in a few ways
     def included(deposit: Deposit, first: tuple[Event, ...]) -> Moved:
         return moved(deposit, [*first, Included(block, head.height, head.final_height)])
 
-    for owner, transfer in paid:
+    for owner, transfer in sorted(paid, key=lambda each: each[0]["account_id"].bytes):
         record = known.get(transfer.identity)
         beyond = (transfer.tx_hash, transfer.position) in limited
         if record is None:
@@ -283,16 +291,6 @@ async def _losers(
     await note_lost_parents(conn, rules.chain, height, list(zip(hashes, winners, strict=True)), now)
     rows = await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes)
     return [moved_by(_read(row, rules), [Lost()]) for row in rows if row["block_height"] is None]
-
-
-async def _write(
-    conn: Connection,
-    rules: ChainRules,
-    changes: Sequence[Change],
-    head_height: int,
-    now: datetime,
-) -> None:
-    await write_changes(conn, rules.chain, changes, head_height, now)
 
 
 def _read(row: asyncpg.Record, rules: ChainRules) -> Record:

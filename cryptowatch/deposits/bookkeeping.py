@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 from uuid import UUID
 
 from cryptowatch.db.pool import Connection
@@ -20,6 +21,9 @@ from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, Kind, Postin
 from cryptowatch.loops import in_slices
 from cryptowatch.money import BaseUnits
 
+#: asset -> account id -> the account in the ledger, None where it is not known
+Players: TypeAlias = Mapping[str, Mapping[UUID, CustomerAccount | None]]
+
 
 async def write_changes(
     conn: Connection,
@@ -27,12 +31,15 @@ async def write_changes(
     changes: Sequence[Change],
     head_height: int,
     now: datetime,
+    players: Players | None = None,
 ) -> None:
     """Rows, postings and events of all changes. Raises ConcurrentUpdate when another writer was first.
 
+    `players`: those whose accounts in the ledger were looked up already.
+
     Each is put into words while Postgres works on the one before: a full block has tens of thousands.
     """
-    accounts = await _accounts(conn, chain, changes)
+    accounts = await _accounts(conn, chain, changes, players or {})
     _, postings = await asyncio.gather(
         write_rows(conn, changes, now), in_slices(_postings(changes, accounts))
     )
@@ -46,14 +53,25 @@ async def write_changes(
 class _Accounts:
     """Of the players whose money moves, and of the chain's custody by asset."""
 
-    players: Mapping[tuple[UUID, str], CustomerAccount]
+    players: Mapping[str, Mapping[UUID, CustomerAccount]]
     custody: Mapping[str, HouseAccount]
 
 
-async def _accounts(conn: Connection, chain: str, changes: Sequence[Change]) -> _Accounts:
-    owners = [(c.record.account_id, c.record.asset) for c in changes if c.effects]
-    assets = sorted({asset for _, asset in owners})
-    players = await ensure_players(conn, owners)
+_NOBODY: Mapping[UUID, None] = {}
+
+
+async def _accounts(conn: Connection, chain: str, changes: Sequence[Change], known: Players) -> _Accounts:
+    players: dict[str, dict[UUID, CustomerAccount]] = {}
+    unknown: list[tuple[UUID, str]] = []
+    for record in [c.record for c in changes if c.effects]:
+        found = known.get(record.asset, _NOBODY).get(record.account_id)
+        if found is None:
+            unknown.append((record.account_id, record.asset))
+        else:
+            players.setdefault(record.asset, {})[record.account_id] = found
+    for (account_id, asset), made in (await ensure_players(conn, unknown)).items():
+        players.setdefault(asset, {})[account_id] = made
+    assets = sorted(players)
     houses = await ensure_accounts(conn, [house(f"custody:{chain}", asset) for asset in assets])
     return _Accounts(players, dict(zip(assets, map(HouseAccount, houses), strict=True)))
 
@@ -61,7 +79,7 @@ async def _accounts(conn: Connection, chain: str, changes: Sequence[Change]) -> 
 def _postings(changes: Sequence[Change], accounts: _Accounts) -> Iterator[Posting]:
     for c in changes:
         for effect, inclusion in c.effects:
-            player = accounts.players[c.record.account_id, c.record.asset]
+            player = accounts.players[c.record.asset][c.record.account_id]
             yield _posting(c, effect, inclusion, player, accounts.custody[c.record.asset])
 
 

@@ -4,7 +4,7 @@ Called by every feature before it posts. An account never changes and is never d
 for ever once the transaction that created it has committed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -65,14 +65,30 @@ async def ensure_accounts(connection: Connection, refs: Sequence[AccountRef]) ->
 async def ensure_players(
     connection: Connection, players: Sequence[tuple[UUID, str]]
 ) -> dict[tuple[UUID, str], CustomerAccount]:
-    """`ensure_accounts` for players' (account id, asset) pairs; one asset after the other, since blocks have few."""
-    found: dict[tuple[UUID, str], CustomerAccount] = {}
-    for asset in sorted({asset for _, asset in players}):
-        owners = list({owner for owner, own in players if own == asset})
-        ids = [row["id"] for row in await connection.fetch(SQL["player_ids"], asset, owners)]
-        if None in ids:
-            ids = await ensure_accounts(connection, [player(owner, asset) for owner in owners])
-        found |= {(owner, asset): CustomerAccount(id_) for owner, id_ in zip(owners, ids, strict=True)}
+    """`ensure_accounts` for players' (account id, asset) pairs."""
+    asked: dict[str, set[UUID]] = {}
+    for owner, asset in players:
+        asked.setdefault(asset, set()).add(owner)
+    found = await find_players(connection, asked)
+    ids = {(owner, asset): found[asset][owner] for owner, asset in players}
+    missing = sorted(pair for pair, id_ in ids.items() if id_ is None)
+    made = await ensure_accounts(connection, [player(*pair) for pair in missing])
+    new = dict(zip(missing, map(CustomerAccount, made), strict=True))
+    return {pair: new[pair] if id_ is None else id_ for pair, id_ in ids.items()}
+
+
+async def find_players(
+    connection: Connection, players: Mapping[str, Set[UUID]]
+) -> dict[str, dict[UUID, CustomerAccount | None]]:
+    """asset -> account id -> the account in the ledger, None where there is none yet. Asked for by asset.
+
+    One asset after the other, since blocks have few.
+    """
+    found: dict[str, dict[UUID, CustomerAccount | None]] = {}
+    for asset, owners in sorted(players.items()):
+        asked = list(owners)
+        rows = await connection.fetch(SQL["player_ids"], asset, asked)
+        found[asset] = dict(zip(asked, [row["id"] for row in rows], strict=True))
     return found
 
 

@@ -5,11 +5,12 @@ reserved by one lineage at a time, by compare-and-set.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
 from math import ceil
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -272,49 +273,45 @@ async def reserve_coins(conn: Connection, chain: str, resources: Sequence[bytes]
         raise ConcurrentUpdate("another sender reserved one of these coins first")
 
 
+class NewCoin(NamedTuple):
+    """A coin that a block pays, and what of its row is its own."""
+
+    resource: bytes
+    fields: bytes
+
+
+_COPIED = ("chain", "height", "resource", "amount", "destination", "mature_height")
+
+
+def new_coin(transfer: Transfer) -> NewCoin:
+    resource = transfer.tx_hash + transfer.position.to_bytes(4, "big")
+    return NewCoin(resource, octets(resource) + amount(transfer.amount) + octets(transfer.destination))
+
+
 async def record_coins(
-    conn: Connection, chain: str, contents: BlockContents, blocks_to_mature: Sequence[int]
+    conn: Connection, chain: str, height: int, coins: Sequence[NewCoin], blocks_to_mature: Sequence[int]
 ) -> None:
-    """What the block pays to destinations of ours. `blocks_to_mature`: after how many further blocks each is usable.
+    """What a block pays to destinations of ours. `blocks_to_mature`: after how many further blocks each is usable.
 
     Nobody else records coins meanwhile: the caller holds the chain's row. A coin seen before, in a block that was left
     or at an earlier look, gets its height; the others are new.
     """
-    if not contents.transfers:
+    if not coins:
         return
-    height = contents.ref.height
-    coins = [
-        (transfer.tx_hash + transfer.position.to_bytes(4, "big"), transfer, height + blocks)
-        for transfer, blocks in zip(contents.transfers, blocks_to_mature, strict=True)
-    ]
-    known = await _found_again(conn, chain, height, coins)
+    seen = await conn.fetch(SQL["coins_seen"], chain, [coin.resource for coin in coins])
+    known = {row["resource"] for row in seen}
+    if known:
+        again = [pair for pair in zip(coins, blocks_to_mature, strict=True) if pair[0].resource in known]
+        resources, heights = [coin.resource for coin, _ in again], [height + blocks for _, blocks in again]
+        await conn.execute(SQL["find_coins_again"], chain, height, resources, heights)
     prefix = text(chain) + bigint(height)
-    await copy_rows(
-        conn,
-        "coin",
-        ("chain", "height", "resource", "amount", "destination", "mature_height"),
-        (
-            b"".join(
-                (prefix, octets(resource), amount(coin.amount), octets(coin.destination), bigint(mature))
-            )
-            for resource, coin, mature in coins
-            if resource not in known
-        ),
+    mature = {blocks: bigint(height + blocks) for blocks in set(blocks_to_mature)}
+    rows = (
+        prefix + coin.fields + mature[blocks]
+        for coin, blocks in zip(coins, blocks_to_mature, strict=True)
+        if coin.resource not in known
     )
-
-
-async def _found_again(
-    conn: Connection, chain: str, height: int, coins: Sequence[tuple[bytes, Transfer, int]]
-) -> Set[bytes]:
-    """Which of the coins (resource, transfer, mature height) were recorded before; they have their height now."""
-    rows = await conn.fetch(SQL["coins_seen"], chain, [coin[0] for coin in coins])
-    known = {row["resource"] for row in rows}
-    again = [(resource, mature) for resource, _, mature in coins if resource in known] if known else []
-    if again:
-        await conn.execute(
-            SQL["find_coins_again"], chain, height, [coin[0] for coin in again], [coin[1] for coin in again]
-        )
-    return known
+    await copy_rows(conn, "coin", _COPIED, rows)
 
 
 async def use_coins(conn: Connection, chain: str, contents: BlockContents) -> list[asyncpg.Record]:

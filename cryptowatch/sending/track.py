@@ -25,6 +25,7 @@ from cryptowatch.sending.accounts import (
 )
 from cryptowatch.sending.bookkeeping import post_network_fees
 from cryptowatch.sending.coins import (
+    NewCoin,
     free_coins_of,
     note_lost_parents,
     record_coins,
@@ -73,17 +74,19 @@ async def track_block(
     chain: str,
     asset: str,
     contents: BlockContents,
+    coins: Sequence[NewCoin],
     blocks_to_mature: Sequence[int],
     final_height: int,
     now: datetime,
 ) -> None:
     """What this block does to our coins or accounts, and that to our lineages; one event per change (P8).
 
-    `asset` pays the network. Every transfer in `contents` is to a destination of ours; `blocks_to_mature` says after
-    how many further blocks each one's coin may be used. Up to `final_height` nothing is undone any more.
+    `asset` pays the network. Every transfer in `contents` is to a destination of ours; where the chain's money is
+    coins, `coins` are theirs, and `blocks_to_mature` says how many blocks later each may be used. Up to `final_height`
+    nothing is undone any more.
     """
     if contents.movements is None:
-        await record_coins(conn, chain, contents, blocks_to_mature)
+        await record_coins(conn, chain, contents.ref.height, coins, blocks_to_mature)
     else:
         await record_movements(conn, chain, contents)
     events: list[NewEvent] = []
