@@ -178,15 +178,34 @@ async def test_what_was_signed_and_sent_to_nobody_for_long_is_sent_before_it_is_
 
 async def test_one_node_of_three_that_says_it_took_a_child_holds_up_nobody(wallet: Wallet) -> None:
     world = wallet.world
-    world.nodes.quorum = 2
     first = await wallet.paid()
+    world.nodes.quorum = 2
     await world.withdraw(wallet.account, AMOUNT)
     await world.payouts.step()
     second = (await world.attempts())[-1]
     await world.sender.step()
-    # The first one had been taken by one node alone, too: it stands on nothing of ours, and is raised as it is.
     await blocks_pass(world, PATIENCE)
     assert [await wallet.count(one.lineage_id) for one in (first, second)] == [2, 1]
+
+
+async def test_what_one_node_of_three_says_it_took_is_not_built_upon(wallet: Wallet) -> None:
+    """A replacement that the others refuse, say for what its payee has made of the first attempt: that one wins."""
+    world = wallet.world
+    world.sender.joining = None
+    first = await wallet.paid()
+    world.nodes.quorum = 2
+    await wallet.raised()
+    assert await wallet.count(first.lineage_id) == 2
+    assert await wallet.pay() is None
+    await world.mine_plans(first.plan)
+    await world.pay()
+    again = (await world.attempts())[-1]
+    assert await wallet.states() == ["confirmed", "sending"] and stands_on(again.plan, first.plan)
+    # What a quorum has is built upon.
+    world.nodes.quorum = 1
+    world.sender.again_s.clear()
+    await world.sender.step()
+    assert stands_on((await wallet.paid()).plan, again.plan)
 
 
 @pytest.mark.parametrize("parts", [1, 4])
