@@ -8,6 +8,7 @@ import pytest
 
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan
 from cryptowatch.chains.plans import Plan
+from cryptowatch.chains.port import FeeMarket
 from cryptowatch.db.pool import connection
 from cryptowatch.errors import SignerWaits
 from cryptowatch.sending.change import ChangeRules
@@ -15,7 +16,7 @@ from cryptowatch.sending.unconfirmed import read_family
 from cryptowatch.sending.worker import SendRules
 from cryptowatch.signing.families import SignedTransaction
 from tests.attacks.test_children import Late, late
-from tests.attacks.test_lines import asks
+from tests.attacks.test_lines import asks, lifted_to
 from tests.attacks.test_unconfirmed import AMOUNT, COIN, DEARER, Wallet, stands_on, wallet
 from tests.attacks.world import CHAIN, FEES, FINALITY, PATIENCE, Attempt, World
 
@@ -283,3 +284,27 @@ async def test_what_is_signed_while_its_parent_is_being_replaced_is_not_given_up
     async with connection(world.pool) as conn:
         family = await read_family(conn, CHAIN)
     assert family.is_lost(second)
+
+
+async def test_one_that_waits_for_the_signer_does_not_keep_the_line_from_being_raised_through_another(
+    wallet: Wallet,
+) -> None:
+    """One such a block would do so as long as the signer's hour is full: none is ever old enough to give way."""
+    world, sign = wallet.world, wallet.world.sender.sign
+    world.coins = replace(world.coins, change=ChangeRules(4, 4, 4, 100_000, 600))
+    world.spends_unconfirmed(1)
+    first, second = await wallet.paid(priority="urgent"), await wallet.paid(priority="economy")
+    planned = {one.plan.resources for one in await world.attempts()}
+
+    async def waits(plan: Plan, lineage_id: str) -> SignedTransaction:
+        if plan.resources not in planned:
+            raise SignerWaits("hourly_limit: full")
+        return await sign(plan, lineage_id)
+
+    world.sender = world.sender_with(waits)
+    world.nodes.market = FeeMarket({2: 20_000, 3: 5_000, 24: 5_000}, 1_000)
+    await world.mine(PATIENCE)
+    third = await wallet.paid(priority="economy")
+    assert stands_on(second.plan, first.plan) and stands_on(third.plan, first.plan)
+    assert [await wallet.count(one.lineage_id) for one in (first, second, third)] == [1, 2, 1]
+    assert lifted_to(first.plan, await wallet.newest(second.lineage_id)) >= 20_000
