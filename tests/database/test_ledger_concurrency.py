@@ -160,7 +160,7 @@ async def test_of_clients_that_spend_the_last_money_at_once_exactly_one_can(worl
 async def test_a_batch_of_one_kind_locks_accounts_in_their_order_however_small_the_table_is(
     world: World, players: int
 ) -> None:
-    """Wherever their rows stand: who waits for the first one holds no other, so that no two batches wait for each other."""
+    """Wherever their rows stand: who waits for the first one holds no other, so that no two wait for each other."""
     first, *_, last = [await world.player() for _ in range(players)]
     moved = "UPDATE customer_balance SET version = version WHERE account_id = $1"
     lock = "SELECT FROM customer_balance WHERE account_id = $1 FOR UPDATE NOWAIT"
