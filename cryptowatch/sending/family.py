@@ -115,8 +115,9 @@ class Family:
     def without_idle(self, height: int, blocks: int, floor: int) -> "Family":
         """Less those that spend others' change and that nobody has after so many blocks, and what stands on them.
 
-        Nobody: the signer made them wait, or no quorum of nodes ever took them, nor what stands on them, though they pay
-        what nodes relay. Where they pay less it is the fee that must be raised, as of one that full mempools dropped, which was taken before.
+        Nobody: the signer made them wait, or no quorum of nodes ever took them, nor what stands on them, though they
+        pay what nodes relay. Where they pay less it is the fee that must be raised, as of one that full mempools
+        dropped, which was taken before.
         `floor`: satoshi per 1000 virtual bytes, 0 where it is not known.
         """
         idle = {

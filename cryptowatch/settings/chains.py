@@ -51,7 +51,7 @@ def _of_all(counts: Mapping[Priority, int]) -> Mapping[Priority, int]:
     return counts
 
 
-Counts = Annotated[Mapping[Priority, Count], AfterValidator(_of_all)]
+_OfAll = AfterValidator(_of_all)
 
 
 class ChainSettings(Section):
@@ -113,8 +113,12 @@ class BitcoinFeeSettings(Section):
     fallback_sat_vb: Count = 5
     #: What spending a coin costs at quiet times: above it coin selection spares inputs, below it tidies up.
     long_term_sat_vb: Count = 10
-    target_blocks: Counts = {"economy": 24, "normal": 6, "urgent": 2}
-    miss_cost_percent: Counts = {"economy": 100, "normal": 200, "urgent": 600}
+    target_blocks: Annotated[Mapping[Priority, Count], _OfAll] = {"economy": 24, "normal": 6, "urgent": 2}
+    miss_cost_percent: Annotated[Mapping[Priority, Count], _OfAll] = {
+        "economy": 100,
+        "normal": 200,
+        "urgent": 600,
+    }
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -219,7 +223,7 @@ class EthereumFeeSettings(Section):
     tip_cap_gwei: Gwei = Decimal(20)
     #: The tip while nodes know of none.
     tip_fallback_gwei: Gwei = Decimal(1)
-    target_blocks: Counts = {"economy": 10, "normal": 3, "urgent": 1}
+    target_blocks: Annotated[Mapping[Priority, Count], _OfAll] = {"economy": 10, "normal": 3, "urgent": 1}
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
