@@ -109,15 +109,16 @@ class CoinReserver:
         return await read_family(conn, self.chain) if self.spends_unconfirmed else family_of({})
 
     async def _pending(self, conn: Connection, family: Family, order: Order) -> Sequence[asyncpg.Record]:
-        """Change of transactions that would not be raised at this bid, so that its spender pays for itself alone, and
-        that could be raised through a small one with the order's payments."""
+        """Change of transactions that would not be raised at this bid, so that its spender pays for itself alone, that
+        a quorum of nodes has, and that could be raised through a small one with the order's payments."""
         rate = order.bid.rate
         parents = family.spendable(self.rules.unconfirmed_depth_max, rate * _PARENT_RATE_PERCENT // 100)
         size = self.planner.fee_alone(order.recipients, Bid(_VB))
         fit = [
             one
             for one in parents
-            if fee_of_longer_line(family, [one], size, Fraction(rate, _VB), self.rules.bounds) is not None
+            if family.members[one].held
+            and fee_of_longer_line(family, [one], size, Fraction(rate, _VB), self.rules.bounds) is not None
         ]
         return await pending_change(conn, self.chain, fit, self.rules.considered_max) if fit else ()
 

@@ -37,6 +37,10 @@ class Member:
     signed: bool = True
     #: Whether a quorum of nodes ever had any of its attempts.
     taken: bool = True
+    #: Whether a quorum had the newest one.
+    held: bool = True
+    #: Whether its newest attempt was made to raise what it stands on: a replacement, or what pays nobody.
+    lifts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +95,12 @@ class Family:
         return [one for one in self.descendants(of) if one not in self.children]
 
     def waiting_since(self, lineage_id: UUID) -> int:
-        """The height at which it, or the last of those that pay for it, was planned: from there on it waits."""
-        of = (lineage_id, *self.descendants(lineage_id))
-        return max(self.members[one].planned_height for one in of)
+        """The height at which it, or the last one that was to raise it, was planned: from there on it waits.
+
+        Whoever spends its change and pays for himself alone gives it no new chance.
+        """
+        raising = [one for one in self.descendants(lineage_id) if self.members[one].lifts]
+        return max(self.members[one].planned_height for one in (lineage_id, *raising))
 
     def spendable(self, depth_max: int, least_rate: int) -> list[UUID]:
         """Whose change a new transaction may spend: all firm, not too deep, and mined for the rate without its help."""
@@ -108,15 +115,16 @@ class Family:
     def without_idle(self, height: int, blocks: int, floor: int) -> "Family":
         """Less those that spend others' change and that nobody has after so many blocks, and what stands on them.
 
-        Nobody: the signer made them wait, or no quorum of nodes ever took them, though they pay what nodes relay. Where
-        they pay less it is the fee that must be raised, as of one that full mempools dropped, which was taken before.
+        Nobody: the signer made them wait, or no quorum of nodes ever took them, nor what stands on them, though they
+        pay what nodes relay. Where they pay less it is the fee that must be raised, as of one that full mempools
+        dropped, which was taken before.
         `floor`: satoshi per 1000 virtual bytes, 0 where it is not known.
         """
         idle = {
             lineage_id
             for lineage_id, member in self.members.items()
             if member.parents
-            and not member.taken
+            and not any(self.members[one].taken for one in (lineage_id, *self.descendants(lineage_id)))
             and height - member.planned_height >= blocks
             and (not member.signed or 0 < floor <= self.offers[lineage_id].rate)
         }

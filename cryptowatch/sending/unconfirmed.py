@@ -45,6 +45,8 @@ async def read_family(conn: Connection, chain: str) -> Family:
                 row["pays"],
                 row["signed"],
                 row["taken"],
+                row["held"],
+                row["lifts"],
             )
             for row in rows
         }

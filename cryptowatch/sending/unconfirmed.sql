@@ -2,7 +2,8 @@
 -- Open transactions by their newest attempts, with what the first one bid and what became of any of them.
 SELECT l.id, a.fee, a.size, a.planned_height,
     a.broadcast_at IS NOT NULL AND NOT a.void AND l.conflict IS NULL AS firm, l.conflict IS NOT NULL AS lost,
-    l.kind <> 'child' AS pays, f.fee AS first_fee, f.size AS first_size, e.signed, e.taken
+    l.kind <> 'child' AS pays, f.fee AS first_fee, f.size AS first_size, e.signed, e.taken,
+    a.taken_at IS NOT NULL AS held, l.kind = 'child' OR l.attempts > 1 AS lifts
 FROM lineage l JOIN attempt a ON a.lineage_id = l.id AND a.number = l.attempts
 JOIN attempt f ON f.lineage_id = l.id AND f.number = 1
 CROSS JOIN LATERAL (

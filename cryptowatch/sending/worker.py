@@ -229,10 +229,10 @@ class Sender:
         Where none can be, or others have built on it what it would not pay for, by a child.
         """
         own, problem = row["lineage_id"], ""
-        through = family.leaves(own) or [own]
-        lasts = [rows[one] for one in through if one in rows and one not in raised]
-        if len(lasts) < len(through) or any(last["number"] != last["attempts"] for last in lasts):
-            return set()  # one is yet to be signed, or has been raised for others' sake
+        through = [rows[one] for one in family.leaves(own) or [own] if one in rows and one not in raised]
+        lasts = [last for last in through if last["number"] == last["attempts"]]
+        if not lasts:
+            return set()  # all are yet to be signed, or have been raised for others' sake
         for last in lasts:
             try:
                 done = await self._lift(last, bid, market, family)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from cryptowatch.money import parse_amount
 from cryptowatch.settings.assets import AssetSettings, TokenSettings
@@ -42,6 +42,16 @@ class Batching(Section):
 
 
 Priority = Literal["economy", "normal", "urgent"]
+
+
+def _of_all(counts: Mapping[Priority, int]) -> Mapping[Priority, int]:
+    """A table that is given takes the place of the default: the others' would be missing when a fee is bid."""
+    if missing := [priority for priority in get_args(Priority) if priority not in counts]:
+        raise ValueError(f"{', '.join(missing)} must be given as well")
+    return counts
+
+
+_OfAll = AfterValidator(_of_all)
 
 
 class ChainSettings(Section):
@@ -103,8 +113,12 @@ class BitcoinFeeSettings(Section):
     fallback_sat_vb: Count = 5
     #: What spending a coin costs at quiet times: above it coin selection spares inputs, below it tidies up.
     long_term_sat_vb: Count = 10
-    target_blocks: Mapping[Priority, Count] = {"economy": 24, "normal": 6, "urgent": 2}
-    miss_cost_percent: Mapping[Priority, Count] = {"economy": 100, "normal": 200, "urgent": 600}
+    target_blocks: Annotated[Mapping[Priority, Count], _OfAll] = {"economy": 24, "normal": 6, "urgent": 2}
+    miss_cost_percent: Annotated[Mapping[Priority, Count], _OfAll] = {
+        "economy": 100,
+        "normal": 200,
+        "urgent": 600,
+    }
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -209,7 +223,7 @@ class EthereumFeeSettings(Section):
     tip_cap_gwei: Gwei = Decimal(20)
     #: The tip while nodes know of none.
     tip_fallback_gwei: Gwei = Decimal(1)
-    target_blocks: Mapping[Priority, Count] = {"economy": 10, "normal": 3, "urgent": 1}
+    target_blocks: Annotated[Mapping[Priority, Count], _OfAll] = {"economy": 10, "normal": 3, "urgent": 1}
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

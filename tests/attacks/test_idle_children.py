@@ -8,6 +8,7 @@ import pytest
 
 from cryptowatch.chains.bitcoin.payments import BitcoinPlan
 from cryptowatch.chains.plans import Plan
+from cryptowatch.chains.port import FeeMarket
 from cryptowatch.db.pool import connection
 from cryptowatch.errors import SignerWaits
 from cryptowatch.sending.change import ChangeRules
@@ -15,7 +16,7 @@ from cryptowatch.sending.unconfirmed import read_family
 from cryptowatch.sending.worker import SendRules
 from cryptowatch.signing.families import SignedTransaction
 from tests.attacks.test_children import Late, late
-from tests.attacks.test_lines import asks
+from tests.attacks.test_lines import asks, lifted_to
 from tests.attacks.test_unconfirmed import AMOUNT, COIN, DEARER, Wallet, stands_on, wallet
 from tests.attacks.world import CHAIN, FEES, FINALITY, PATIENCE, Attempt, World
 
@@ -178,15 +179,34 @@ async def test_what_was_signed_and_sent_to_nobody_for_long_is_sent_before_it_is_
 
 async def test_one_node_of_three_that_says_it_took_a_child_holds_up_nobody(wallet: Wallet) -> None:
     world = wallet.world
-    world.nodes.quorum = 2
     first = await wallet.paid()
+    world.nodes.quorum = 2
     await world.withdraw(wallet.account, AMOUNT)
     await world.payouts.step()
     second = (await world.attempts())[-1]
     await world.sender.step()
-    # The first one had been taken by one node alone, too: it stands on nothing of ours, and is raised as it is.
     await blocks_pass(world, PATIENCE)
     assert [await wallet.count(one.lineage_id) for one in (first, second)] == [2, 1]
+
+
+async def test_what_one_node_of_three_says_it_took_is_not_built_upon(wallet: Wallet) -> None:
+    """A replacement that the others refuse, say for what its payee has made of the first attempt: that one wins."""
+    world = wallet.world
+    world.sender.joining = None
+    first = await wallet.paid()
+    world.nodes.quorum = 2
+    await wallet.raised()
+    assert await wallet.count(first.lineage_id) == 2
+    assert await wallet.pay() is None
+    await world.mine_plans(first.plan)
+    await world.pay()
+    again = (await world.attempts())[-1]
+    assert await wallet.states() == ["confirmed", "sending"] and stands_on(again.plan, first.plan)
+    # What a quorum has is built upon.
+    world.nodes.quorum = 1
+    world.sender.again_s.clear()
+    await world.sender.step()
+    assert stands_on((await wallet.paid()).plan, again.plan)
 
 
 @pytest.mark.parametrize("parts", [1, 4])
@@ -264,3 +284,27 @@ async def test_what_is_signed_while_its_parent_is_being_replaced_is_not_given_up
     async with connection(world.pool) as conn:
         family = await read_family(conn, CHAIN)
     assert family.is_lost(second)
+
+
+async def test_one_that_waits_for_the_signer_does_not_keep_the_line_from_being_raised_through_another(
+    wallet: Wallet,
+) -> None:
+    """One such a block would do so as long as the signer's hour is full: none is ever old enough to give way."""
+    world, sign = wallet.world, wallet.world.sender.sign
+    world.coins = replace(world.coins, change=ChangeRules(4, 4, 4, 100_000, 600))
+    world.spends_unconfirmed(1)
+    first, second = await wallet.paid(priority="urgent"), await wallet.paid(priority="economy")
+    planned = {one.plan.resources for one in await world.attempts()}
+
+    async def waits(plan: Plan, lineage_id: str) -> SignedTransaction:
+        if plan.resources not in planned:
+            raise SignerWaits("hourly_limit: full")
+        return await sign(plan, lineage_id)
+
+    world.sender = world.sender_with(waits)
+    world.nodes.market = FeeMarket({2: 20_000, 3: 5_000, 24: 5_000}, 1_000)
+    await world.mine(PATIENCE)
+    third = await wallet.paid(priority="economy")
+    assert stands_on(second.plan, first.plan) and stands_on(third.plan, first.plan)
+    assert [await wallet.count(one.lineage_id) for one in (first, second, third)] == [1, 2, 1]
+    assert lifted_to(first.plan, await wallet.newest(second.lineage_id)) >= 20_000

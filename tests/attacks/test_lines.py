@@ -11,7 +11,7 @@ from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.watchlist import SQL as WATCHED
 from cryptowatch.sending.change import ChangeRules
 from cryptowatch.sending.worker import SendRules
-from tests.attacks.test_unconfirmed import AMOUNT, COIN, Wallet, stands_on, wallet
+from tests.attacks.test_unconfirmed import AMOUNT, COIN, DEPTH, Wallet, stands_on, wallet
 from tests.attacks.world import CHAIN, FINALITY, PATIENCE, Attempt, World
 
 GAUGES = load_queries("cryptowatch", "instruments.sql")
@@ -211,3 +211,25 @@ async def test_change_of_an_attempt_that_lost_is_shown_and_watched_until_that_is
     # A person accepts that the final block is left: it may be after all.
     await world.back_to(world.at.height - FINALITY, accepted=True)
     assert (await shown(world))[0] >= lost.amount
+
+
+async def test_one_that_is_late_is_raised_though_others_go_on_being_made_from_its_change(
+    wallet: Wallet,
+) -> None:
+    """They pay for themselves alone, which the market of the urgent one has left behind."""
+    world = wallet.world
+    world.coins = replace(world.coins, change=ChangeRules(4, 4, 4, 100_000, 600))
+    world.spends_unconfirmed(DEPTH)
+    first = await wallet.paid(priority="urgent")
+    world.nodes.market = FeeMarket({2: 20_000, 3: 5_000, 24: 5_000}, 1_000)
+    for _ in range(PATIENCE):
+        await world.mine(1)
+        assert await wallet.pay(priority="economy") is not None
+    await world.sender.step()
+    newest = {one.lineage_id: one.plan for one in await world.attempts()}
+    assert max(lifted_to(first.plan, plan) for plan in newest.values()) >= 20_000
+    # Once: what was paid for waits anew.
+    attempts = len(await world.attempts())
+    await world.mine(1)
+    await world.sender.step()
+    assert len(await world.attempts()) == attempts

@@ -220,9 +220,11 @@ async def test_a_replacement_is_given_up_when_its_change_is_spent_meanwhile(wall
     await world.sender_with(meanwhile).step()
     assert await wallet.count(first.lineage_id) == 1
     assert await wallet.states() == ["sending", "sending"]
-    await world.sender.step()
     [_, second] = await world.attempts()
     assert stands_on(second.plan, first.plan)
+    # It is raised through the child from then on.
+    await world.sender.step()
+    assert [await wallet.count(one.lineage_id) for one in (first, second)] == [1, 2]
 
 
 async def test_change_of_an_attempt_that_was_replaced_meanwhile_is_not_reserved(wallet: Wallet) -> None:

@@ -156,6 +156,28 @@ async def test_of_clients_that_spend_the_last_money_at_once_exactly_one_can(worl
     await world.assert_sound()
 
 
+@pytest.mark.parametrize("players", [2, 300])
+async def test_a_batch_of_one_kind_locks_accounts_in_their_order_however_small_the_table_is(
+    world: World, players: int
+) -> None:
+    """Wherever their rows stand: who waits for the first one holds no other, so that no two wait for each other."""
+    first, *_, last = [await world.player() for _ in range(players)]
+    moved = "UPDATE customer_balance SET version = version WHERE account_id = $1"
+    lock = "SELECT FROM customer_balance WHERE account_id = $1 FOR UPDATE NOWAIT"
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    async with connection(world.pool) as other:
+        await other.execute(moved, first)
+        async with transaction(world.pool) as locker:
+            await locker.execute(lock, first)
+            batch = [world.posting(Kind.WIN, player, 10) for player in (last, first)]
+            posted = asyncio.create_task(world.post_all(*batch))
+            while await other.fetchval(waiting) < 1:  # noqa: ASYNC110 - only asking tells
+                await asyncio.sleep(0.01)
+            await other.execute(lock, last)
+    await posted
+    await world.assert_sound()
+
+
 async def test_two_roll_ups_at_once_fold_every_delta_once(world: World) -> None:
     player = await world.player()
     await world.post_each(*(world.posting(Kind.WIN, player, n + 1) for n in range(50)))

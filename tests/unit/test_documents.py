@@ -141,3 +141,11 @@ def test_the_image_and_the_changelog_have_the_packages_version() -> None:
     assert f'image.version="{version}"' in text_of(ROOT / "docker" / "Dockerfile")
     assert f"image: cryptowatch:{version}\n" in text_of(ROOT / "docker" / "compose.yaml")
     assert f"## [{version}]" in text_of(ROOT / "CHANGELOG.md")
+
+
+def test_nodes_are_told_to_allow_what_the_daemon_calls_and_nothing_else() -> None:
+    """What a node refuses to tell is taken for nothing: no child would pay for what a payee has built on."""
+    adapter = text_of(ROOT / "cryptowatch" / "chains" / "bitcoin" / "node.py")
+    called = set(re.findall(r'"((?:get|send|submit|estimate)[a-z]+)"', adapter))
+    [allowed] = re.findall(r"^rpcwhitelist=cryptowatch:(.+)$", text_of(OPERATIONS), re.MULTILINE)
+    assert set(allowed.split(",")) == called

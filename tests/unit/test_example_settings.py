@@ -225,6 +225,7 @@ def run_daemon(config: Path) -> Result:
         ('xpub_bip84 = "', 'xpub_84 = "', "chains.bitcoin.wallet.xpub_bip84"),
         ('asset = "BTC"', 'asset = "LTC"', "assets"),
         ("target_blocks = { economy", "target_blocks = { cheap", "chains.bitcoin.fees.target_blocks"),
+        ("miss_cost_percent = { economy = 100, ", "miss_cost_percent = { ", "fees.miss_cost_percent"),
         ('withdrawal_min = "0.0001"', "withdrawal_min = 0.0001", "chains.bitcoin.assets.BTC.withdrawal_min"),
         ('withdrawal_min = "0.0001"', 'withdrawal_min = "2"', "withdrawal_min"),
         ('withdrawal_min = "0.0001"', 'withdrawal_min = "0.00000545"', "assets.BTC.withdrawal_min"),

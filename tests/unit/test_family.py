@@ -1,5 +1,6 @@
 """Transactions that spend one another's change: how deep, at what rate mined, and what a child pays for them."""
 
+from dataclasses import replace
 from itertools import pairwise
 from uuid import UUID
 
@@ -52,9 +53,11 @@ def test_who_pays_for_others_lifts_them_and_who_stands_alone_has_no_offer() -> N
     assert family_of({A: member(500)}).offers == {}
 
 
-def test_it_waits_since_the_last_of_those_who_pay_for_it_was_made() -> None:
-    family = family_of({A: member(500, planned_height=7), B: member(500, A, planned_height=9)})
-    assert (family.waiting_since(A), family.waiting_since(B)) == (9, 9)
+@pytest.mark.parametrize(("lifts", "since"), [(True, 9), (False, 7)])
+def test_it_waits_since_the_last_one_that_was_to_raise_it_was_made(lifts: bool, since: int) -> None:
+    child = replace(member(500, A, planned_height=9), lifts=lifts)
+    family = family_of({A: member(500, planned_height=7), B: child})
+    assert (family.waiting_since(A), family.waiting_since(B)) == (since, 9)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +140,7 @@ def test_a_child_that_nobody_has_holds_up_nobody_after_so_many_blocks(
     signed: bool, taken: bool, planned_height: int, floor: int, is_idle: bool
 ) -> None:
     child = Member(8_500, 100, planned_height, frozenset([A]), signed=signed, taken=taken)
-    family = family_of({A: member(500), B: child, C: member(100, B)})
+    family = family_of({A: member(500), B: child, C: replace(member(100, B, planned_height=10), taken=taken)})
     assert family.offers[B].rate == 45_000
     rest = family.without_idle(10, 3, floor)
     assert set(rest.members) == ({A} if is_idle else {A, B, C})
@@ -154,3 +157,12 @@ def test_one_that_stands_on_nothing_of_ours_is_raised_whoever_has_it() -> None:
 def test_what_stands_on_a_loser_is_lost() -> None:
     family = family_of({A: member(500, lost=True), B: member(500, A), C: member(500)})
     assert [family.is_lost(one) for one in (A, B, C)] == [True, True, False]
+
+
+def test_who_took_a_child_had_what_it_stands_on() -> None:
+    """Full mempools dropped it, and took it back together with the child that pays for it."""
+    never = replace(member(500, A), taken=False)
+    family = family_of({A: member(1_000), B: never, C: member(3_000, B)})
+    assert family.without_idle(9, 3, 1_000) is family
+    alone = family_of({A: member(1_000), B: never, C: replace(member(3_000, B), taken=False)})
+    assert set(alone.without_idle(9, 3, 1_000).members) == {A}
