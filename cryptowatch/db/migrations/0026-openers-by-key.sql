@@ -133,5 +133,3 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 END $$;
-
-ALTER FUNCTION ledger_post_alike(text, bigint, text[], bigint[], numeric[], timestamptz) SET enable_seqscan = off;
