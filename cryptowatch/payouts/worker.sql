@@ -113,12 +113,13 @@ WHERE l.id = w.lineage_id AND w.chain = $1 AND w.state = 'sending' AND l.state =
 -- name: leave_out
 -- A reorg put an older attempt in the place of the one that paid them.
 UPDATE withdrawal w SET state = $2, version = w.version + 1, updated_at = $3
-FROM left_out o WHERE o.id = w.id AND w.chain = $1 AND w.state = 'confirmed'
+FROM left_out o WHERE o.id = w.id AND o.lineage_id = w.lineage_id AND w.chain = $1 AND w.state = 'confirmed'
 RETURNING w.*
 
 -- name: unbind_left_out
--- The attempt that does not pay them is final: none that does is sent any more.
+-- The attempt that does not pay them is final: none that does is sent any more. Compare-and-set by that transaction as well:
+-- who waited for a row that another daemon has put into a new one looks at it anew, but not at the view.
 UPDATE withdrawal w SET state = $2, reason = 'older_attempt_confirmed', version = w.version + 1, updated_at = $3,
     lineage_id = NULL, tx_hash = NULL, position = NULL, batch_place = NULL
-FROM left_out o WHERE o.id = w.id AND o.lineage_state = 'finalized' AND w.chain = $1 AND w.state = 'sending'
+FROM left_out o WHERE o.id = w.id AND o.lineage_id = w.lineage_id AND o.lineage_state = 'finalized' AND w.chain = $1 AND w.state = 'sending'
 RETURNING w.*

@@ -11,7 +11,9 @@ import pytest_asyncio
 from cryptowatch.chains.denied import Denied
 from cryptowatch.chains.plans import Plan
 from cryptowatch.chains.port import BroadcastAnswer, FeeMarket
+from cryptowatch.db.pool import transaction
 from cryptowatch.errors import NodeUnavailable, SignerRefused
+from cryptowatch.payouts.worker import SQL as PAYOUTS
 from cryptowatch.sending.worker import SendRules
 from cryptowatch.settings.chains import Priority
 from cryptowatch.signing.families import SignedTransaction
@@ -190,6 +192,36 @@ async def test_a_sender_that_dies_before_it_sends_the_replacement_sends_the_same
     await world.sender.step()
     assert world.nodes.sent[-1] == new
     assert await queue.paid() == [1, 2]
+
+
+@pytest.mark.parametrize("late", ["leave_out", "unbind_left_out"])
+async def test_a_worker_that_is_late_does_not_take_a_payout_out_of_the_transaction_that_pays_it_now(
+    queue: Queue, late: str
+) -> None:
+    """Two daemons: one began to look when the payout was left out, and goes on when the other has it sent anew."""
+    world = queue.world
+    rider = await queue.waits()
+    assert await queue.raised() == [1, 2]
+    [first, _] = [attempt.plan for attempt in await world.attempts()]
+    await world.mine_plans(first)
+    await world.mine(1)
+    await queue.waits()
+    await world.pay()
+    other = (await world.attempts())[-1].lineage_id
+    await world.mine(FINALITY - 2)
+    state, reached = ("confirmed", "sending") if late == "leave_out" else ("sending", "queued")
+    await world.pool.execute("UPDATE withdrawal SET state = $2 WHERE id = $1", rider, state)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with transaction(world.pool) as conn:
+        await conn.execute(
+            "UPDATE withdrawal SET lineage_id = $2, batch_place = 1 WHERE id = $1", rider, other
+        )
+        looking = asyncio.create_task(world.pool.fetch(PAYOUTS[late], CHAIN, reached, world.now))
+        while await world.pool.fetchval(waiting) < 1:  # noqa: ASYNC110 - only asking tells
+            await asyncio.sleep(0.01)
+    assert await looking == []
+    row = await world.pool.fetchrow("SELECT state, lineage_id FROM withdrawal WHERE id = $1", rider)
+    assert row is not None and tuple(row) == (state, other)
 
 
 async def test_what_was_left_out_for_good_is_never_sent_again_even_when_the_final_block_is_left(
