@@ -63,11 +63,12 @@ WHERE c.chain = $1 AND c.resource = u.resource
 RETURNING c.reserved_by, u.tx_hash
 
 -- name: note_lost_parents
--- Lineages that use an output of a transaction which lost one of its own inputs to another one in this block.
+-- Lineages that use an output of a transaction which lost one of its own inputs to another one in this block. The lowest
+-- conflict counts: a higher one may be left, and what is dead already is never noted again.
 UPDATE lineage l SET conflict = u.winner, conflict_height = $2, updated_at = $3
 FROM unnest($4::bytea[], $5::bytea[]) AS u (loser, winner)
 JOIN coin c ON c.chain = $1 AND c.resource BETWEEN u.loser || '\x00000000'::bytea AND u.loser || '\xffffffff'::bytea
-WHERE l.id = c.reserved_by AND l.state = 'open' AND l.conflict IS NULL
+WHERE l.id = c.reserved_by AND l.state = 'open' AND (l.conflict IS NULL OR l.conflict_height > $2)
 
 -- name: free_coins_of
 -- Coins reserved by lineages that ended, and not spent.

@@ -364,3 +364,31 @@ async def test_what_the_signer_refuses_frees_the_change_and_the_parent(wallet: W
     await wallet.raised()
     assert await wallet.count(first.lineage_id) == 2
     assert stands_on((await wallet.paid()).plan, await wallet.newest(first.lineage_id))
+
+
+async def test_what_stands_on_one_that_is_dead_dies_too_though_a_conflict_that_a_reorg_took_was_noted_first(
+    wallet: Wallet,
+) -> None:
+    """It spends of two: of one that is proven dead, and of one whose other attempt is in a block that is left."""
+    world = wallet.world
+    world.sender.joining = None
+    await world.coin(COIN, wallet.destination)
+    await world.mine(3)
+    firsts = [await wallet.paid(), await wallet.paid()]
+    await wallet.raised()
+    newest = [await wallet.newest(one.lineage_id) for one in firsts]
+    middle = await wallet.paid()
+    [owner] = [place for place in (0, 1) if stands_on(middle.plan, newest[place])]
+    last = await wallet.paid(2 * COIN - 5 * AMOUNT)
+    assert stands_on(last.plan, middle.plan) and stands_on(last.plan, newest[1 - owner])
+    # The one below the middle lost; and one block before that is final the other one does, too, for a moment.
+    await world.mine_plans(firsts[owner].plan)
+    await world.mine(FINALITY - 3)
+    await world.mine_plans(firsts[1 - owner].plan)
+    assert await world.conflict(last.lineage_id) == firsts[1 - owner].plan.tx_hash
+    await world.mine(1)
+    assert await world.lineage_states([middle.lineage_id]) == ["dead"]
+    await world.back_to(world.at.height - 2)
+    await world.mine_plans(newest[1 - owner])
+    await world.mine(FINALITY)
+    assert await world.lineage_states([last.lineage_id]) == ["dead"]
