@@ -32,6 +32,7 @@ CREATE OR REPLACE FUNCTION append_events(
     SELECT a.ids[1], a.ids FROM (SELECT array_agg(id ORDER BY id) AS ids FROM appended) AS a WHERE a.ids IS NOT NULL
 $$;
 
+-- Whoever appends events waits until all of this is done: with millions of them, stop the daemons first.
 -- An account's events in the order of the feed: kept where positions are given, not where a block waits for it.
 ALTER TABLE event_position ADD COLUMN account_id uuid;
 ALTER TABLE event_position DISABLE TRIGGER append_only;
@@ -39,7 +40,7 @@ UPDATE event_position p SET account_id = e.account_id FROM event e WHERE e.id = 
 ALTER TABLE event_position ENABLE ALWAYS TRIGGER append_only;
 -- squawk-ignore require-concurrent-index-deletion -- not in a transaction; it takes a moment
 DROP INDEX event_of_account;
--- squawk-ignore require-concurrent-index-creation -- not in a transaction; the sequencer waits for it, and no one else
+-- squawk-ignore require-concurrent-index-creation -- not in a transaction; appending waits for it
 CREATE INDEX event_position_of_account ON event_position (account_id, position) WHERE account_id IS NOT NULL;
 
 CREATE OR REPLACE FUNCTION sequence_events(p_limit bigint) RETURNS bigint LANGUAGE plpgsql AS $$
