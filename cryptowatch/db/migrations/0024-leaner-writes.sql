@@ -14,10 +14,12 @@ END $$;
 -- squawk-ignore ban-alter-identity -- as said above
 ALTER TABLE event ALTER COLUMN id DROP IDENTITY;
 
+-- In PL/pgSQL, which keeps the plan: as a function in SQL it took a third more for one event.
 CREATE OR REPLACE FUNCTION append_events(
     p_types text[], p_entity_kinds text[], p_entity_ids text[], p_entity_versions bigint[], p_account_ids uuid[],
     p_data json[], p_created_at timestamptz[]
-) RETURNS void LANGUAGE sql AS $$
+) RETURNS void LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
     WITH appended AS (
         INSERT INTO event (id, type, entity_kind, entity_id, entity_version, account_id, data, created_at)
         SELECT nextval('event_id'), n.*
@@ -29,8 +31,8 @@ CREATE OR REPLACE FUNCTION append_events(
         RETURNING id
     )
     INSERT INTO event_queue (first_id, event_ids)
-    SELECT a.ids[1], a.ids FROM (SELECT array_agg(id ORDER BY id) AS ids FROM appended) AS a WHERE a.ids IS NOT NULL
-$$;
+    SELECT a.ids[1], a.ids FROM (SELECT array_agg(id ORDER BY id) AS ids FROM appended) AS a WHERE a.ids IS NOT NULL;
+END $$;
 
 -- Whoever appends events waits until all of this is done: with millions of them, stop the daemons first.
 -- An account's events in the order of the feed: kept where positions are given, not where a block waits for it.
