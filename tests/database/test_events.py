@@ -167,3 +167,10 @@ async def test_p8_an_event_without_a_place_in_the_queue_is_refused(pool: Pool) -
                 "INSERT INTO event (type, entity_kind, entity_id, entity_version, data, created_at) "
                 "VALUES ('deposit.credited', 'deposit', 'a', 1, '{}', now())"
             )
+
+
+async def test_p8_an_entity_told_twice_in_one_large_append_is_told_in_order(pool: Pool) -> None:
+    """Its events lie in different rows of the queue."""
+    told_of = [("first", 1), *((f"e{n}", 1) for n in range(2_500)), ("first", 2)]
+    await append(pool, *(event(entity, version) for entity, version in told_of))
+    assert [(entity, version) for _, entity, version in await told(pool)] == told_of
