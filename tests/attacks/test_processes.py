@@ -174,3 +174,21 @@ async def test_a_look_from_before_a_loss_does_not_let_payouts_go_on(world: World
     async with transaction(world.pool) as conn:
         await record_finding(conn, before, rules, world.now)
     assert await world.pool.fetchval("SELECT stopped_assets FROM chain") == ["BTC"]
+
+
+async def test_an_output_that_only_the_watch_list_takes_for_ours_is_neither_coin_nor_deposit(
+    world: World,
+) -> None:
+    """The list knows addresses by a part of their hash; it stands before and after what is ours."""
+    account_id, destination = await world.account()
+    paid = [made_up("stranger"), destination, made_up("another stranger")]
+    tx_hash = made_up("paying")
+    await world.block(
+        [Transfer(tx_hash, place, to, ASSET, BaseUnits(50_000 + place)) for place, to in enumerate(paid)],
+        (),
+        {tx_hash: (made_up("input") + bytes(4),)},
+    )
+    coins = await world.pool.fetch("SELECT resource, destination, amount FROM coin")
+    assert [tuple(row) for row in coins] == [(tx_hash + b"\x00\x00\x00\x01", destination, 50_001)]
+    deposits = await world.pool.fetch("SELECT account_id, position, amount FROM deposit")
+    assert [tuple(row) for row in deposits] == [(account_id, 1, 50_001)]
