@@ -50,6 +50,17 @@ async def blocks_pass(world: World, count: int) -> None:
     await world.sender.step()
 
 
+async def refused(wallet: Wallet) -> Attempt:
+    """One more payout, which no node takes."""
+    world = wallet.world
+    await world.withdraw(wallet.account, AMOUNT)
+    await world.payouts.step()
+    attempt = (await world.attempts())[-1]
+    refuse(world, attempt.plan)
+    await world.sender.step()
+    return attempt
+
+
 async def test_where_no_node_takes_the_child_its_parent_is_replaced_for_what_that_evicts(
     world: World,
 ) -> None:
@@ -111,11 +122,7 @@ async def test_a_payout_that_no_node_takes_gives_way_and_is_paid_once_when_that_
 ) -> None:
     world = wallet.world
     first = await wallet.paid()
-    await world.withdraw(wallet.account, AMOUNT)
-    await world.payouts.step()
-    second = (await world.attempts())[-1]
-    refuse(world, second.plan)
-    await world.sender.step()
+    second = await refused(wallet)
     await blocks_pass(world, PATIENCE)
     assert [await wallet.count(one.lineage_id) for one in (first, second)] == [2, 1]
     world.nodes.takes = lambda raw: True
@@ -164,11 +171,7 @@ async def test_what_was_signed_and_sent_to_nobody_for_long_is_sent_before_it_is_
     """The daemon was away."""
     world = wallet.world
     first = await wallet.paid()
-    await world.withdraw(wallet.account, AMOUNT)
-    await world.payouts.step()
-    second = (await world.attempts())[-1]
-    refuse(world, second.plan)
-    await world.sender.step()
+    second = await refused(wallet)
     await world.mine(PATIENCE)
     world.nodes.takes = lambda raw: True
     world.sender = world.sender_with(world.sender.sign)

@@ -75,8 +75,8 @@ END $$;
 -- Where a block credits every row of a page, each row's next version finds room there: no index is touched.
 ALTER TABLE customer_balance SET (fillfactor = 45);
 
--- As in 0001, but the rows are locked by the update itself, in the order of the accounts as everywhere: the two ways of
--- joining that would not keep it are out. Were it not kept, the worst would be a deadlock, after which all is tried anew.
+-- As in 0001, but the rows are locked by the update itself, in the order of the accounts as everywhere: two ways of
+-- joining that would not keep it are out here, and a third one in 0025.
 CREATE OR REPLACE FUNCTION ledger_post_alike(
     p_kind text, p_house bigint, p_keys text[], p_customers bigint[], p_amounts numeric[], p_created_at timestamptz
 ) RETURNS void LANGUAGE plpgsql
