@@ -35,13 +35,15 @@ GROUP BY o.chain, o.asset, s.state
 
 -- name: withdrawals_held
 -- Queued ones that cannot leave as things are, by the first reason that holds; zeros where there are none.
+-- What can be spent is added up once, and not for each of them.
+WITH s AS MATERIALIZED (SELECT chain, asset, amount FROM spendable)
 SELECT p.chain, p.asset, count(*) FILTER (WHERE q.reason = 'halted') AS halted,
     count(*) FILTER (WHERE q.reason = 'stopped') AS stopped, count(*) FILTER (WHERE q.reason = 'uncovered') AS uncovered
 FROM (SELECT DISTINCT chain, asset FROM reconciliation UNION SELECT chain, asset FROM withdrawal WHERE state = 'queued') AS p
 LEFT JOIN (
     SELECT w.chain, w.asset, CASE WHEN c.halted IS NOT NULL THEN 'halted' WHEN w.asset = ANY(c.stopped_assets) THEN 'stopped'
         WHEN w.amount > coalesce(s.amount, 0) THEN 'uncovered' END AS reason
-    FROM withdrawal w JOIN chain c USING (chain) LEFT JOIN spendable s ON s.chain = w.chain AND s.asset = w.asset
+    FROM withdrawal w JOIN chain c USING (chain) LEFT JOIN s ON s.chain = w.chain AND s.asset = w.asset
     WHERE w.state = 'queued') AS q ON q.chain = p.chain AND q.asset = p.asset
 GROUP BY p.chain, p.asset
 

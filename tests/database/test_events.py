@@ -140,6 +140,24 @@ async def test_p8_a_limit_never_parts_an_entitys_events_from_earlier_ones(pool: 
     assert await told(pool) == [(e.position, e.entity_id, e.entity_version) for e in feed]
 
 
+async def test_positions_are_given_by_indexes_even_where_the_plan_was_made_for_empty_tables(
+    pool: Pool,
+) -> None:
+    """Else the sequencer reads all events for each of them, on a database that was never analyzed."""
+    async with connection(pool) as conn:
+        for number in range(10):
+            await append(pool, event(f"first-{number}", 1))
+            await sequence_events(conn)
+        await append(pool, *(event(f"e{number}", 1) for number in range(300)))
+        async with conn.transaction():
+            assert await sequence_events(conn) == 300
+            read = await conn.fetchval(
+                "SELECT sum(seq_tup_read) FROM pg_stat_xact_user_tables "
+                "WHERE relname IN ('event', 'event_position', 'event_queue')"
+            )
+    assert read == 0
+
+
 async def test_p8_forty_thousand_events_fit_in_one_transaction(pool: Pool) -> None:
     await append(pool, *(event(f"e{n}", 1, account=uuid4()) for n in range(40_000)))
     async with connection(pool) as conn:
