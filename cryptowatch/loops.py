@@ -51,14 +51,17 @@ async def run_forever(
             failing = kind
             log.warning("waiting", loop=name, error=kind, problem=str(problem))
 
+    # One for all steps: each of them refers to itself, so that thousands would wait for the garbage collector, and then
+    # hold up whoever asks the API in that moment.
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type((Temporary, ConcurrentUpdate)),
+        sleep=clock.sleep,
+        wait=wait_random_exponential(multiplier=0.1, max=_BACKOFF_MAX_S),
+        before_sleep=told,
+    )
     while True:
         done = 0
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type((Temporary, ConcurrentUpdate)),
-            sleep=clock.sleep,
-            wait=wait_random_exponential(multiplier=0.1, max=_BACKOFF_MAX_S),
-            before_sleep=told,
-        ):
+        async for attempt in retrying:
             with attempt:
                 done = await step()
         if failing is not None:
