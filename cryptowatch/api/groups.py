@@ -1,8 +1,10 @@
 """Requests of one call that come at once, answered in one transaction: a commit costs the same for one and for many.
 
 Made by `pipeline` for each route whose handler is `Together`. A request alone is a group of one and does not wait for
-others; while a group is under way, the next one gathers. Each member has its own outcome: what refuses one writes
-nothing for it, and a failure that may be one member's doing makes the group fall apart, so that each is tried alone.
+others; while a group is under way, the next one gathers. Two are under way at once and take half of all each: while
+Postgres works for one, the other one is decided, and nobody waits for a group of all others. Each member has its own
+outcome: what refuses one writes nothing for it, and a failure that may be one member's doing makes the group fall
+apart, so that each is tried alone.
 Keeps P2 as `pipeline` does: every answer is committed with its effect, under its own Idempotency-Key.
 """
 
@@ -12,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -64,6 +67,8 @@ class Groups:
     meet: Callable[[Caller, datetime], None]
     _waiting: deque[_Member] = field(default_factory=deque)
     _working: int = 0
+    #: Members of the groups that are under way.
+    _under_way: int = 0
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
     #: Groups that are being decided, and are not at their commit yet; and that there is none.
     _deciding: int = 0
@@ -92,13 +97,21 @@ class Groups:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._all_decided.wait(), _GATHERING_S)
                 if group := self._next():
-                    await self._settle(group)
+                    self._under_way += len(group)
+                    try:
+                        await self._settle(group)
+                    finally:
+                        self._under_way -= len(group)
         finally:
             self._working -= 1
 
     def _next(self) -> list[_Member]:
-        """The oldest that fit together. Who gave up waiting before it began is left out."""
-        count_max = self.services.settings.api.group_max
+        """The oldest that fit together, and no more than this group's share of all that are there.
+
+        Who gave up waiting before it began is left out.
+        """
+        share = ceil((len(self._waiting) + self._under_way) / _GROUPS)
+        count_max = min(share, self.services.settings.api.group_max)
         group, passed, taken = list[_Member](), list[_Member](), set[str]()
         while self._waiting and len(group) < count_max:
             member = self._waiting.popleft()
