@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
+
 from cryptowatch.db.pool import Connection
 from cryptowatch.ledger.accounts import ensure_accounts, ensure_players, house
 from cryptowatch.ledger.postings import post_all
@@ -15,8 +17,7 @@ from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, Kind, custom
 from cryptowatch.money import BaseUnits
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """What a withdrawal takes out of what can be withdrawn: amount and fee, in base units."""
 
     withdrawal_id: UUID

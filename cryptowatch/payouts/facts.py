@@ -6,7 +6,6 @@ ends: two requests at once, in whatever processes, cannot both use what there is
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -32,8 +31,7 @@ from cryptowatch.payouts.policy import (
 SQL = load_queries(__package__, "facts.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """Of one request, what facts are looked up by."""
 
     account_id: UUID
@@ -44,8 +42,7 @@ class Asked:
     policy: WithdrawalPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """`recipient` is the player whose address it is, None for a stranger."""
 
     facts: Facts
@@ -85,8 +82,7 @@ async def gather(conn: Connection, asked: Sequence[Asked], now: datetime) -> lis
     return [found.get(one.account_id) for one in asked]
 
 
-@dataclass(frozen=True, slots=True)
-class _Player:
+class _Player(msgspec.Struct, frozen=True):
     account: CustomerAccount
     balance: Balance
 
@@ -145,7 +141,9 @@ async def _with_wagers(
     if places:
         ids = [players[known[place].account_id, known[place].asset].account for place in places]
         for place, row in zip(places, await conn.fetch(SQL["wagered"], ids), strict=True):
-            whole[place] = replace(facts[place], deposited=row["deposited"], wagered=row["wagered"])
+            whole[place] = msgspec.structs.replace(
+                facts[place], deposited=row["deposited"], wagered=row["wagered"]
+            )
     return whole
 
 
@@ -170,7 +168,7 @@ async def _with_usage(
             used[place][hours] = Used(row["amount"], row["count"])
     by_all = await _used_by_all(conn, known, now)
     return [
-        replace(fact, used=used[place], used_by_all=by_all.get(known[place].asset, {}))
+        msgspec.structs.replace(fact, used=used[place], used_by_all=by_all.get(known[place].asset, {}))
         for place, fact in enumerate(facts)
     ]
 

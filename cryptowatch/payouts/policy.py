@@ -6,7 +6,7 @@ Refusals are stable codes with a sentence for people.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -91,16 +91,14 @@ class Owner(StrEnum):
     WALLET = "wallet"  # ours: change, an account that sends, or not given to anybody yet
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(msgspec.Struct, frozen=True):
     """What an account, or everybody, asked for within a window and still has or got."""
 
     amount: int
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What the database says of the moment, in base units. `used` and `used_by_all` are by hours of the window."""
 
     status: str
@@ -118,8 +116,8 @@ class Facts:
     usable_at: datetime | None = None
     #: The account's own limits of the asset, instead of the settings'.
     own_limits: Sequence[Limit] | None = None
-    used: Mapping[int, Used] = field(default_factory=dict)
-    used_by_all: Mapping[int, Used] = field(default_factory=dict)
+    used: Mapping[int, Used] = msgspec.field(default_factory=dict)
+    used_by_all: Mapping[int, Used] = msgspec.field(default_factory=dict)
     deposited: int = 0
     wagered: int = 0
 
@@ -146,8 +144,7 @@ class Refusal:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     findings: Sequence[Finding]
     refusal: Refusal | None
     #: So many people must approve; 0: it goes on by itself.

@@ -6,7 +6,7 @@ Keeps P2 (a hold has the withdrawal's id in its key), P6 (a hold takes final mon
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -36,8 +36,7 @@ from cryptowatch.payouts.view import WithdrawalView, withdrawal_view
 SQL = load_queries(__package__, "requests.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A request that is well formed. `destination` is the address as the chain's own bytes."""
 
     withdrawal_id: UUID
@@ -132,7 +131,7 @@ async def request_withdrawals(
         if found is None:
             outcomes.append(Refusal("unknown_account", "no such account"))
             continue
-        facts = replace(found.facts, travel_rule=request.travel_rule is not None)
+        facts = msgspec.structs.replace(found.facts, travel_rule=request.travel_rule is not None)
         decision = decide(request.amount, _after(facts, taken.get(request.asset)), request.policy, now)
         if decision.refusal is not None:
             outcomes.append(decision.refusal)
@@ -153,7 +152,7 @@ def _after(facts: Facts, taken: Used | None) -> Facts:
         hours: Used(used.amount + taken.amount, used.count + taken.count)
         for hours, used in facts.used_by_all.items()
     }
-    return replace(facts, used_by_all=together)
+    return msgspec.structs.replace(facts, used_by_all=together)
 
 
 async def _write(

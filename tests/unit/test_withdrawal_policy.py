@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import given
 
@@ -176,7 +177,9 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_rule_holds_at_its_exact_boundary(case: Case) -> None:
-    decision = decide(case.amount, replace(FACTS, **case.facts), replace(POLICY, **case.policy), NOW)
+    decision = decide(
+        case.amount, msgspec.structs.replace(FACTS, **case.facts), replace(POLICY, **case.policy), NOW
+    )
     outcome = decision.approvals if decision.refusal is None else decision.refusal.code
     assert outcome == case.expected
     refused = any(finding.verdict is Verdict.REFUSE for finding in decision.findings)
@@ -187,7 +190,7 @@ def test_a_rule_holds_at_its_exact_boundary(case: Case) -> None:
 
 def test_a_decision_tells_what_every_rule_compared() -> None:
     policy = replace(POLICY, account_limits=A_DAY, approval_from=2_000)
-    decision = decide(400, replace(FACTS, used=used(600, 2)), policy, NOW)
+    decision = decide(400, msgspec.structs.replace(FACTS, used=used(600, 2)), policy, NOW)
     assert [(finding.rule, finding.compared) for finding in decision.findings] == [
         ("status", {"status": "active"}),
         ("owner", {"owner": "stranger"}),
@@ -201,7 +204,7 @@ def test_a_decision_tells_what_every_rule_compared() -> None:
 
 
 def test_of_several_refusals_the_one_that_cannot_be_helped_is_told() -> None:
-    facts = replace(FACTS, status="frozen", denied=True, balance=Balance())
+    facts = msgspec.structs.replace(FACTS, status="frozen", denied=True, balance=Balance())
     decision = decide(1, facts, POLICY, NOW)
     assert decision.refusal is not None
     assert decision.refusal.code == "account_frozen"
@@ -211,7 +214,7 @@ def test_of_several_refusals_the_one_that_cannot_be_helped_is_told() -> None:
 @given(st.integers(1, 20_000), st.integers(0, 3_000), st.integers(0, 3))
 def test_whatever_is_asked_no_limit_is_ever_passed(amount: int, before: int, level: int) -> None:
     policy = replace(POLICY, account_limits=A_DAY, kyc_limits=LEVELS)
-    facts = replace(FACTS, kyc_level=level, used={24: Used(before, 1), 720: Used(before, 1)})
+    facts = msgspec.structs.replace(FACTS, kyc_level=level, used={24: Used(before, 1), 720: Used(before, 1)})
     if decide(amount, facts, policy, NOW).refusal is None:
         for limit in account_limits(facts, policy):
             assert limit.amount is None or before + amount <= limit.amount
