@@ -23,6 +23,8 @@ from cryptowatch.ledger.rules import Kind, customer_posting
 from cryptowatch.money import BaseUnits
 
 _START_TIMEOUT_S = 60
+#: More than a benchmark writes.
+_LOG_FILES, _LOG_FILE_BYTES = 12, 16_000_000
 
 
 async def rich_accounts(pool: Pool, count: int) -> Sequence[UUID]:
@@ -46,6 +48,19 @@ async def rich_accounts(pool: Pool, count: int) -> Sequence[UUID]:
         ]
         await post_all(conn, given, now)
     return found
+
+
+async def seasoned(pool: Pool) -> None:
+    """As in a server that has run for a while: analyzed, and with files of the write-ahead log to use again.
+
+    A new one makes each file in the moment in which it is full, and whoever commits then waits for the disk.
+    """
+    await pool.execute("VACUUM ANALYZE")
+    for _ in range(_LOG_FILES):
+        await pool.execute(
+            "SELECT pg_logical_emit_message(false, 'benchmark', repeat(' ', $1::int))", _LOG_FILE_BYTES
+        )
+    await pool.execute("CHECKPOINT")
 
 
 async def ready(net: Net) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from benchmarks._http_load import http_request, load
-from benchmarks._servers import bare_server, cryptowatch, ready, rich_accounts
+from benchmarks._servers import bare_server, cryptowatch, ready, rich_accounts, seasoned
 from benchmarks.reporting import Report
 from cryptowatch import devnet
 from cryptowatch.db.pool import open_pool
@@ -41,7 +41,7 @@ async def run(report: Report) -> None:
         await stack.enter_async_context(cryptowatch(net, "run", "--roles", "api"))
         bare = await stack.enter_async_context(bare_server(net))
         await ready(net)
-        await pool.execute("VACUUM ANALYZE")
+        await seasoned(pool)
         await _measure(net, bare, _transfers(accounts), report)
 
 

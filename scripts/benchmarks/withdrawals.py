@@ -20,7 +20,7 @@ from uuid import UUID
 import aiohttp
 
 from benchmarks._http_load import http_request, load
-from benchmarks._servers import bare_server, cryptowatch, ready, rich_accounts
+from benchmarks._servers import bare_server, cryptowatch, ready, rich_accounts, seasoned
 from benchmarks.reporting import Report
 from cryptowatch import devnet
 from cryptowatch.chains.bitcoin.address import address_of
@@ -54,7 +54,7 @@ async def run(report: Report) -> None:
         bare = await stack.enter_async_context(bare_server(net))
         await ready(net)
         await _fund(net)
-        await pool.execute("VACUUM ANALYZE")
+        await seasoned(pool)
         await _requests(net, bare, _written(net, accounts), report)
         await _sending(net, pool, report)
 
@@ -64,15 +64,16 @@ async def _requests(net: Net, bare: int, requests: Iterator[bytes], report: Repo
     port = int(net.api_url.rpartition(":")[2])
     for warmed in (bare, port):
         await load(warmed, list(itertools.islice(requests, WARM_UP)), CONNECTIONS, 202)
-    _, alone = await load(port, list(itertools.islice(requests, UNLOADED)), 1, 202)
-    ours, floors, latencies = list[float](), list[float](), list[float]()
+    ours, floors, latencies, alone = list[float](), list[float](), list[float](), list[float]()
     for _ in range(ROUNDS):
         part = list(itertools.islice(requests, WITHDRAWALS // ROUNDS))
         floor_s, _ = await load(bare, part, CONNECTIONS, 202)
+        _, one_by_one = await load(port, list(itertools.islice(requests, UNLOADED // ROUNDS)), 1, 202)
         ours_s, seconds = await load(port, part, CONNECTIONS, 202)
         ours.append(len(part) / ours_s)
         floors.append(len(part) / floor_s)
         latencies += seconds
+        alone += one_by_one
     ratio = statistics.median(own / floor for own, floor in zip(ours, floors, strict=True))
     report(
         f"withdrawals requested, {CONNECTIONS} connections",
