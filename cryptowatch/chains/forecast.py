@@ -30,10 +30,6 @@ TARGET_MAX = 144
 #: What joins next may be less or more than what joined lately: five factors, each as likely as the others (those of a
 #: log-normal one with sigma 0.8).
 _CHANGES = (0.36, 0.66, 1.0, 1.52, 2.79)
-#: With one chance in two a payment gets in for less than the backlog says: who finds the market dear stays away, and
-#: blocks are filled up with small ones. By so many EDGES less, each as likely as the others (the upper half of a normal
-#: spread of 0.45 in the logarithm).
-_FALLS = (6, 17, 30, 47, 75)
 #: So many rates are looked at between one that is sure to miss and one that is sure to get in, and how sure that is.
 _RATES_MAX, _SURE = 48, 0.999
 #: More than the blocks of a day; when there are more, the oldest go.
@@ -119,22 +115,16 @@ class Forecaster:
                 return min(reached, len(EDGES) - 1)
 
             lowest, highest = first(1 - _SURE), first(_SURE)
-            known = np.linspace(lowest, highest, min(highest - lowest + 1, _RATES_MAX)).astype(int)
+            places = np.linspace(lowest, highest, min(highest - lowest + 1, _RATES_MAX)).astype(int)
             # The highest counts as sure: nobody can do more.
             chances = np.maximum.accumulate(
-                [*(self._chance(target, int(place)) for place in known[:-1]), 1.0]
+                [*(self._chance(target, int(place)) for place in places[:-1]), 1.0]
             )
-            places = np.unique(np.concatenate((np.arange(max(lowest - _FALLS[-1], 0), lowest, 3), known)))
-
-            def chance(at: NDArray[np.int64]) -> NDArray[np.float64]:
-                return np.interp(at, known, chances, left=0)
-
-            fallen = sum(chance(places + fall) for fall in _FALLS) / len(_FALLS)
-            self._markets[target] = places, (chance(places) + fallen) / 2
+            self._markets[target] = places, chances
         return self._markets[target]
 
     def _chance(self, target: int, place: int) -> float:
-        """Of being mined within the target, for who pays EDGES[place], if the backlog is all that counts."""
+        """Of being mined within the target, for who pays EDGES[place]."""
         assert self._last is not None
         if (target, place) not in self._chances:
             pool, short, long = self._last.pool, self._inflow(SHORT)[place], self._inflow(LONG)[place]

@@ -126,18 +126,20 @@ def test_a_bid_weighs_what_it_pays_too_much_against_what_a_miss_costs(
     assert rates[least_costly(rates, chances, miss_cost_percent)] == rate
 
 
-def test_a_chance_is_left_that_the_market_falls_by_itself() -> None:
-    """Whoever does not mind a miss bids below the backlog, and whoever does, above."""
+@pytest.mark.parametrize("miss_cost_percent", [1, 400])
+def test_no_bid_counts_on_what_waits_above_it_going_away(miss_cost_percent: int) -> None:
+    """However little a miss matters: a bid that is sure to miss saves nothing."""
     full = pool(at_5000=2 * BLOCK)
     forecaster = watched(30, before=full, after=full)
-    assert 2_000 < (forecaster.rate(1, 1) or 0) < 5_000 < (forecaster.rate(1, 400) or 0)
+    assert 5_000 < (forecaster.rate(1, miss_cost_percent) or 0) < 5_100
+    assert forecaster.rate(2, miss_cost_percent) == 0
 
 
 def test_nobody_pays_less_than_the_floor_so_that_it_is_not_too_much() -> None:
     """A bid of ten times the lowest rate is dear, and one of ten times what nobody takes is not."""
     joined = backlog([(rate, BLOCK // 20) for rate in range(100, 2_000, 20)], BLOCK)
     forecaster = watched(30, before=pool(), after=joined)
-    assert (forecaster.rate(3, 30, 1_000) or 0) > (forecaster.rate(3, 30) or 0)
+    assert (forecaster.rate(4, 30, 1_000) or 0) > (forecaster.rate(4, 30) or 0) > 0
 
 
 def test_short_targets_go_by_the_last_half_hour_and_long_ones_by_the_day() -> None:
