@@ -21,11 +21,17 @@ from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.errors import ConcurrentUpdate, SignerRefused, SignerUnavailable, Temporary
 from cryptowatch.payouts.machine import Event
 from cryptowatch.payouts.reviews import Person, decide
+from cryptowatch.payouts.riders import SQL as RIDERS
+from cryptowatch.payouts.worker import SQL as PAYOUTS
+from cryptowatch.sending.coins import SQL as COINS
+from cryptowatch.sending.track import SQL as TRACK
+from cryptowatch.sending.unconfirmed import SQL as UNCONFIRMED
+from cryptowatch.sending.worker import SQL as SENDING
 from cryptowatch.sending.worker import SendRules
 from cryptowatch.signing.families import SignedTransaction
 from tests.attacks import invariants
 from tests.attacks.network import Network, signed, transaction_of
-from tests.attacks.turns import Task, Turns
+from tests.attacks.turns import Task, Turns, purpose
 from tests.attacks.world import CHAIN, RULES, START, Nodes, World
 from tests.support.fake_nodes import HandClock
 
@@ -34,8 +40,22 @@ PLAYERS = 3
 PASSING = (Temporary, ConcurrentUpdate)
 #: For so many turns of all tasks one is held, or left alone.
 WAITS = (3, 10, 40, 150, 400)
+#: Compare-and-set by which payouts, coins and attempts change hands; held more often than others.
+DELICATE = frozenset(
+    purpose(sql[name])
+    for sql, names in (
+        (PAYOUTS, ("claim", "bind", "leave_out", "unbind_left_out", "unbind_dead", "unbind_refused")),
+        (RIDERS, ("claim_riders", "bind_riders")),
+        (COINS, ("reserve",)),
+        (UNCONFIRMED, ("reserve_change",)),
+        (SENDING, ("lock_open_lineage", "store_signed", "give_up")),
+        (TRACK, ("finalize_lineages", "bury_lineages")),
+    )
+    for name in names
+)
+DELICATE_HOLDS = 0.3
 _REVIEWED = "SELECT id FROM withdrawal WHERE state = 'in_review' ORDER BY id"
-_COMMITTED = "SELECT EXISTS (SELECT FROM attempt WHERE raw = $1 AND NOT void)"
+_COMMITTED = "SELECT EXISTS (SELECT FROM attempt WHERE raw = $1)"
 
 
 @dataclass(frozen=True)
@@ -49,7 +69,7 @@ class Odds:
     joins: bool
     #: Of another task's turn after each statement.
     switches: float
-    #: Of a statement to be held in the middle.
+    #: Of a statement that writes to be held in the middle.
     holds: float
     #: Of something to happen outside in place of a statement.
     happens: float
@@ -65,10 +85,10 @@ class Odds:
             unconfirmed_depth_max=chance.choice((0, 0, 3)),
             joins=chance.random() < 0.9,
             switches=chance.choice((0.03, 0.1, 0.3)),
-            holds=chance.choice((0.02, 0.05, 0.1)),
+            holds=chance.choice((0.03, 0.1, 0.2)),
             happens=chance.choice((0.02, 0.04)),
             full=chance.choice((0.3, 0.5)),
-            older=chance.choice((0.3, 0.7)),
+            older=chance.choice((0.5, 0.8)),
         )
 
 
@@ -213,10 +233,11 @@ class Simulation:
             self.note(f"{task.name} begins")
             task.start(self._step_of(task))
             await self.turns.settle()
-        elif task.backend is not None and task not in self.held and self.chance.random() < self.odds.holds:
+        elif self._is_to_be_held(task):
+            assert task.backend is not None
             backend, about = task.backend, task.about
             if await self.turns.hold(task):
-                self.held[task] = backend, self.tick + self.chance.choice(WAITS)
+                self.held[task] = backend, self.tick + self.chance.choice(WAITS[1:])
                 self.note(f"{task.name} is held in: {about}")
             else:
                 self.note(f"{task.name}: {about}")
@@ -225,6 +246,10 @@ class Simulation:
             task.go()
             await self.turns.settle()
         return True
+
+    def _is_to_be_held(self, task: Task) -> bool:
+        odds = DELICATE_HOLDS if task.about in DELICATE else self.odds.holds
+        return task.writes and task not in self.held and self.chance.random() < odds
 
     def _step_of(self, task: Task) -> Callable[[], Awaitable[int]]:
         [step] = [one.step_of(one.loops[task]) for one in self.daemons if task in one.loops]

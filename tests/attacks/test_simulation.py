@@ -7,7 +7,7 @@ import pytest
 
 from tests.attacks.simulate import simulate
 
-#: A few that reach much between them: replacements that others joined, older attempts that won, lines of change, deaths.
+#: A few that reach much: replacements that others joined, older attempts that won, lines of change, reorgs.
 SEEDS = (3, 21, 28)
 
 

@@ -32,7 +32,7 @@ _SETTINGS = {
 }
 _STATEMENTS = ("execute", "executemany", "fetch", "fetchrow", "fetchval", "copy_to_table")
 _ENDS = ("COMMIT", "ROLLBACK")
-#: What alone, without a transaction around it, locks rows.
+#: What locks rows: until it ends, where there is no transaction around it.
 _LOCKING = re.compile(r"\b(INSERT|UPDATE|DELETE|SHARE)\b")
 #: What daemons write in competition.
 _HELD_TABLES = ("withdrawal", "lineage", "attempt", "coin", "chain", "nonce", "address")
@@ -68,6 +68,8 @@ class Task:
         self.turn: asyncio.Future[None] | None = None
         self.backend: int | None = None
         self.about = ""
+        #: Whether the statement writes: others can be held in no middle.
+        self.writes = False
         #: It waits for a lock, as far as was looked.
         self.locked = False
         #: It takes no more turns: nothing that it does from now on reaches the database.
@@ -101,10 +103,10 @@ class Task:
         assert self.turn is not None
         self.turn.set_result(None)
 
-    async def wait(self, about: str, backend: int | None = None) -> None:
+    async def wait(self, about: str, backend: int | None = None, *, writes: bool = False) -> None:
         if self.dead:
             return
-        self.backend, self.about, self.locked = backend, about, False
+        self.backend, self.about, self.writes, self.locked = backend, about, writes, False
         self.turn = asyncio.get_running_loop().create_future()
         self.turns.moved.set()
         await self.turn
@@ -211,9 +213,10 @@ def _in_turn(name: str) -> Callable[..., Awaitable[Any]]:
         task = _own.get()
         if task is None:
             return await plain(self, *args, **options)
-        ends = str(args[0]).startswith(_ENDS)
-        await task.wait(_purpose(str(args[0])), None if self.is_closed() else self.get_server_pid())
-        lets_go = ends or (not self.is_in_transaction() and _LOCKING.search(str(args[0])) is not None)
+        text = str(args[0])
+        ends, writes = text.startswith(_ENDS), _LOCKING.search(text) is not None
+        await task.wait(purpose(text), None if self.is_closed() else self.get_server_pid(), writes=writes)
+        lets_go = ends or (writes and not self.is_in_transaction())
         try:
             done = await plain(self, *args, **options)
         finally:
@@ -228,7 +231,7 @@ def _in_turn(name: str) -> Callable[..., Awaitable[Any]]:
     return statement
 
 
-def _purpose(statement: str) -> str:
+def purpose(statement: str) -> str:
     """The first line of a named query says it."""
     return statement.split("\n")[0].removeprefix("-- ")[:60]
 
