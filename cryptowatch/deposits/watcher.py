@@ -18,13 +18,13 @@ from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.port import BlockRef, RawBlock
 from cryptowatch.clock import Clock
-from cryptowatch.db.pool import Pool, connection, transaction
+from cryptowatch.db.pool import Connection, Pool, connection, transaction
 from cryptowatch.deposits import cursor as chain_cursor
 from cryptowatch.deposits.apply import Applied, apply_block, finalized_above, rewind
 from cryptowatch.deposits.cursor import Cursor
 from cryptowatch.deposits.rules import ChainRules
 from cryptowatch.deposits.watchlist import ChainWatchList
-from cryptowatch.errors import NoQuorum
+from cryptowatch.errors import ConcurrentUpdate, NoQuorum
 from cryptowatch.sending.halts import forget_acceptance, halt
 
 log = structlog.get_logger(__name__)
@@ -130,21 +130,20 @@ class Watcher:
             if await self._agreed(height) == ours.hash:
                 return ours
             height -= 1
-        await self._halt(f"the quorum left our branch more than {at.height - height - 1} blocks ago")
+        await self._halt(at, f"the quorum left our branch more than {at.height - height - 1} blocks ago")
         return None
 
     async def _leave(self, at: BlockPoint, fork: BlockRef) -> BlockPoint | None:
         now = self.clock.now()
         async with transaction(self.pool) as conn:
             # Held from before the look at what is final: nobody releases or rescans anything in between.
-            cursor = await chain_cursor.read_cursor(conn, self.rules.chain, lock=True)
-            accepted = cursor is not None and cursor.reorg_accepted
+            accepted = (await self._still_at(conn, at)).reorg_accepted
             final = not accepted and await finalized_above(conn, self.rules.chain, fork.height, at.height)
             if not final:
                 applied = await rewind(conn, self.rules, at, fork, accepted, now)
                 await chain_cursor.tell_reorg(conn, self.rules.chain, at, fork.height, now)
         if final:
-            await self._halt(f"a reorg from {at.height} down to {fork.height} would undo final money")
+            await self._halt(at, f"a reorg from {at.height} down to {fork.height} would undo final money")
             return None
         log.warning("reorg", chain=self.rules.chain, depth=at.height - fork.height, fork_height=fork.height)
         self.observe(applied, 0)
@@ -153,8 +152,17 @@ class Watcher:
         self.matched = BlockPoint(fork.height, fork.hash)
         return self.matched
 
-    async def _halt(self, reason: str) -> None:
+    async def _still_at(self, conn: Connection, at: BlockPoint) -> Cursor:
+        """The cursor, held. Raises ConcurrentUpdate when another process moved it: what was found of our branch may be
+        of two branches then, or of none."""
+        cursor = await chain_cursor.read_cursor(conn, self.rules.chain, lock=True)
+        if cursor is None or cursor.block != at:
+            raise ConcurrentUpdate(f"the cursor of {self.rules.chain} is no longer at {at.height}")
+        return cursor
+
+    async def _halt(self, at: BlockPoint, reason: str) -> None:
         async with transaction(self.pool) as conn:
+            await self._still_at(conn, at)
             first = await halt(conn, self.rules.chain, reason, self.clock.now())
         if first:
             log.critical("chain halted", chain=self.rules.chain, reason=reason)

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import pytest
 
+from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.port import BlockContents, BlockRef, NodeState, Transfer
 from cryptowatch.chains.standing import ChangeKind, NodeChange
 from cryptowatch.db.pool import connection, transaction
@@ -23,6 +24,7 @@ from cryptowatch.treasury.reconcile import (
     write_off,
 )
 from cryptowatch.treasury.solvency import Position
+from tests.attacks.network import Network, deposit_of
 from tests.attacks.world import ASSET, CHAIN, RULES, START, Nodes, World, made_up
 
 
@@ -76,6 +78,47 @@ async def test_what_became_of_nodes_is_told_once_postgres_is_back(
         (f"{CHAIN}/a", "node.recovered"),
     ]
     assert nodes.untold == []
+
+
+def watcher_of(world: World, network: Network) -> Watcher:
+    nodes = cast(NodePool, network)
+    watchlist = ChainWatchList(CHAIN)
+    return Watcher(RULES, nodes, world.pool, world.clock, watchlist, None, 100, 1, lambda applied, left: None)
+
+
+@pytest.mark.parametrize("is_at_the_end", [False, True], ids=["only left the branch", "went on to its end"])
+async def test_a_watcher_that_is_late_does_not_halt_a_chain_whose_reorg_another_one_followed(
+    world: World, monkeypatch: pytest.MonkeyPatch, is_at_the_end: bool
+) -> None:
+    """It looks for the fork in blocks that are gone by then, or would undo what is final on the new branch."""
+    network, (_, destination) = Network(world.blocks[START]), await world.account()
+    late, other = watcher_of(world, network), watcher_of(world, network)
+    for _ in range(3):
+        network.mine((), world.now)
+    await late.follow()
+    head = await network.agreed_head()
+    network.leave(2)
+    network.mine([deposit_of(1, destination, 50_000_000)], world.now)
+    for _ in range(3):
+        network.mine((), world.now)
+    agreed_hash, asked = network.agreed_hash, list[int]()
+
+    async def meanwhile(height: int) -> bytes | None:
+        asked.append(height)
+        if is_at_the_end and asked == [START + 3, START + 2, START + 1]:
+            await other.follow()
+        if not is_at_the_end and len(asked) == 1:
+            world.at, world.blocks[START + 1] = head, network.branch.blocks[1].ref
+            await world.back_to(START + 1)
+        return await agreed_hash(height)
+
+    monkeypatch.setattr(network, "agreed_hash", meanwhile)
+    with pytest.raises(ConcurrentUpdate, match=f"no longer at {START + 3}"):
+        await late.follow()
+    assert await world.halted() is None
+    await late.follow()
+    assert await world.pool.fetchval("SELECT height FROM chain") == START + 5
+    assert await world.pool.fetchval("SELECT state FROM deposit") == "finalized"
 
 
 async def test_a_watcher_beside_a_rescan_watches_the_coins_that_it_found(world: World) -> None:

@@ -7,7 +7,7 @@ which of our transactions, and what nodes ask as fees meanwhile.
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple, cast
 from uuid import UUID
@@ -29,7 +29,7 @@ from cryptowatch.chains.port import (
     Transfer,
 )
 from cryptowatch.chains.standing import NodeChange
-from cryptowatch.clock import SystemClock
+from cryptowatch.clock import Clock, SystemClock
 from cryptowatch.db.pool import Pool, transaction
 from cryptowatch.deposits.apply import apply_block, finalized_above, rewind
 from cryptowatch.deposits.cursor import start_cursor
@@ -174,11 +174,19 @@ async def _sign(plan: Plan, lineage_id: str) -> SignedTransaction:
 class World:
     """The chain, its workers, and the people who ask for money."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        nodes: Nodes | None = None,
+        clock: Clock | None = None,
+        randbytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
         self.pool = pool
-        self.nodes = Nodes(self)
-        self.clock = SystemClock()
-        self.now = datetime.now(UTC) - timedelta(hours=1)
+        self.nodes = nodes or Nodes(self)
+        self.clock = clock or SystemClock()
+        self.randbytes = randbytes
+        self.now = self.clock.now() - timedelta(hours=1)
         first = BlockRef(START, made_up("block", START, 0), made_up("block", START - 1), self.now)
         self.blocks = {START: first}
         self.at = BlockPoint(START, first.hash)
@@ -197,11 +205,11 @@ class World:
     def pool_of_nodes(self) -> NodePool:
         return cast(NodePool, self.nodes)
 
-    async def open(self) -> None:
+    async def open(self, addresses_each: int = _ADDRESSES) -> None:
         addresses = [
             (CHAIN, b"\x00\x14" + made_up(branch, index)[:20], f"a{branch}-{index}", branch, index)
             for branch in (0, 1)
-            for index in range(_ADDRESSES)
+            for index in range(addresses_each)
         ]
         async with transaction(self.pool) as conn:
             await start_cursor(conn, CHAIN, ASSET, self.blocks[START], self.now)
@@ -209,6 +217,12 @@ class World:
                 "INSERT INTO address (chain, destination, address, scheme, branch, key_index) "
                 "VALUES ($1, $2, $3, 84, $4, $5)",
                 addresses,
+            )
+            await conn.execute(
+                "INSERT INTO derivation (chain, scheme, branch, xpub, next_index) "
+                "SELECT $1, 84, branch, 'made up', $2 FROM generate_series(0, 1) AS branch",
+                CHAIN,
+                addresses_each,
             )
 
     def spends_unconfirmed(self, depth_max: int) -> None:
@@ -234,7 +248,7 @@ class World:
 
     def worker(self, count_max: int = 100, seed: int = 1) -> PayoutWorker:
         def entropy(now: datetime) -> tuple[UUID, int]:
-            return derived_id(now, os.urandom(16)), seed
+            return derived_id(now, self.randbytes(16)), seed
 
         batching = Batching(wait_max_s=0, count_max=count_max)
         rules = PayoutRules(batching, {ASSET: 8}, {})
@@ -281,7 +295,7 @@ class World:
         )
 
     def _entropy(self, now: datetime) -> tuple[UUID, int]:
-        return derived_id(now, os.urandom(16)), 1
+        return derived_id(now, self.randbytes(16)), 1
 
     def consolidator(self, rules: ConsolidationRules) -> Consolidator:
         reserver = CoinReserver(CHAIN, BitcoinPlanner(10_000), COINS)
@@ -332,7 +346,7 @@ class World:
 
     async def account(self) -> tuple[UUID, bytes]:
         """An account and its deposit address."""
-        account_id = derived_id(self.now, os.urandom(8))
+        account_id = derived_id(self.now, self.randbytes(8))
         await self.pool.execute(
             "INSERT INTO account (id, external_id, created_at, updated_at) VALUES ($1, $2, now(), now())",
             account_id,
@@ -353,7 +367,7 @@ class World:
             player = (await ensure_players(conn, [(account_id, ASSET)]))[account_id, ASSET]
             [bonus] = await ensure_accounts(conn, [house("bonus", ASSET)])
             posting = customer_posting(
-                Kind.BONUS, os.urandom(8).hex(), player, HouseAccount(bonus), BaseUnits(10**11)
+                Kind.BONUS, self.randbytes(8).hex(), player, HouseAccount(bonus), BaseUnits(10**11)
             )
             await post(conn, posting, self.now)
         return account_id, destination
@@ -381,7 +395,7 @@ class World:
         policy = WithdrawalPolicy(
             8, BaseUnits(546), BaseUnits(10**12), BaseUnits(0), approval_from=approval_from
         )
-        withdrawal_id = derived_id(now, os.urandom(8))
+        withdrawal_id = derived_id(now, self.randbytes(8))
         request = Request(
             withdrawal_id,
             account_id,
