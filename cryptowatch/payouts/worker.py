@@ -97,6 +97,7 @@ class PayoutWorker:
     async def _follow(self) -> int:
         moved = 0
         async with transaction(self.pool) as conn:
+            await conn.execute(SQL["by_indexes"])
             await conn.execute(SQL["follow_replacements"], self.chain)
             moved += await self._leave_out(conn)
             for event, lineage_states in (

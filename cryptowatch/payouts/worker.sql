@@ -103,6 +103,11 @@ FROM (SELECT id, outcomes, cardinality(outcomes) AS batch FROM lineage
 WHERE l.id = w.lineage_id AND w.chain = $1 AND w.state = 'sending' AND l.outcomes[w.batch_place] IS NULL
 RETURNING w.*
 
+-- name: by_indexes
+-- Until the transaction ends: a plan that was made for empty tables, and is kept until Postgres has looked at them anew,
+-- would read all transactions for each payout that is on its way.
+SET LOCAL enable_seqscan = off
+
 -- name: follow_replacements
 -- A payout shows the newest attempt of its lineage until a block decides.
 UPDATE withdrawal w SET tx_hash = a.tx_hash, position = a.positions[w.batch_place]

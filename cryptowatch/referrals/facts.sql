@@ -1,8 +1,10 @@
 -- name: lock_referrals
 -- What may change of these referrals: their acts may be done, or their deposits gone. Held, in one order by everybody.
--- With the first final deposit since that is enough for the act, of those terms whose minima are asked with.
+-- With the first final deposit since that is enough for the act, of those terms whose minima are asked with; looked for among
+-- the account's own (`|| ''` keeps the index by states out: on a new database the plan is made before it is known how many
+-- are final, and kept).
 SELECT r.*, a.kyc_level, enough.id AS enough_id, enough.asset AS enough_asset, enough.amount AS enough_amount,
-       EXISTS (SELECT FROM deposit g WHERE g.id = r.deposit_id AND g.state <> 'finalized') AS gone
+       coalesce((SELECT g.state <> 'finalized' FROM deposit g WHERE g.id = r.deposit_id), false) AS gone
 FROM referral r
 JOIN account a ON a.id = r.account_id
 LEFT JOIN LATERAL (
@@ -10,7 +12,7 @@ LEFT JOIN LATERAL (
          AS asked (programme_id, terms_version, asset, minimum)
     CROSS JOIN LATERAL (
         SELECT f.id, f.asset, f.amount FROM deposit f
-        WHERE f.account_id = r.account_id AND f.asset = asked.asset AND f.state = 'finalized'
+        WHERE f.account_id = r.account_id AND f.asset = asked.asset AND f.state || '' = 'finalized'
           AND f.amount >= asked.minimum AND f.created_at >= r.attributed_at
         ORDER BY f.id LIMIT 1) AS first
     WHERE r.state = 'pending' AND asked.programme_id = r.programme_id AND asked.terms_version = r.terms_version

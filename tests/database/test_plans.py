@@ -1,0 +1,99 @@
+"""Plans that were made for empty tables, and are kept until Postgres has analyzed them, read no table per row."""
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest_asyncio
+
+from cryptowatch.db.pool import Connection, Pool, connection
+from cryptowatch.db.queries import load_queries
+
+PAYOUTS, REFERRALS = (
+    load_queries("cryptowatch.payouts", "worker.sql"),
+    load_queries("cryptowatch.referrals", "facts.sql"),
+)
+NOW, CHAIN, PROGRAMME = datetime(2026, 1, 1, tzinfo=UTC), "bitcoin", UUID(int=7)
+ROWS = 300
+#: As often a plan is made for the values at hand before Postgres keeps one for all of them.
+PLANNED_ANEW = 6
+_FILLERS: Mapping[str, str] = {
+    "uuid": "gen_random_uuid()",
+    "text": "'x'",
+    "bytea": "decode(md5('b' || n), 'hex')",
+    "timestamp with time zone": "now()",
+    "json": "'{}'",
+    "boolean": "false",
+}
+_READ = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::int FROM pg_stat_xact_user_tables WHERE relname = $1"
+_NEEDED = """
+SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = 'public' AND table_name = $1
+    AND is_nullable = 'NO' AND column_default IS NULL AND is_identity = 'NO' AND is_generated = 'NEVER'
+"""
+_CHECKS = """
+SELECT conrelid::regclass AS its_table, conname FROM pg_constraint
+WHERE contype = 'c' AND conrelid = ANY ('{deposit,referral,lineage,withdrawal}'::regclass[])
+"""
+
+
+@pytest_asyncio.fixture
+async def lax(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection to a database that takes rows without what belongs to them, and is not analyzed."""
+    async with connection(pool) as conn:
+        await conn.execute("SET session_replication_role = replica")
+        for table, check in await conn.fetch(_CHECKS):
+            await conn.execute(f"ALTER TABLE {table} DROP CONSTRAINT {check}")
+        for table in ("deposit", "referral", "lineage", "withdrawal", "account"):
+            await conn.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+        yield conn
+
+
+async def fill(conn: Connection, table: str, given: Mapping[str, str]) -> None:
+    """ROWS rows, by expressions of n; columns that must be there and do not matter get anything."""
+    needed = {
+        row["column_name"]: _FILLERS.get(row["data_type"], "1") for row in await conn.fetch(_NEEDED, table)
+    }
+    columns = {**needed, **given}
+    await conn.execute(
+        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(columns.values())} "
+        f"FROM generate_series(1, {ROWS}) n"
+    )
+
+
+async def test_payouts_that_are_on_their_way_are_followed_by_indexes(lax: Connection) -> None:
+    async def follow() -> int:
+        async with lax.transaction():
+            await lax.execute(PAYOUTS["by_indexes"])
+            assert await lax.fetch(PAYOUTS["unbind_dead"], CHAIN, "queued", NOW) == []
+            assert await lax.fetch(PAYOUTS["unbind_refused"], CHAIN, "in_review", "queued", NOW) == []
+            return int(await lax.fetchval(_READ, "lineage"))
+
+    for _ in range(PLANNED_ANEW):
+        await follow()
+    own = {"chain": f"'{CHAIN}'"}
+    await fill(lax, "lineage", {**own, "id": "md5('l' || n)::uuid", "state": "'open'"})
+    await fill(lax, "withdrawal", {**own, "state": "'sending'", "lineage_id": "md5('l' || n)::uuid"})
+    assert await follow() < 5 * ROWS
+
+
+async def test_what_may_change_of_referrals_is_found_among_each_accounts_own_deposits(
+    lax: Connection,
+) -> None:
+    async def lock(accounts: list[UUID]) -> tuple[int, int]:
+        """How many there are, and how many deposits were read for them."""
+        async with lax.transaction():
+            await lax.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+            found = await lax.fetch(REFERRALS["lock_referrals"], accounts, [PROGRAMME], [1], ["BTC"], [1])
+            return len(found), int(await lax.fetchval(_READ, "deposit"))
+
+    await lock([PROGRAMME])
+    account, day_before = {"account_id": "md5('a' || n)::uuid"}, f"'{NOW - timedelta(days=1)}'"
+    await fill(lax, "account", {"id": account["account_id"], "external_id": "'x' || n"})
+    deposited = {"state": "'finalized'", "asset": "'BTC'", "amount": "5", "created_at": f"'{NOW}'"}
+    await fill(lax, "deposit", {**account, **deposited})
+    referred = {"state": "'pending'", "programme_id": f"'{PROGRAMME}'", "ancestors": "'{}'::uuid[]"}
+    await fill(lax, "referral", {**account, **referred, "terms_version": "1", "attributed_at": day_before})
+    accounts = [row["id"] for row in await lax.fetch("SELECT id FROM account")]
+    count, read = await lock(accounts)
+    assert count == ROWS
+    assert read < 5 * ROWS
