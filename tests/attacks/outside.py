@@ -197,14 +197,14 @@ async def dies(of: Simulation) -> None:
 
 
 _LIKELY: Final[dict[Happening, int]] = {
-    withdraws: 24,
+    withdraws: 28,
     decides: 5,
     deposits: 2,
     takes_back: 1,
     payee_spends: 4,
-    mines: 36,
+    mines: 26,
     reorganizes: 2,
-    fees_change: 8,
+    fees_change: 24,
     loses_mempool: 3,
     nodes_fail: 3,
     signer_fails: 1,

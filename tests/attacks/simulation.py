@@ -53,7 +53,7 @@ DELICATE = frozenset(
     )
     for name in names
 )
-DELICATE_HOLDS = 0.3
+DELICATE_HOLDS = 0.6
 _REVIEWED = "SELECT id FROM withdrawal WHERE state = 'in_review' ORDER BY id"
 _COMMITTED = "SELECT EXISTS (SELECT FROM attempt WHERE raw = $1)"
 
@@ -63,7 +63,7 @@ class Odds:
     """Of one run, drawn from its seed."""
 
     daemons: int
-    #: So many to begin with.
+    #: So many to begin with. With one, payouts wait for its change, and join what is replaced meanwhile.
     coins: int
     unconfirmed_depth_max: int
     joins: bool
@@ -81,14 +81,14 @@ class Odds:
     def drawn(cls, chance: Random) -> "Odds":
         return cls(
             daemons=chance.choice((2, 3)),
-            coins=chance.randint(1, PLAYERS),
+            coins=chance.choice((1, 1, 2, PLAYERS)),
             unconfirmed_depth_max=chance.choice((0, 0, 3)),
             joins=chance.random() < 0.9,
             switches=chance.choice((0.03, 0.1, 0.3)),
             holds=chance.choice((0.03, 0.1, 0.2)),
             happens=chance.choice((0.02, 0.04)),
             full=chance.choice((0.3, 0.5)),
-            older=chance.choice((0.5, 0.8)),
+            older=chance.choice((0.5, 0.9)),
         )
 
 
