@@ -136,14 +136,18 @@ class Watcher:
     async def _leave(self, at: BlockPoint, fork: BlockRef) -> BlockPoint | None:
         now = self.clock.now()
         async with transaction(self.pool) as conn:
-            # Held from before the look at what is final: nobody releases or rescans anything in between.
+            # Held from before the look at what is final until it is answered: nobody releases or rescans anything in
+            # between, and a person who accepts the reorg meanwhile is not answered by one more halt.
             accepted = (await self._still_at(conn, at)).reorg_accepted
             final = not accepted and await finalized_above(conn, self.rules.chain, fork.height, at.height)
-            if not final:
+            reason = f"a reorg from {at.height} down to {fork.height} would undo final money"
+            if final:
+                first = await halt(conn, self.rules.chain, reason, now)
+            else:
                 applied = await rewind(conn, self.rules, at, fork, accepted, now)
                 await chain_cursor.tell_reorg(conn, self.rules.chain, at, fork.height, now)
         if final:
-            await self._halt(at, f"a reorg from {at.height} down to {fork.height} would undo final money")
+            self._log_halt(first, reason)
             return None
         log.warning("reorg", chain=self.rules.chain, depth=at.height - fork.height, fork_height=fork.height)
         self.observe(applied, 0)
@@ -164,6 +168,9 @@ class Watcher:
         async with transaction(self.pool) as conn:
             await self._still_at(conn, at)
             first = await halt(conn, self.rules.chain, reason, self.clock.now())
+        self._log_halt(first, reason)
+
+    def _log_halt(self, first: bool, reason: str) -> None:
         if first:
             log.critical("chain halted", chain=self.rules.chain, reason=reason)
 

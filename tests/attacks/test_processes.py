@@ -1,5 +1,6 @@
 """Several processes on one database: daemons that start at once, a rescan beside a watcher, a reconciler."""
 
+import asyncio
 from typing import Any, cast
 
 import pytest
@@ -7,15 +8,16 @@ import pytest
 from cryptowatch.chains.nodes import NodePool
 from cryptowatch.chains.port import BlockContents, BlockRef, NodeState, Transfer
 from cryptowatch.chains.standing import ChangeKind, NodeChange
-from cryptowatch.db.pool import connection, transaction
+from cryptowatch.db.pool import Connection, connection, transaction
 from cryptowatch.deposits import cursor as cursors
-from cryptowatch.deposits.apply import apply_again
+from cryptowatch.deposits.apply import apply_again, finalized_above
 from cryptowatch.deposits.cursor import block_at, read_cursor, start_cursor
 from cryptowatch.deposits.machine import HeadMoved
 from cryptowatch.deposits.watcher import Watcher
 from cryptowatch.deposits.watchlist import ChainWatchList
 from cryptowatch.errors import ConcurrentUpdate, DatabaseUnavailable
 from cryptowatch.money import BaseUnits
+from cryptowatch.sending.halts import resume
 from cryptowatch.treasury.reconcile import (
     Reconciler,
     ReconcileRules,
@@ -26,6 +28,7 @@ from cryptowatch.treasury.reconcile import (
 from cryptowatch.treasury.solvency import Position
 from tests.attacks.network import Network, deposit_of
 from tests.attacks.world import ASSET, CHAIN, RULES, START, Nodes, World, made_up
+from tests.support.running import until, waiting_for_locks
 
 
 async def test_a_second_daemons_first_start_one_block_later_leaves_the_chain_as_it_is(world: World) -> None:
@@ -119,6 +122,38 @@ async def test_a_watcher_that_is_late_does_not_halt_a_chain_whose_reorg_another_
     await late.follow()
     assert await world.pool.fetchval("SELECT height FROM chain") == START + 5
     assert await world.pool.fetchval("SELECT state FROM deposit") == "finalized"
+
+
+async def test_a_person_who_accepts_a_reorg_while_the_watcher_looks_at_it_is_not_answered_by_a_halt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, (_, destination) = Network(world.blocks[START]), await world.account()
+    looking, people = watcher_of(world, network), list[asyncio.Task[bool]]()
+    network.mine([deposit_of(1, destination, 50_000_000)], world.now)
+    for _ in range(3):
+        network.mine((), world.now)
+    await looking.follow()
+    network.leave(4)
+    for _ in range(5):
+        network.mine((), world.now)
+    await looking.follow()
+    assert "would undo final money" in str(await world.halted())
+
+    async def accept() -> bool:
+        async with transaction(world.pool) as conn:
+            return await resume(conn, CHAIN, True, world.now)
+
+    async def looks(conn: Connection, *where: Any) -> bool:
+        people.append(asyncio.create_task(accept()))
+        await until(lambda: waiting_for_locks(world.pool, 1))
+        return await finalized_above(conn, *where)
+
+    monkeypatch.setattr("cryptowatch.deposits.watcher.finalized_above", looks)
+    await looking.follow()
+    assert await asyncio.gather(*people) == [True]
+    await looking.follow()
+    assert await world.halted() is None
+    assert await world.pool.fetchval("SELECT state FROM deposit") == "reversed"
 
 
 async def test_a_watcher_beside_a_rescan_watches_the_coins_that_it_found(world: World) -> None:
