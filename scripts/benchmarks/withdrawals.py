@@ -2,8 +2,8 @@
 
 Each passes the policy, holds its money, is queued and told as two events, under an Idempotency-Key of its own. Floor: a
 bare aiohttp handler that inserts and commits one row on the same Postgres server. Neighbours disturb either, so short
-samples alternate, and the median of their ratios is told. Then the queue is sent, one in ten of it urgent: who is
-broadcast when is read from the database, and nobody may be left.
+samples alternate, those of requests that are alone among them, and the median of the rates' ratios is told. Then the
+queue is sent, one in ten of it urgent: who is broadcast when is read from the database, and nobody may be left.
 """
 
 import asyncio

@@ -383,3 +383,17 @@ async def test_a_batch_that_the_signer_refuses_is_tried_one_by_one_and_only_the_
     await world.payouts.step()
     states = {row.amount: row.state for row in await world.withdrawals()}
     assert states == {100_000: "sending", 100_001: "in_review", 100_002: "sending"}
+
+
+async def test_payouts_that_are_on_their_way_are_followed_without_reading_whole_tables(world: World) -> None:
+    """What `tests/database/test_plans` shows of the statements holds only where the worker asks for it."""
+    await world.pool.execute(
+        "CREATE TABLE followed (seqscan text);"
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "INSERT INTO followed VALUES (current_setting('enable_seqscan')); RETURN NULL; END $$;"
+        "CREATE TRIGGER note BEFORE UPDATE ON withdrawal FOR EACH STATEMENT EXECUTE FUNCTION note()"
+    )
+    await world.payouts.step()
+    noted = await world.pool.fetch("SELECT DISTINCT seqscan FROM followed")
+    assert [row["seqscan"] for row in noted] == ["off"]
+    assert await world.pool.fetchval("SHOW enable_seqscan") == "on", "with its transaction it is over"
