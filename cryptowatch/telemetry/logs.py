@@ -43,11 +43,11 @@ def configure_logs(settings: Telemetry, output: TextIO | None = None) -> None:
         if settings.log_format == "json"
         else structlog.dev.ConsoleRenderer()
     )
+    # Not cached at first use: a module's logger would keep the configuration of that moment for good.
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(output or sys.stderr)
     remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta

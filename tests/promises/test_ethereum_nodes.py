@@ -42,8 +42,8 @@ async def test_one_node_that_hides_or_forges_is_put_aside_and_nothing_is_lost_or
         options = {**options, "address": await victim.address()}
     # The fastest node is read from first: the others are slower.
     for honest in (1, 2):
-        await site.net.fault(honest, "delay", chain=CHAIN, seconds=0.05)
-    await site.polled(2)
+        await site.net.fault(honest, "delay", chain=CHAIN, seconds=0.2)
+    await site.reads_first_from(0, chain=CHAIN)
     await site.net.fault(0, kind, chain=CHAIN, **options)
     players = []
     for currency, internal in ((ETH, False), (ETH, True), (USDT, False)):

@@ -60,7 +60,7 @@ async def test_a_node_that_forges_what_is_in_a_block_is_caught_by_the_blocks_has
     address = await victim.address()
     # The fastest node is read from first: the honest one is slow.
     await site.net.fault(2, "delay", seconds=0.2)
-    await site.polled(2)
+    await site.reads_first_from(0, 1)
     for liar in (0, 1):
         await site.net.fault(liar, "forged_block", variant="body", address=address, amount="5")
     await site.net.send(await player.address(), "0.5")

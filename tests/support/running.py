@@ -525,6 +525,20 @@ class Site:
 
         await self.until(enough)
 
+    async def reads_first_from(self, *numbers: int, chain: str = CHAIN) -> None:
+        """Wait until these nodes are by far the quickest: what was slow while all started up counts for a while."""
+        names = {f"{chain}-{number}" for number in numbers}
+
+        async def quickest() -> bool:
+            [nodes] = [c["nodes"] for c in (await self.backend.get("/v1/chains")).body if c["chain"] == chain]
+            latency_s = {node["name"]: node["latency_s"] for node in nodes}
+            if None in latency_s.values():
+                return False
+            others_s = [latency_s[name] for name in latency_s.keys() - names]
+            return min(others_s) > 3 * max(latency_s[name] for name in names)
+
+        await self.until(quickest)
+
     async def metric(self, name: str, by: str = "chain", **labels: str) -> dict[str, float]:
         """Values of one metric's samples with these labels, summed per value of the label `by`."""
         # All of them would be rendered and read in a tenth of a second, and this is asked for again and again.

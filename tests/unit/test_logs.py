@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from cryptowatch.settings import Telemetry
 from cryptowatch.telemetry.logs import REDACTED, configure_logs, redact
@@ -31,6 +32,18 @@ def test_a_line_is_one_json_object_whichever_library_wrote_it(output: io.StringI
     assert (first["event"], first["height"], first["level"]) == ("block applied", 5, "info")
     assert (second["event"], second["level"]) == ("from elsewhere", "warning")
     assert first["timestamp"].endswith("Z")
+
+
+def test_a_logger_that_wrote_before_follows_a_later_configuration(output: io.StringIO) -> None:
+    logger = structlog.get_logger("one")
+    logger.info("to the first")
+    configure_logs(Telemetry(), later := io.StringIO())
+    with capture_logs() as logs:
+        logger.info("to whoever listens")
+    logger.info("to the later one")
+    assert ("to the first" in output.getvalue(), "later" in output.getvalue()) == (True, False)
+    assert [log["event"] for log in logs] == ["to whoever listens"]
+    assert "to the later one" in later.getvalue()
 
 
 def test_what_is_below_the_level_is_left_out(output: io.StringIO) -> None:
