@@ -65,7 +65,7 @@ def derived_id(now: datetime, *facts: bytes) -> UUID:
     milliseconds, in twelve bits (section 6.2, method 3). Uniqueness rests on the facts (which a unique constraint
     guards too).
     """
-    return UUID(hex=_derived(now, facts))
+    return RowId(_derived(now, facts))
 
 
 def show_derived_id(kind: Kind, now: datetime, *facts: bytes) -> str:

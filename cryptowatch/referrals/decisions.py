@@ -5,11 +5,11 @@ events (P8) are made of them. Keeps P2: a reward is unique per referral, round a
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
@@ -19,27 +19,29 @@ from cryptowatch.referrals.counts import count_columns
 from cryptowatch.referrals.machine import Event, State
 from cryptowatch.referrals.rewards import take_step
 from cryptowatch.referrals.rules import Finding, Promise
-from cryptowatch.referrals.tallies import Counted, effect_columns
+from cryptowatch.referrals.tallies import TallyKey, effect_columns
 from cryptowatch.referrals.view import Row, referral_event, reward_event
 
 SQL = load_queries(__package__, "decisions.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class Qualified:
+class Qualified(msgspec.Struct, frozen=True):
     """A referral as it was held, and the deposit that it qualifies by, where the act is one."""
 
     row: asyncpg.Record
     deposit_id: UUID | None
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A reward of a referral's next round. `promise` is what the caps left of it; `reason` the cap that cut it."""
+class Draft(msgspec.Struct, frozen=True):
+    """A reward of a referral's next round. `promise` is what the caps left of it; `reason` the cap that cut it.
+
+    `tallies`: where it counts.
+    """
 
     id: UUID
     of: Qualified
     promise: Promise
+    tallies: Sequence[TallyKey]
     event: Event
     findings: tuple[Finding, ...]
     reason: str | None
@@ -82,7 +84,7 @@ async def write_decisions(
             [draft.reason for draft in drafts],
             [draft.due_at for draft in drafts],
             *effect_columns(
-                (_counted(draft, now), draft.promise.amount, effect)
+                (draft.tallies, draft.promise.amount, effect)
                 for draft, (_, effect) in zip(drafts, steps, strict=True)
                 if effect is not None
             ),
@@ -91,11 +93,6 @@ async def write_decisions(
         )
     except asyncpg.UniqueViolationError as problem:
         raise ConcurrentUpdate("another writer decided one of these rewards first") from problem
-
-
-def _counted(draft: Draft, now: datetime) -> Counted:
-    promise = draft.promise
-    return Counted(promise.referrer, draft.of.row["programme_id"], promise.asset, promise.level, now.date())
 
 
 def _referral(one: Qualified, now: datetime) -> Row:

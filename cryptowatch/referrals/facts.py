@@ -1,7 +1,6 @@
 """The facts that `rules` decides on, read for many referrals at once, by index. Called by `qualify` and `worker`."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -104,8 +103,7 @@ def _deposits(row: asyncpg.Record) -> Sequence[Deposit]:
     return (Deposit(row["enough_id"], row["enough_asset"], row["enough_amount"]),)
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(msgspec.Struct, frozen=True):
     """A referred account and one of its ancestors, and which rules look at them."""
 
     account_id: UUID

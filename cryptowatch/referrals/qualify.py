@@ -7,11 +7,12 @@ unique), and P8: each step of a referral and of a reward is one event.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 import asyncpg
+import msgspec
+from msgspec.structs import replace
 
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
@@ -33,14 +34,13 @@ from cryptowatch.referrals.rules import (
     promised,
     within,
 )
-from cryptowatch.referrals.tallies import Counted
+from cryptowatch.referrals.tallies import TallyKey, counted_in
 from cryptowatch.referrals.view import referral_event
 
 SQL = load_queries(__package__, "qualify.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class _Earned:
+class _Earned(msgspec.Struct, frozen=True):
     """An act that is done, and under which terms."""
 
     of: Qualified
@@ -88,7 +88,7 @@ async def _drafts(conn: Connection, earned: Sequence[_Earned], now: datetime) ->
     """What every ancestor gets, after caps and fraud rules. The tallies are held from here on."""
     due = [(one, p) for one in earned for p in promised(one.programme, one.done, one.of.row["ancestors"])]
     keys = [
-        Counted(p.referrer, one.of.row["programme_id"], p.asset, p.level, now.date()).keys for one, p in due
+        counted_in(p.referrer, one.of.row["programme_id"], p.asset, p.level, now.date()) for one, p in due
     ]
     pairs = [Pair(one.of.row["account_id"], p.referrer, one.programme.fraud) for one, p in due]
     tallies, found = await weigh(conn, [key for of_one in keys for key in of_one], pairs)
@@ -98,11 +98,18 @@ async def _drafts(conn: Connection, earned: Sequence[_Earned], now: datetime) ->
         granted, cap = within(promise.amount, caps, [tallies[key] for key in own])
         for key in own:
             tallies[key] += granted
-        drafts.append(_draft(one, replace(promise, amount=granted), cap, tie, now))
+        drafts.append(_draft(one, replace(promise, amount=granted), own, cap, tie, now))
     return drafts
 
 
-def _draft(one: _Earned, promise: Promise, cap: str | None, tie: Ties, now: datetime) -> Draft:
+def _draft(
+    one: _Earned,
+    promise: Promise,
+    tallies: Sequence[TallyKey],
+    cap: str | None,
+    tie: Ties,
+    now: datetime,
+) -> Draft:
     row, against = one.of.row, findings(one.programme.fraud, tie)
     event = Event.SUSPECT if against else Event.QUALIFY
     if promise.amount == 0:
@@ -113,6 +120,7 @@ def _draft(one: _Earned, promise: Promise, cap: str | None, tie: Ties, now: date
         ),
         of=one.of,
         promise=promise,
+        tallies=tallies,
         event=event,
         findings=against,
         reason=cap,

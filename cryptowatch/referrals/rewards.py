@@ -24,7 +24,7 @@ from cryptowatch.ledger.rules import Kind as PostingKind
 from cryptowatch.money import BaseUnits
 from cryptowatch.referrals.machine import Effect, Event, State, advance
 from cryptowatch.referrals.rules import Finding
-from cryptowatch.referrals.tallies import Counted, count_effects
+from cryptowatch.referrals.tallies import TallyKey, count_effects, counted_in
 from cryptowatch.referrals.view import decimals_of, reward_event
 
 SQL = load_queries(__package__, "rewards.sql")
@@ -108,8 +108,8 @@ async def _count(conn: Connection, moved: Sequence[_Moved]) -> None:
     await count_effects(conn, counted)
 
 
-def _counted(row: asyncpg.Record) -> Counted:
-    return Counted(row["referrer_id"], row["programme_id"], row["asset"], row["level"], row["day"])
+def _counted(row: asyncpg.Record) -> Sequence[TallyKey]:
+    return counted_in(row["referrer_id"], row["programme_id"], row["asset"], row["level"], row["day"])
 
 
 async def _post(conn: Connection, moving: Sequence[_Moved], now: datetime) -> None:

@@ -13,8 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, TypeAlias, assert_never
 from uuid import UUID
+
+import msgspec
 
 ONE: Final = 1_000_000
 
@@ -95,15 +98,13 @@ class Programme:
     decimals: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Deposit:
+class Deposit(msgspec.Struct, frozen=True):
     id: UUID
     asset: str
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """Where a referred account stands now.
 
     `deposits` are its first final ones of at least the minimum, one of each asset; `bet` is what it bet of the act's.
@@ -114,8 +115,7 @@ class Standing:
     bet: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """The act is done; by this deposit, where it is one."""
 
     deposit: Deposit | None = None
@@ -143,6 +143,7 @@ class Scope(StrEnum):
     DAY = "day"
 
 
+@lru_cache(maxsize=64)
 def scopes(level: int, day: date) -> tuple[str, str, str]:
     """Where a reward counts, in the order of `caps_of`."""
     return Scope.ALL, f"{Scope.LEVEL}:{level}", f"{Scope.DAY}:{day.isoformat()}"
@@ -152,8 +153,7 @@ def caps_of(caps: Caps) -> tuple[int | None, int | None, int | None]:
     return caps.per_referrer, caps.per_level, caps.per_day
 
 
-@dataclass(frozen=True, slots=True)
-class Promise:
+class Promise(msgspec.Struct, frozen=True):
     """What the terms give one ancestor, before caps."""
 
     level: int
@@ -207,8 +207,7 @@ class Finding(StrEnum):
     ACCOUNT_NOT_ACTIVE = "account_not_active"
 
 
-@dataclass(frozen=True, slots=True)
-class Ties:
+class Ties(msgspec.Struct, frozen=True):
     """What a referred account and one of its ancestors have to do with each other.
 
     `shared` are kinds of traits with a value of both; `crossed`: one's withdrawals and the other's deposits share an
@@ -225,15 +224,15 @@ class Ties:
 
 
 def findings(fraud: Fraud, ties: Ties) -> tuple[Finding, ...]:
-    found = {
-        Finding.SAME_DEVICE: fraud.devices and "device" in ties.shared,
-        Finding.SIBLING_DEVICE: fraud.devices and ties.siblings,
-        Finding.SAME_NETWORK: fraud.networks and "ip_prefix" in ties.shared,
-        Finding.SAME_FUNDING_ADDRESS: fraud.addresses and "funding_address" in ties.shared,
-        Finding.SAME_WITHDRAWAL_ADDRESS: fraud.addresses and "withdrawal_address" in ties.shared,
-        Finding.FUNDED_BY_REFERRER: fraud.addresses and ties.crossed,
-        Finding.PACE: fraud.pace_count is not None and ties.recent > fraud.pace_count,
-        Finding.CIRCULAR: ties.circular,
-        Finding.ACCOUNT_NOT_ACTIVE: not ties.both_active,
-    }
-    return tuple(finding for finding, is_so in found.items() if is_so)
+    found = (
+        (Finding.SAME_DEVICE, fraud.devices and "device" in ties.shared),
+        (Finding.SIBLING_DEVICE, fraud.devices and ties.siblings),
+        (Finding.SAME_NETWORK, fraud.networks and "ip_prefix" in ties.shared),
+        (Finding.SAME_FUNDING_ADDRESS, fraud.addresses and "funding_address" in ties.shared),
+        (Finding.SAME_WITHDRAWAL_ADDRESS, fraud.addresses and "withdrawal_address" in ties.shared),
+        (Finding.FUNDED_BY_REFERRER, fraud.addresses and ties.crossed),
+        (Finding.PACE, fraud.pace_count is not None and ties.recent > fraud.pace_count),
+        (Finding.CIRCULAR, ties.circular),
+        (Finding.ACCOUNT_NOT_ACTIVE, not ties.both_active),
+    )
+    return tuple(finding for finding, is_so in found if is_so)

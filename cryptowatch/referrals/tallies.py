@@ -3,9 +3,7 @@
 Called by `qualify`, `decisions` and `rewards` inside their transactions. Everybody holds tallies in the same order.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -25,21 +23,11 @@ class TallyKey(NamedTuple):
     scope: str
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """One reward as the tallies see it."""
-
-    referrer_id: UUID
-    programme_id: UUID
-    asset: str
-    level: int
-    day: date
-
-    @property
-    def keys(self) -> list[TallyKey]:
-        """In the order of `rules.scopes`."""
-        where = scopes(self.level, self.day)
-        return [TallyKey(self.referrer_id, self.programme_id, self.asset, scope) for scope in where]
+def counted_in(
+    referrer_id: UUID, programme_id: UUID, asset: str, level: int, day: date
+) -> Sequence[TallyKey]:
+    """Where one reward counts, in the order of `rules.scopes`."""
+    return [TallyKey(referrer_id, programme_id, asset, scope) for scope in scopes(level, day)]
 
 
 #: effect -> what becomes of `open` and `paid`, as signs on the amount.
@@ -51,23 +39,21 @@ _SIGNS: Mapping[Effect, tuple[int, int]] = {
 }
 
 
-async def count_effects(conn: Connection, done: Iterable[tuple[Counted, int, Effect]]) -> None:
-    """Of rewards with their amounts, which were counted when they were decided."""
+async def count_effects(conn: Connection, done: Iterable[tuple[Sequence[TallyKey], int, Effect]]) -> None:
+    """Of rewards with where they count and their amounts, which were counted when they were decided."""
     columns = effect_columns(done)
     if columns[0]:
         changed = await conn.fetch(SQL["change_tallies"], *columns)
         assert len(changed) == len(columns[0]), "a reward that was decided has its tallies"
 
 
-def effect_columns(done: Iterable[tuple[Counted, int, Effect]]) -> Sequence[list[Any]]:
+def effect_columns(done: Iterable[tuple[Sequence[TallyKey], int, Effect]]) -> Sequence[list[Any]]:
     """A tally's key in four columns, and what becomes of its `open` and `paid` by these rewards with their amounts."""
-    sums: defaultdict[TallyKey, list[int]] = defaultdict(lambda: [0, 0])
-    for counted, amount, effect in done:
-        for key in counted.keys:
-            for place, sign in enumerate(_SIGNS[effect]):
-                sums[key][place] += sign * amount
-    columns: list[list[Any]] = [[], [], [], [], [], []]
-    for key, changes in sums.items():
-        for column, value in zip(columns, (*key, *changes), strict=True):
-            column.append(value)
-    return columns
+    sums: dict[TallyKey, tuple[int, int]] = {}
+    for keys, amount, effect in done:
+        open_sign, paid_sign = _SIGNS[effect]
+        for key in keys:
+            open_, paid = sums.get(key, (0, 0))
+            sums[key] = (open_ + open_sign * amount, paid + paid_sign * amount)
+    rows = [(*key, *sum_) for key, sum_ in sums.items()]
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[], [], [], [], [], []]
