@@ -45,6 +45,11 @@ OUTCOME_UNKNOWN: Final = (
     EOFError,
 )
 
+#: Whose arrays some statement takes or gives.
+_ELEMENTS: Final = (
+    *("bigint", "boolean", "bytea", "date", "integer", "json", "numeric", "smallint", "text", "timestamptz"),
+    "uuid",
+)
 _BEGIN_BY_KEYS: Final = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan"
 
 
@@ -83,6 +88,8 @@ async def open_pool(
             init=prepare_connection,
             reset=_keep_session,
             max_queries=10_000_000,
+            # One that was idle has its statements prepared, and a new one would have to.
+            max_inactive_connection_lifetime=0,
             server_settings=settings,
             timeout=connect_timeout_s,
             command_timeout=statement_timeout_s + connect_timeout_s,
@@ -100,6 +107,9 @@ async def prepare_connection(connection: Connection) -> None:
     await connection.set_type_codec(
         "numeric", schema="pg_catalog", encoder=encode_amount, decoder=int, format="text"
     )
+    # The driver asks the catalog about each array's type when a connection meets it first: ten questions of 5 ms each
+    # for whoever comes first to a new connection. About all at once it is one.
+    await connection.prepare(f"SELECT {', '.join(f'NULL::{name}[]' for name in _ELEMENTS)}")
 
 
 async def _keep_session(_: Connection) -> None:

@@ -1,9 +1,16 @@
 """Named queries: what is loaded, and what is refused at import."""
 
+import re
+from pathlib import Path
+
+import asyncpg
 import pytest
 
+import cryptowatch
+from cryptowatch.db.pool import Pool, connection
 from cryptowatch.db.queries import load_queries, parse_queries
 
+TEMPORARY = re.compile(r"CREATE TEMP(?:ORARY)? TABLE (\w+)")
 TWO = "-- name: one\n-- The first.\nSELECT 1\n\n-- name: two\n-- The second.\nSELECT 2\n"
 
 
@@ -37,3 +44,27 @@ def test_a_file_that_breaks_the_form_is_refused(text: str, problem: str) -> None
 def test_the_ledgers_own_files_load() -> None:
     for name in ("ledger.sql", "events.sql", "statement.sql", "verify.sql"):
         assert load_queries("cryptowatch.ledger", name)
+
+
+async def test_every_query_fits_the_schema_and_a_new_connection_knows_its_types(
+    pool: Pool, database: str
+) -> None:
+    """A type that a connection has to look up makes whoever comes first to it wait for 5 ms."""
+    package = Path(cryptowatch.__file__).parent
+    asked = list[str]()
+    async with connection(pool) as conn:
+        conn.add_query_logger(lambda seen: asked.append(seen.query))
+        for path in sorted(package.rglob("*.sql")):
+            if path.parent.name == "migrations":
+                continue
+            name = ".".join(("cryptowatch", *path.parent.relative_to(package).parts))
+            for query in load_queries(name, path.name).values():
+                # Tables that live for one transaction only.
+                if not any(table in query for table in TEMPORARY.findall(path.read_text())):
+                    await conn.prepare(query)
+    assert not any("typeinfo" in query for query in asked)
+    bare = await asyncpg.connect(database)
+    bare.add_query_logger(lambda seen: asked.append(seen.query))
+    await bare.prepare("SELECT NULL::bigint[]")
+    await bare.close()
+    assert any("typeinfo" in query for query in asked)
