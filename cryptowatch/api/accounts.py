@@ -128,7 +128,7 @@ async def create_account(call: Call[NoQuery, NewAccount], conn: Connection) -> R
     new = call.body
     player, created = await create_player(
         conn,
-        call.services.new_id(),
+        call.services.new_id(call.now),
         new.external_id,
         Profile(new.metadata, new.jurisdiction, sorted(set(new.tags))),
         call.now,

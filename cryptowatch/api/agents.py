@@ -136,7 +136,9 @@ class AccruedView(msgspec.Struct, frozen=True):
 
 async def create_plan(call: Call[NoQuery, NewPlan], conn: Connection) -> Reply | Problem:
     body = call.body
-    return Reply(await hierarchy.create_plan(conn, call.services.new_id(), body.name, body.rates, call.now))
+    return Reply(
+        await hierarchy.create_plan(conn, call.services.new_id(call.now), body.name, body.rates, call.now)
+    )
 
 
 async def list_plans(call: Call[PageQuery, None], conn: Connection) -> Reply | Problem:
@@ -158,7 +160,7 @@ async def get_plan(call: Call[NoQuery, None], conn: Connection) -> Reply | Probl
 async def create_agent(call: Call[NoQuery, AgentRequest], conn: Connection) -> Reply | Problem:
     body, settings = call.body, call.services.settings.agents
     new = NewAgent(
-        id=call.services.new_id(),
+        id=call.services.new_id(call.now),
         account_id=body_id(Kind.ACCOUNT, body.account_id, "unknown_account"),
         parent_id=None if body.parent_id is None else body_id(Kind.AGENT, body.parent_id, "unknown_agent"),
         plan_id=body_id(Kind.PLAN, body.plan_id, "unknown_plan"),
@@ -207,7 +209,7 @@ async def create_agent_key(call: Call[NoQuery, KeyRequest], conn: Connection) ->
     agent_id = await _called(call, conn)
     secret, view = await create_key(
         conn,
-        call.services.new_id(),
+        call.services.new_id(call.now),
         call.services.random_bytes(SECRET_BYTES),
         name=call.body.name,
         scopes=[Scope.DOWNLINE],

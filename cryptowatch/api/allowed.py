@@ -36,7 +36,7 @@ async def create_allowed(call: Call[NoQuery, AllowedAddressRequest], conn: Conne
         raise not_found()
     policy = services.settings.withdrawals
     new = NewAllowed(
-        services.new_id(),
+        services.new_id(call.now),
         wanted.chain,
         destination,
         wanted.address,

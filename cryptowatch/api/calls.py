@@ -55,8 +55,7 @@ class Page(msgspec.Struct, Generic[Item], frozen=True):
     next_cursor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[Query, Body]):
+class Call(msgspec.Struct, Generic[Query, Body], frozen=True):
     """One request, decoded and allowed. `now` is one moment for all that it does."""
 
     services: Services
@@ -76,8 +75,7 @@ class Call(Generic[Query, Body]):
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """A success. `status` None = the route's own."""
 
     value: object

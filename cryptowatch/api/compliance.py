@@ -98,7 +98,9 @@ async def list_case_notes(call: Call[PageQuery, None], conn: Connection) -> Repl
 
 async def create_case_note(call: Call[NoQuery, NewNote], conn: Connection) -> Reply | Problem:
     case_id, author = call.path_id(Kind.CASE), call.caller.shown_id
-    note = await cases.add_note(conn, case_id, call.services.new_id(), author, call.body.text, call.now)
+    note = await cases.add_note(
+        conn, case_id, call.services.new_id(call.now), author, call.body.text, call.now
+    )
     if note is None:
         raise not_found()
     return Reply(note)

@@ -68,7 +68,7 @@ async def create_endpoint(call: Call[NoQuery, NewEndpoint], conn: Connection) ->
     _check(call, wanted.url)
     created = await endpoints.create_endpoint(
         conn,
-        services.new_id(),
+        services.new_id(call.now),
         url=wanted.url,
         description=wanted.description,
         event_types=wanted.event_types,

@@ -36,8 +36,7 @@ _GROUPS = 2
 _GATHERING_S = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(msgspec.Struct, frozen=True):
     """One request, decoded. `key` is its Idempotency-Key."""
 
     request_id: str

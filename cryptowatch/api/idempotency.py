@@ -13,7 +13,6 @@ sent again.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -33,8 +32,7 @@ KEY_LENGTH_MAX = 255
 FORGET_ROWS = 5000
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """An answer, and whether it is that of an earlier request."""
 
     status: int
@@ -42,8 +40,7 @@ class Stored:
     replayed: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """This request is the first under its key, and alone with it until its transaction ends."""
 
     api_key_id: UUID

@@ -65,6 +65,7 @@ class Pipeline:
     def __post_init__(self) -> None:
         settings = self.services.settings.api
         self.rates = Buckets(Rate(settings.rate_per_s, settings.rate_burst))
+        self.services.metrics.api.in_flight.set_function(lambda: self.in_flight)
 
     def handler_of(self, route: Route) -> RouteHandler:
         """aiohttp's handler of a route of the table."""
@@ -83,12 +84,10 @@ class Pipeline:
                 self.services.metrics.api.overloaded.inc()
                 raise refuse("overloaded", f"{settings.concurrent_requests_max} requests are under way")
             self.in_flight += 1
-            self.services.metrics.api.in_flight.set(self.in_flight)
             try:
                 return await self._within_time(request, route, answer)
             finally:
                 self.in_flight -= 1
-                self.services.metrics.api.in_flight.set(self.in_flight)
 
         return handle
 
@@ -110,17 +109,22 @@ class Pipeline:
 
     async def _within_time(self, request: web.Request, route: Route, answer: Answer) -> web.Response:
         limit_s = self.services.settings.api.request_timeout_s
-        try:
-            async with asyncio.timeout(limit_s):
-                raw = await read_raw(request) if route.body is not None else b""
-        except TimeoutError as problem:
-            raise refuse("timeout", f"the body did not arrive within {limit_s:g} s") from problem
+        raw = b"" if route.body is None else await self._body(request, limit_s)
         try:
             async with asyncio.timeout(limit_s):
                 return await answer(request, route, raw)
         except TimeoutError as problem:
             detail = f"no answer within {limit_s:g} s; the outcome is unknown: send the same request again"
             raise refuse("request_timeout", detail) from problem
+
+    async def _body(self, request: web.Request, limit_s: float) -> bytes:
+        if request.content.is_eof():  # as most: it came with the headers
+            return await read_raw(request)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await read_raw(request)
+        except TimeoutError as problem:
+            raise refuse("timeout", f"the body did not arrive within {limit_s:g} s") from problem
 
     async def _answer(self, request: web.Request, route: Route, raw: bytes) -> web.Response:
         """Runs anew after losing to another writer: nothing of the lost run is left."""

@@ -150,7 +150,7 @@ async def create_rebalance(call: Call[NoQuery, NewRebalance], conn: Connection) 
         call.caller.shown_id,
         call.now + rules.expires,
     )
-    begun = await begin(conn, order, services.new_id(), kept.decimals, call.now)
+    begun = await begin(conn, order, services.new_id(call.now), kept.decimals, call.now)
     if begun is None:
         return Problem("rebalance_open", "wait for it, or cancel it: GET /v1/wallets names it")
     return Reply(begun)
@@ -225,7 +225,7 @@ async def take_signed(call: Call[NoQuery, SignedRefill], conn: Connection) -> Re
             _desk(call, row),
             row["id"],
             call.body.signed,
-            services.new_id(),
+            services.new_id(call.now),
             services.decimals[row["asset"]],
             call.now,
         )

@@ -129,7 +129,7 @@ async def get_referral_summary(call: Call[NoQuery, None], conn: Connection) -> R
 async def create_programme(call: Call[NoQuery, NewProgramme], conn: Connection) -> Reply | Problem:
     new = call.body
     given = _given(call, new.terms)
-    programme_id = call.services.new_id()
+    programme_id = call.services.new_id(call.now)
     return Reply(
         _done(
             await programmes.create_programme(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from uuid import UUID
 
@@ -69,5 +70,5 @@ class Services:
             for asset, settings in chain.asset_settings.items()
         }
 
-    def new_id(self) -> UUID:
-        return derived_id(self.clock.now(), self.random_bytes(16))
+    def new_id(self, now: datetime) -> UUID:
+        return derived_id(now, self.random_bytes(16))

@@ -105,7 +105,7 @@ def _request(call: Call[NoQuery, WithdrawalRequest]) -> Request | Refusal:
     if isinstance(destination, Refusal):
         return destination
     return Request(
-        withdrawal_id=services.new_id(),
+        withdrawal_id=services.new_id(call.now),
         account_id=account_id,
         chain=wanted.chain,
         asset=wanted.asset,

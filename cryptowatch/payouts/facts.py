@@ -7,6 +7,7 @@ ends: two requests at once, in whatever processes, cannot both use what there is
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from uuid import UUID
 
 import asyncpg
@@ -119,15 +120,16 @@ def _owner(found: asyncpg.Record) -> Owner:
     return Owner.WALLET if found["owner"] is None else Owner.PLAYER
 
 
+@lru_cache(maxsize=1024)  # most accounts have none
 def own_limits(text: str, asset: str, decimals: int) -> Sequence[Limit] | None:
     """The account's own of the asset; None when it has none, so that the settings' hold."""
     given = msgspec.json.decode(text, type=OwnLimits).get(asset)
     if given is None:
         return None
-    return [
+    return tuple(
         Limit(one.hours, None if one.amount is None else parse_amount(one.amount, decimals), one.count)
         for one in given
-    ]
+    )
 
 
 async def _with_wagers(

@@ -136,8 +136,7 @@ class Finding(msgspec.Struct, frozen=True):
     compared: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """`code` is stable and part of the API; `detail` is for people."""
 
     code: str
@@ -153,8 +152,7 @@ class Decision(msgspec.Struct, frozen=True):
     fee: BaseUnits
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
+class _Case(msgspec.Struct, frozen=True):
     amount: int
     facts: Facts
     policy: WithdrawalPolicy

@@ -6,9 +6,7 @@ Keeps P2 (a hold has the withdrawal's id in its key), P6 (a hold takes final mon
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -55,23 +53,15 @@ class Request(msgspec.Struct, frozen=True):
     travel_rule: str | None = None
 
 
-@dataclass(frozen=True)
-class _Accepted:
+class _Accepted(msgspec.Struct, frozen=True):
+    """`state` is the second of its life, `findings` the decision as it is stored, `reason` why people are asked."""
+
     request: Request
     decision: Decision
     found: Found
-
-    @cached_property
-    def state(self) -> State:
-        """The second of its life."""
-        event = Event.PASS if self.found.recipient is None else Event.PAY_INSIDE
-        step = advance(State.REQUESTED, Event.REVIEW if self.decision.approvals else event)
-        assert step is not None
-        return step[0]
-
-    @cached_property
-    def findings(self) -> str:
-        return msgspec.json.encode(self.decision.findings).decode()
+    state: State
+    findings: str
+    reason: str | None
 
     def row(self, now: datetime) -> Mapping[str, Any]:
         """As `insert_withdrawals` writes it."""
@@ -101,11 +91,14 @@ class _Accepted:
             "updated_at": now,
         }
 
-    @property
-    def reason(self) -> str | None:
-        """Why people are asked."""
-        reviewed = [one.rule for one in self.decision.findings if one.verdict is Verdict.REVIEW]
-        return ", ".join(reviewed) or None
+
+def _accepted(request: Request, decision: Decision, found: Found) -> _Accepted:
+    event = Event.PASS if found.recipient is None else Event.PAY_INSIDE
+    step = advance(State.REQUESTED, Event.REVIEW if decision.approvals else event)
+    assert step is not None
+    findings = msgspec.json.encode(decision.findings).decode()
+    reviewed = [one.rule for one in decision.findings if one.verdict is Verdict.REVIEW]
+    return _Accepted(request, decision, found, step[0], findings, ", ".join(reviewed) or None)
 
 
 async def request_withdrawals(
@@ -136,7 +129,7 @@ async def request_withdrawals(
         if decision.refusal is not None:
             outcomes.append(decision.refusal)
             continue
-        outcomes.append(_Accepted(request, decision, found))
+        outcomes.append(_accepted(request, decision, found))
         if found.recipient is None:
             before = taken.get(request.asset, Used(0, 0))
             taken[request.asset] = Used(before.amount + request.amount, before.count + 1)
@@ -175,7 +168,7 @@ async def _write(
     payments = list[Payment]()
     for one in accepted:
         row, decimals = one.row(now), one.request.policy.decimals
-        view = withdrawal_view(row, decimals)
+        view = withdrawal_view(row, decimals, one.decision.findings)
         views[one.request.withdrawal_id] = view
         # The first state of its life, which no statement wrote.
         first = msgspec.structs.replace(view, state=State.REQUESTED, queued_at=None, reason=None)

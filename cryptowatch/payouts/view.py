@@ -1,6 +1,6 @@
 """A withdrawal as the API and the events show it (`CONTRACT`: GET /v1/withdrawals)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -61,7 +61,8 @@ _read_findings = msgspec.json.Decoder(list[Finding]).decode
 Row: TypeAlias = asyncpg.Record | Mapping[str, Any]
 
 
-def withdrawal_view(row: Row, decimals: int) -> WithdrawalView:
+def withdrawal_view(row: Row, decimals: int, findings: Sequence[Finding] | None = None) -> WithdrawalView:
+    """`findings`: the row's `decision`, where it was read already."""
     return WithdrawalView(
         id=show_id(Kind.WITHDRAWAL, row["id"]),
         account_id=show_id(Kind.ACCOUNT, row["account_id"]),
@@ -74,7 +75,7 @@ def withdrawal_view(row: Row, decimals: int) -> WithdrawalView:
         memo=row["memo"],
         state=State(row["state"]),
         reason=row["reason"],
-        decision=_read_findings(row["decision"]),
+        decision=_read_findings(row["decision"]) if findings is None else list(findings),
         approvals_needed=row["approvals_needed"],
         approved_by=list(row["approved_by"]),
         recipient_account_id=None if row["recipient"] is None else show_id(Kind.ACCOUNT, row["recipient"]),

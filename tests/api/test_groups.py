@@ -41,7 +41,8 @@ async def rich(world: World, backend: Caller) -> str:
 
 async def under_way(world: World, count: int) -> None:
     async def there() -> bool:
-        return bool(world.services.metrics.api.in_flight._value.get() == count)
+        name = "cryptowatch_api_requests_in_flight"
+        return world.services.metrics.registry.get_sample_value(name) == count
 
     await until(there)
 

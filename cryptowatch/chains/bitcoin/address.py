@@ -6,7 +6,7 @@ letter case, length, network, witness version (BIP173, BIP350), and for taproot 
 (BIP341).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from operator import xor
 from typing import Literal, NamedTuple
@@ -22,7 +22,10 @@ Network = Literal["main", "testnet", "signet", "regtest"]
 _TEXT_MAX = 90
 _LETTERS = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _TO_TEXT = _LETTERS.ljust(256)
-_FROM_TEXT = {letter: symbol for symbol, letter in enumerate(_LETTERS.decode())}
+_NO_SYMBOL = 255
+_FROM_TEXT = bytes(_LETTERS.find(letter) % 256 for letter in range(256))
+#: As Python writes and reads numbers to the base of 32.
+_TO_DIGITS = b"0123456789abcdefghijklmnopqrstuv".ljust(256)
 #: What the checksum comes to for witness version 0 (BIP173) and 1 (BIP350).
 _CHECKSUMS = (1, 0x2BC830A3)
 _GENERATORS = tuple(
@@ -63,7 +66,7 @@ def script_of(text: str, network: Network) -> bytes | InvalidAddress:
             f"not an address: that would be up to {_TEXT_MAX} letters and digits and nothing else"
         )
     prefix = text[: text.rfind("1")].lower()
-    if any(prefix == prefixes.bech32 for prefixes in _PREFIXES.values()):
+    if prefix in _BEGUN:
         return _script_of_bech32(text, prefix, network)
     return _script_of_base58(text, network)
 
@@ -86,10 +89,10 @@ def address_of(script: bytes, network: Network) -> str | None:
 def _script_of_bech32(text: str, prefix: str, network: Network) -> bytes | InvalidAddress:
     if text not in (text.lower(), text.upper()):
         return InvalidAddress("letters of both cases are mixed")
-    symbols = [_FROM_TEXT.get(letter, -1) for letter in text[len(prefix) + 1 :].lower()]
-    if -1 in symbols or len(symbols) < 6:
+    symbols = text[len(prefix) + 1 :].lower().encode().translate(_FROM_TEXT)
+    if _NO_SYMBOL in symbols or len(symbols) < 6:
         return InvalidAddress("the checksum is wrong: there is a typing error in it")
-    checksum = _polymod(_polymod(1, _expanded(prefix)), symbols)
+    checksum = _polymod(_BEGUN[prefix], symbols)
     if checksum not in _CHECKSUMS:
         return InvalidAddress("the checksum is wrong: there is a typing error in it")
     data = symbols[:-6]
@@ -129,9 +132,9 @@ def _script_of_base58(text: str, network: Network) -> bytes | InvalidAddress:
     return _wrong_network(others, network) if others else InvalidAddress("not a Bitcoin address")
 
 
-def _program(symbols: list[int]) -> bytes | None:
+def _program(symbols: bytes) -> bytes | None:
     """Five bits each, to bytes; None when what is left over is a whole symbol, or not zero (BIP173)."""
-    number = reduce(lambda above, symbol: above << 5 | symbol, symbols, 0)
+    number = int(symbols.translate(_TO_DIGITS) or b"0", 32)
     padding = len(symbols) * 5 % 8
     if padding >= 5 or number & (1 << padding) - 1:
         return None
@@ -165,12 +168,12 @@ def _encode_bech32(prefix: str, version: int, program: bytes) -> str:
     bits = -(-len(program) * 8 // 5) * 5
     number = int.from_bytes(program, "big") << bits - len(program) * 8
     symbols = [version, *[number >> shift & 31 for shift in range(bits - 5, -1, -5)]]
-    checksum = _polymod(_polymod(1, _expanded(prefix)), [*symbols, 0, 0, 0, 0, 0, 0]) ^ _CHECKSUMS[version]
+    checksum = _polymod(_BEGUN[prefix], [*symbols, 0, 0, 0, 0, 0, 0]) ^ _CHECKSUMS[version]
     symbols += [checksum >> shift & 31 for shift in range(25, -1, -5)]
     return f"{prefix}1{bytes(symbols).translate(_TO_TEXT).decode()}"
 
 
-def _polymod(checksum: int, symbols: list[int]) -> int:
+def _polymod(checksum: int, symbols: Iterable[int]) -> int:
     """BIP173's polymod, continued from a checksum; the five generators' combinations stand in a table."""
     for symbol in symbols:
         checksum = (checksum & 0x1FFFFFF) << 5 ^ symbol ^ _GENERATORS[checksum >> 25]
@@ -179,3 +182,7 @@ def _polymod(checksum: int, symbols: list[int]) -> int:
 
 def _expanded(prefix: str) -> list[int]:
     return [ord(letter) >> 5 for letter in prefix] + [0] + [ord(letter) & 31 for letter in prefix]
+
+
+#: prefix -> its part of the checksum, with which each of its addresses begins.
+_BEGUN = {prefixes.bech32: _polymod(1, _expanded(prefixes.bech32)) for prefixes in _PREFIXES.values()}
