@@ -61,7 +61,8 @@ ROLES = ("watch", "send", "treasury", "webhooks", "referrals", "stream", "api")
 
 _SEQUENCER_INTERVAL_S = 0.05
 _ROLL_UP_INTERVAL_S = 1
-_TRAITS_INTERVAL_S = 1
+#: Often, so that it is little each time: a second of thousands of events at once would hold up whoever asks the API.
+_TRAITS_INTERVAL_S = 0.2
 _GAUGES_INTERVAL_S = 5
 _ADDRESSES_INTERVAL_S = 1
 

@@ -16,7 +16,7 @@ import msgspec
 
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.ids import Kind, read_id, show_id
+from cryptowatch.ids import Kind, show_id
 from cryptowatch.ledger.consumers import take
 
 SQL = load_queries(__package__, "traits.sql")
@@ -97,7 +97,6 @@ async def find_duplicates(conn: Connection, account_id: UUID, shared_by_max: int
 class _Destination(msgspec.Struct, frozen=True):
     """Of a withdrawal's event, what is wanted here."""
 
-    account_id: str
     chain: str
     address: str
 
@@ -110,9 +109,8 @@ async def note_addresses(conn: Connection) -> int:
     seen = dict[tuple[UUID, str], datetime]()
     for event in portion.events:
         asked = msgspec.json.decode(event.data, type=_Destination)
-        account_id = read_id(Kind.ACCOUNT, asked.account_id)
-        assert account_id is not None
-        seen[account_id, address_trait(asked.chain, asked.address).value] = event.created_at
+        assert event.account_id is not None
+        seen[event.account_id, address_trait(asked.chain, asked.address).value] = event.created_at
     if seen:
         ordered = sorted(seen)
         await conn.execute(

@@ -50,6 +50,9 @@ class ScreeningWatch:
                 return 0
             ids = list({read_id(Kind.WITHDRAWAL, event.entity_id) for event in portion.events})
             waiting = await conn.fetch(SQL["waiting"], ids) if ids else []
+            if not waiting:
+                await move(conn, "screening", portion)
+                return portion.until - portion.after
         questions = [self._question(withdrawal) for withdrawal in waiting]
         answers: Sequence[Answer | None] = [None] * len(questions)
         if self.provider is not None:

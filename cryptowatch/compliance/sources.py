@@ -84,6 +84,9 @@ class SourceWatch:
                 return 0
             ids = list({_deposit_id(event.entity_id) for event in portion.events})
             deposits = await conn.fetch(SQL["unknown"], self.chain.chain, ids) if ids else []
+            if not deposits:
+                await move(conn, self._consumer, portion)
+                return portion.until - portion.after
         asking = asyncio.Semaphore(self.rules.at_once)
         told = await asyncio.gather(*(self._ask(asking, deposit) for deposit in deposits))
         async with transaction(self.pool) as conn:

@@ -10,7 +10,7 @@ from datetime import datetime
 from uuid import UUID
 
 from cryptowatch.chains.connect import WatchedKey
-from cryptowatch.db.pool import Connection, Pool, transaction
+from cryptowatch.db.pool import Connection, Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import SettingsError
 from cryptowatch.ledger.accounts import ensure_players
@@ -35,6 +35,9 @@ async def derive_ahead(
 async def _derive_branch(
     pool: Pool, chain: str, scheme: int, key: WatchedKey, branch: int, ahead: int
 ) -> int:
+    async with connection(pool) as conn:
+        if await conn.fetchval(SQL["has_enough"], chain, scheme, branch, ahead, key.text):
+            return 0  # as nearly always: nothing is held or written
     derived = 0
     while True:
         async with transaction(pool) as conn:

@@ -1,3 +1,9 @@
+-- name: has_enough
+-- Whether so many of the branch are derived and not given out, from this key.
+SELECT EXISTS (SELECT FROM derivation WHERE chain = $1 AND scheme = $2 AND branch = $3 AND xpub = $5) AND $4 <= (
+    SELECT count(*) FROM (
+        SELECT FROM address WHERE chain = $1 AND scheme = $2 AND branch = $3 AND assigned_at IS NULL LIMIT $4) AS free)
+
 -- name: lock_derivation
 -- Holds the counter of a branch until the new addresses are committed.
 INSERT INTO derivation (chain, scheme, branch, xpub) VALUES ($1, $2, $3, $4)

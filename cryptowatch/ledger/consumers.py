@@ -9,10 +9,12 @@ then an event may be acted on again, and must be recognized there.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import asyncpg
+
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
-from cryptowatch.ledger.events import Event, feed_head, read_events
+from cryptowatch.ledger.events import Event
 
 SQL = load_queries(__package__, "consumers.sql")
 
@@ -36,20 +38,20 @@ async def take(conn: Connection, name: str, types: Sequence[str] | None, limit: 
     if not rows and await conn.fetchval(SQL["place"], name) is None:
         await conn.execute(SQL["begin"], name)
         rows = await conn.fetch(SQL["take"], name, limit, wanted)
+    return _portion(rows)
+
+
+async def look(conn: Connection, name: str, types: Sequence[str] | None, limit: int) -> Portion | None:
+    """As `take`, without moving or holding the place: another process may be at the same events."""
+    return _portion(await conn.fetch(SQL["look"], name, limit, None if types is None else list(types)))
+
+
+def _portion(rows: Sequence[asyncpg.Record]) -> Portion | None:
     if not rows:
         return None
     after, until, *_ = rows[0]
     # Positions have no gaps, and whoever sees one sees all before it: no more events lie between.
     return Portion(after, until, [Event(*own) for _, _, *own in rows if own[0] is not None])
-
-
-async def look(conn: Connection, name: str, types: Sequence[str] | None, limit: int) -> Portion | None:
-    """As `take`, without moving or holding the place: another process may be at the same events."""
-    after = await place(conn, name)
-    until = min(after + limit, await feed_head(conn))
-    if until <= after:
-        return None
-    return Portion(after, until, await read_events(conn, after, until - after, types, until=until))
 
 
 async def place(conn: Connection, name: str) -> int:

@@ -28,6 +28,23 @@ LEFT JOIN LATERAL (
 ) AS e ON true
 ORDER BY e.position
 
+-- name: look
+-- The portion that comes next, as `take` gives it, without moving or holding the place.
+SELECT m.after, m.until, e.*
+FROM (SELECT own.after, least(own.after + $2, head.position) AS until
+      FROM (SELECT coalesce(max(c.position), 0) AS after FROM consumer c WHERE c.name = $1) AS own
+      CROSS JOIN LATERAL (SELECT coalesce(max(p.position), 0) AS position FROM event_position p OFFSET 0) AS head) AS m
+LEFT JOIN LATERAL (
+    SELECT p.position, told.*
+    FROM event_position p
+    CROSS JOIN LATERAL (
+        SELECT e.id, e.type, e.entity_kind, e.entity_id, e.entity_version, e.account_id, e.data, e.created_at
+        FROM event e WHERE e.id = p.event_id OFFSET 0) AS told
+    WHERE p.position > m.after AND p.position <= m.until AND ($3::text[] IS NULL OR told.type = ANY ($3))
+) AS e ON true
+WHERE m.until > m.after
+ORDER BY e.position
+
 -- name: place
 -- The place.
 SELECT position FROM consumer WHERE name = $1

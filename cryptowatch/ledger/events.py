@@ -8,7 +8,6 @@ change, and a reader that remembers the last one misses nothing. Events of one e
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain
@@ -59,8 +58,7 @@ _COPIED: Final = (
 _COPY_FROM: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     position: int
     id: int
     type: str
