@@ -1,8 +1,10 @@
 """Turns what the loops report into metrics. Made by `daemon`; nothing here decides anything."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+
+import asyncpg
 
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.nodes import NodePool
@@ -147,11 +149,10 @@ class DatabaseInstruments:
         now = self.clock.now()
         async with connection(self.pool) as conn:
             waiting = await conn.fetch(SQL["withdrawals_waiting"])
-            queued = await conn.fetch(SQL["oldest_queued"])
-            held = await conn.fetch(SQL["withdrawals_held"])
+            queued = await conn.fetch(SQL["queued"])
             wallets = await conn.fetch(SQL["wallet_balances"])
             chains = await conn.fetch(SQL["chains"])
-            stopped = await conn.fetch(SQL["stopped_assets"])
+            compared = await conn.fetch(SQL["compared_assets"])
             cases = await conn.fetch(SQL["cases_open"])
             screenings = await conn.fetchval(SQL["screenings_pending"])
             sources = await conn.fetchrow(SQL["source_screenings_pending"])
@@ -163,20 +164,26 @@ class DatabaseInstruments:
         for row in waiting:
             payouts.waiting.labels(row["chain"], row["asset"], row["state"]).set(row["count"])
         payouts.oldest_queued_age_seconds.clear()
+        oldest: dict[tuple[str, str], datetime] = {}
         for row in queued:
-            oldest = payouts.oldest_queued_age_seconds.labels(row["chain"], row["priority"])
-            oldest.set(_age_s(row["queued_at"], now))
-        for row in held:
-            for reason in ("halted", "stopped", "uncovered"):
-                payouts.held.labels(row["chain"], row["asset"], reason).set(row[reason])
+            payouts.waiting.labels(row["chain"], row["asset"], "queued").inc(row["count"])
+            key = (row["chain"], row["priority"])
+            oldest[key] = min(row["since"], oldest.get(key, row["since"]))
+        for key, since in oldest.items():
+            payouts.oldest_queued_age_seconds.labels(*key).set(_age_s(since, now))
+        pairs = {(row["chain"], row["asset"]) for row in compared}
+        for (chain, asset), reasons in _held(chains, pairs, queued).items():
+            for reason, count in reasons.items():
+                payouts.held.labels(chain, asset, reason).set(count)
         for row in wallets:
             labels = (row["chain"], row["asset"], row["state"])
             payouts.wallet_balance_base_units.labels(*labels).set(row["amount"])
         for row in chains:
             self.metrics.chains.halted.labels(row["chain"]).set(row["halted"])
             payouts.stuck.labels(row["chain"]).set(row["stuck"])
-        for row in stopped:
-            self.metrics.treasury.stopped.labels(row["chain"], row["asset"]).set(row["stopped"])
+            for asset in [asset for chain, asset in pairs if chain == row["chain"]]:
+                stopped = asset in row["stopped_assets"]
+                self.metrics.treasury.stopped.labels(row["chain"], asset).set(stopped)
         compliance = self.metrics.compliance
         for rule in Rule:
             compliance.cases_open.labels(rule).set(0)
@@ -193,6 +200,30 @@ class DatabaseInstruments:
         database.pool_connections.labels("idle").set(self.pool.get_idle_size())
         database.pool_connections.labels("busy").set(self.pool.get_size() - self.pool.get_idle_size())
         return 0
+
+
+def _held(
+    chains: Iterable[asyncpg.Record],
+    pairs: Iterable[tuple[str, str]],
+    queued: Collection[asyncpg.Record],
+) -> Mapping[tuple[str, str], Mapping[str, int]]:
+    """Queued ones that cannot leave as things are, by chain and asset and by the first reason that holds.
+
+    Zeros for `pairs` and for whatever is queued, so that a gauge falls when a reason is gone. Rows as `chains` and
+    `queued` give them.
+    """
+    by_name = {chain["chain"]: chain for chain in chains}
+    shown = {*pairs, *((row["chain"], row["asset"]) for row in queued)}
+    held = {pair: dict.fromkeys(("halted", "stopped", "uncovered"), 0) for pair in shown}
+    for row in queued:
+        chain, reasons = by_name[row["chain"]], held[row["chain"], row["asset"]]
+        if chain["halted"]:
+            reasons["halted"] += row["count"]
+        elif row["asset"] in chain["stopped_assets"]:
+            reasons["stopped"] += row["count"]
+        else:
+            reasons["uncovered"] += row["uncovered"]
+    return held
 
 
 def _age_s(since: datetime, now: datetime) -> float:

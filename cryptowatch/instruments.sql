@@ -1,11 +1,16 @@
 -- name: withdrawals_waiting
--- Per state, for gauges.
+-- Per state, without the queued ones, which `queued` counts.
 SELECT chain, asset, state, count(*) FROM withdrawal
-WHERE state IN ('in_review', 'queued', 'sending', 'confirmed') GROUP BY chain, asset, state
+WHERE state IN ('in_review', 'sending', 'confirmed') GROUP BY chain, asset, state
 
--- name: oldest_queued
--- Since when the oldest one of each priority waits.
-SELECT chain, priority, min(queued_at) AS queued_at FROM withdrawal WHERE state = 'queued' GROUP BY chain, priority
+-- name: queued
+-- How many wait to be sent, since when the oldest one does, and how many of them are more than what can be spent: the queue
+-- may be long, and is read once for all of it.
+WITH s AS MATERIALIZED (SELECT chain, asset, amount FROM spendable)
+SELECT w.chain, w.asset, w.priority, count(*) AS count, min(w.queued_at) AS since,
+       count(*) FILTER (WHERE w.amount > coalesce(s.amount, 0)) AS uncovered
+FROM withdrawal w LEFT JOIN s ON s.chain = w.chain AND s.asset = w.asset
+WHERE w.state = 'queued' GROUP BY w.chain, w.asset, w.priority
 
 -- name: wallet_balances
 -- Unspent coins per chain, or what the accounts hold: those that send, less what is reserved of them, players' deposit
@@ -33,30 +38,15 @@ CROSS JOIN LATERAL (
 WHERE o.amount <> 0
 GROUP BY o.chain, o.asset, s.state
 
--- name: withdrawals_held
--- Queued ones that cannot leave as things are, by the first reason that holds; zeros where there are none.
--- What can be spent is added up once, and not for each of them.
-WITH s AS MATERIALIZED (SELECT chain, asset, amount FROM spendable)
-SELECT p.chain, p.asset, count(*) FILTER (WHERE q.reason = 'halted') AS halted,
-    count(*) FILTER (WHERE q.reason = 'stopped') AS stopped, count(*) FILTER (WHERE q.reason = 'uncovered') AS uncovered
-FROM (SELECT DISTINCT chain, asset FROM reconciliation UNION SELECT chain, asset FROM withdrawal WHERE state = 'queued') AS p
-LEFT JOIN (
-    SELECT w.chain, w.asset, CASE WHEN c.halted IS NOT NULL THEN 'halted' WHEN w.asset = ANY(c.stopped_assets) THEN 'stopped'
-        WHEN w.amount > coalesce(s.amount, 0) THEN 'uncovered' END AS reason
-    FROM withdrawal w JOIN chain c USING (chain) LEFT JOIN s ON s.chain = w.chain AND s.asset = w.asset
-    WHERE w.state = 'queued') AS q ON q.chain = p.chain AND q.asset = p.asset
-GROUP BY p.chain, p.asset
-
 -- name: chains
 -- Which are halted, and how many of their transactions were told to be stuck.
-SELECT chain, (halted IS NOT NULL)::int AS halted, (
+SELECT chain, halted IS NOT NULL AS halted, stopped_assets, (
     SELECT count(*) FROM lineage l WHERE l.chain = c.chain AND l.state = 'open' AND l.stuck IS NOT NULL) AS stuck
 FROM chain c
 
--- name: stopped_assets
--- Which assets' payouts are stopped, of those that were ever compared.
-SELECT r.chain, r.asset, (r.asset = ANY(c.stopped_assets))::int AS stopped
-FROM reconciliation r JOIN chain c USING (chain)
+-- name: compared_assets
+-- Those whose chain and ledger were ever compared.
+SELECT DISTINCT chain, asset FROM reconciliation
 
 -- name: cases_open
 -- How many cases of each rule nobody decided yet.

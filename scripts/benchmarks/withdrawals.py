@@ -28,7 +28,9 @@ from cryptowatch.db.pool import Pool, open_pool
 from cryptowatch.devnet import Net
 
 WITHDRAWALS, ROUNDS, CONNECTIONS, ACCOUNTS = 10_000, 10, 40, 5_000
-UNLOADED, WARM_UP = 200, 300
+UNLOADED = 200
+#: Until each connection of the pools has the statements prepared: a few groups of requests meet one that does not.
+WARM_UP = 2_000
 URGENT_EVERY = 10
 GOAL_RATE, GOAL_P99 = 0.4, 10
 #: What pays for all of them.
