@@ -65,4 +65,4 @@ SELECT count(*) AS count, min(unanswered_since) AS unanswered_since FROM source_
 -- name: consumers
 -- How many events each reader of the feed with a place has before it.
 SELECT c.name, greatest(0, head.position - c.position) AS lag
-FROM consumer c CROSS JOIN (SELECT coalesce(max(position), 0) AS position FROM event_position) AS head
+FROM consumer c CROSS JOIN (SELECT feed_head() AS position) AS head

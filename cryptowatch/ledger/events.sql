@@ -37,7 +37,7 @@ LIMIT $2
 
 -- name: head
 -- The last position given, 0 when there is none.
-SELECT coalesce(max(position), 0) FROM event_position
+SELECT feed_head()
 
 -- name: unsequenced
 -- How many committed events wait for a position.

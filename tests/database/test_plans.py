@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from cryptowatch.db.pool import Connection, Pool, connection
 from cryptowatch.db.queries import load_queries
+from cryptowatch.ledger.consumers import look, take
 
 PAYOUTS, REFERRALS = (
     load_queries("cryptowatch.payouts", "worker.sql"),
@@ -43,20 +44,22 @@ async def lax(pool: Pool) -> AsyncIterator[Connection]:
         await conn.execute("SET session_replication_role = replica")
         for table, check in await conn.fetch(_CHECKS):
             await conn.execute(f"ALTER TABLE {table} DROP CONSTRAINT {check}")
-        for table in ("deposit", "referral", "lineage", "withdrawal", "account"):
+        for table in ("deposit", "referral", "lineage", "withdrawal", "account", "event", "event_position"):
             await conn.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
         yield conn
 
 
-async def fill(conn: Connection, table: str, given: Mapping[str, str]) -> None:
-    """ROWS rows, by expressions of n; columns that must be there and do not matter get anything."""
+async def fill(
+    conn: Connection, table: str, given: Mapping[str, str], first: int = 1, last: int = ROWS
+) -> None:
+    """Rows by expressions of n; columns that must be there and do not matter get anything."""
     needed = {
         row["column_name"]: _FILLERS.get(row["data_type"], "1") for row in await conn.fetch(_NEEDED, table)
     }
     columns = {**needed, **given}
     await conn.execute(
         f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(columns.values())} "
-        f"FROM generate_series(1, {ROWS}) n"
+        f"FROM generate_series({first}, {last}) n"
     )
 
 
@@ -97,3 +100,26 @@ async def test_what_may_change_of_referrals_is_found_among_each_accounts_own_dep
     count, read = await lock(accounts)
     assert count == ROWS
     assert read < 5 * ROWS
+
+
+async def test_a_portion_of_the_feed_is_read_without_the_rest_of_it(lax: Connection) -> None:
+    async def read_both(limit: int = 1) -> int:
+        async with lax.transaction():
+            portion = await look(lax, "reader", ["x"], limit)
+            assert portion == await take(lax, "reader", ["x"], limit)
+            return sum([await lax.fetchval(_READ, table) for table in ("event", "event_position")])
+
+    tables = {
+        "event": {"id": "n", "entity_id": "n::text"},
+        "event_position": {"position": "n", "event_id": "n"},
+    }
+    await lax.execute("INSERT INTO consumer (name, position) VALUES ('reader', 0)")
+    for table, columns in tables.items():
+        await fill(lax, table, columns, last=6)
+    # Of six rows on one page Postgres reads them all, for each that it looks up.
+    await lax.execute("VACUUM ANALYZE event, event_position")
+    for _ in range(PLANNED_ANEW):
+        await read_both()
+    for table, columns in tables.items():
+        await fill(lax, table, columns, first=7)
+    assert await read_both(ROWS // 10) < ROWS

@@ -535,7 +535,7 @@ class Site:
             if None in latency_s.values():
                 return False
             others_s = [latency_s[name] for name in latency_s.keys() - names]
-            return min(others_s) > 3 * max(latency_s[name] for name in names)
+            return bool(min(others_s) > 3 * max(latency_s[name] for name in names))
 
         await self.until(quickest)
 
