@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 
 def show_id(kind: Kind, value: UUID) -> str:
-    return f"{kind}_{value.hex}"
+    return kind + "_" + value.hex
 
 
 #: An account's id comes again with each of its bets.

@@ -216,7 +216,9 @@ def _held(
     shown = {*pairs, *((row["chain"], row["asset"]) for row in queued)}
     held = {pair: dict.fromkeys(("halted", "stopped", "uncovered"), 0) for pair in shown}
     for row in queued:
-        chain, reasons = by_name[row["chain"]], held[row["chain"], row["asset"]]
+        chain, reasons = by_name.get(row["chain"]), held[row["chain"], row["asset"]]
+        if chain is None:  # its nodes have not agreed on a first block yet
+            continue
         if chain["halted"]:
             reasons["halted"] += row["count"]
         elif row["asset"] in chain["stopped_assets"]:

@@ -88,8 +88,6 @@ async def open_pool(
             init=prepare_connection,
             reset=_keep_session,
             max_queries=10_000_000,
-            # One that was idle has its statements prepared, and a new one would have to.
-            max_inactive_connection_lifetime=0,
             server_settings=settings,
             timeout=connect_timeout_s,
             command_timeout=statement_timeout_s + connect_timeout_s,

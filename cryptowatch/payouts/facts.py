@@ -7,7 +7,7 @@ ends: two requests at once, in whatever processes, cannot both use what there is
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -30,6 +30,9 @@ from cryptowatch.payouts.policy import (
 )
 
 SQL = load_queries(__package__, "facts.sql")
+
+#: Of an account that has none of its own, as most.
+_NO_LIMITS: Final = "{}"
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -120,9 +123,10 @@ def _owner(found: asyncpg.Record) -> Owner:
     return Owner.WALLET if found["owner"] is None else Owner.PLAYER
 
 
-@lru_cache(maxsize=1024)  # most accounts have none
 def own_limits(text: str, asset: str, decimals: int) -> Sequence[Limit] | None:
     """The account's own of the asset; None when it has none, so that the settings' hold."""
+    if text == _NO_LIMITS:
+        return None
     given = msgspec.json.decode(text, type=OwnLimits).get(asset)
     if given is None:
         return None

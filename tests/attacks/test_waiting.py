@@ -50,6 +50,23 @@ async def test_withdrawals_that_are_held_are_counted_by_their_reason(world: Worl
     assert await held() == {"uncovered": 5}
 
 
+async def test_a_withdrawal_on_a_chain_whose_nodes_never_agreed_waits_and_ends_no_daemon(
+    world: World,
+) -> None:
+    metrics = create_metrics(CollectorRegistry())
+    account, _ = await world.rich()
+    await world.withdraw(account, 100_000)
+    await world.pool.execute("UPDATE withdrawal SET chain = 'later'")
+    await DatabaseInstruments(world.pool, metrics, world.clock).step()
+    shown = [
+        metrics.registry.get_sample_value(
+            f"cryptowatch_withdrawals_{name}", {"chain": "later", "asset": ASSET, "state": state}
+        )
+        for name, state in (("waiting", "queued"), ("held", "halted"), ("held", "uncovered"))
+    ]
+    assert shown == [1, 0, 0]
+
+
 async def test_a_refill_that_no_block_takes_is_told_once_and_never_raised(world: World) -> None:
     account, destination = await world.rich()
     await world.coin(50_000_000, destination)
