@@ -6,7 +6,7 @@ anew: every step begins from what the database says, so that is safe.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -19,8 +19,8 @@ from cryptowatch.errors import ConcurrentUpdate, Temporary
 log = structlog.get_logger(__name__)
 
 _BACKOFF_MAX_S = 3.0
-#: A few milliseconds of work.
-_SLICE: Final = 500
+#: Less than a millisecond of work, so that who waits beside it for Postgres is not kept from sending.
+_SLICE: Final = 100
 
 T = TypeVar("T")
 
@@ -72,14 +72,22 @@ async def run_forever(
             await clock.sleep(interval_s)
 
 
-async def in_slices(items: Iterable[T]) -> list[T]:
+def parts(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """All items in order, so many at a time, each made when its part is asked for."""
+    rest = iter(items)
+    return iter(lambda: list(islice(rest, size)), [])
+
+
+async def slices(items: Iterable[T]) -> AsyncIterator[list[T]]:
     """Makes many items while Postgres, or a node, is at work on something else: all tasks get their turn in between.
 
     Beside a busy connection a thread would be no help: the two fight for the interpreter, and Postgres waits.
     """
-    made: list[T] = []
-    rest = iter(items)
-    while part := list(islice(rest, _SLICE)):
-        made += part
+    for part in parts(items, _SLICE):
+        yield part
         await asyncio.sleep(0)
-    return made
+
+
+async def in_slices(items: Iterable[T]) -> list[T]:
+    """All of `slices` in one list."""
+    return [one async for part in slices(items) for one in part]

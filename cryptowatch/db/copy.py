@@ -10,11 +10,12 @@ The format is that of the manual's page on COPY; the fields are those that the t
 import struct
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import chain
 from typing import Final
 from uuid import UUID
 
 from cryptowatch.db.pool import Connection
+from cryptowatch.loops import parts
 
 NULL: Final = b"\xff\xff\xff\xff"
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -82,14 +83,28 @@ def amount(value: int) -> bytes:
 async def copy_rows(
     connection: Connection, table: str, columns: Sequence[str], rows: Iterable[bytes]
 ) -> None:
-    """Append rows, each with a field for every column. Raises what an INSERT would."""
-    fields = len(columns).to_bytes(2, "big")
+    """Append rows, each with a field for every column; nothing without rows. Raises what an INSERT would."""
+    chunks = (joined(columns, part) for part in parts(rows, _ROWS_A_CHUNK))
+    first = next(chunks, None)
+    if first is not None:
+        await copy_chunks(connection, table, columns, chain([first], chunks))
 
-    async def chunks() -> AsyncIterator[bytes]:
-        rest = iter(rows)
+
+def joined(columns: Sequence[str], rows: Iterable[bytes]) -> bytes:
+    """Rows as `copy_chunks` takes them."""
+    fields = len(columns).to_bytes(2, "big")
+    return fields + fields.join(rows)
+
+
+async def copy_chunks(
+    connection: Connection, table: str, columns: Sequence[str], chunks: Iterable[bytes]
+) -> None:
+    """`copy_rows` for rows that were joined before."""
+
+    async def source() -> AsyncIterator[bytes]:
         yield _HEADER
-        while chunk := list(islice(rest, _ROWS_A_CHUNK)):
-            yield fields + fields.join(chunk)
+        for chunk in chunks:
+            yield chunk
         yield _END
 
-    await connection.copy_to_table(table, columns=columns, source=chunks(), format="binary")
+    await connection.copy_to_table(table, columns=columns, source=source(), format="binary")

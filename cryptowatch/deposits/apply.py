@@ -7,12 +7,11 @@ a block or none of it (P2, P8). Nothing here talks to a node (P4).
 """
 
 import asyncio
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from itertools import compress
-from uuid import UUID
+from itertools import chain, compress
 
 import asyncpg
 
@@ -21,7 +20,7 @@ from cryptowatch.chains.connect import OWN_BRANCH
 from cryptowatch.chains.port import BlockContents, BlockRef, Identity, Spend, Transfer
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.deposits.bookkeeping import Players, write_changes
+from cryptowatch.deposits.bookkeeping import players_of, write_changes
 from cryptowatch.deposits.limits import beyond_limits
 from cryptowatch.deposits.machine import (
     Deposit,
@@ -32,16 +31,21 @@ from cryptowatch.deposits.machine import (
     Orphaned,
     State,
 )
-from cryptowatch.deposits.policy import total_per_transaction
 from cryptowatch.deposits.records import Change, Moved, Record, moved, moved_by, read_record
 from cryptowatch.deposits.rules import ChainRules
-from cryptowatch.deposits.sighting import first_sight, our_destinations, remember_resources, seen_again
+from cryptowatch.deposits.sighting import (
+    OurTransfers,
+    first_sight,
+    our_destinations,
+    remember_resources,
+    seen_again,
+)
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ids import derived_ids
-from cryptowatch.ledger.accounts import find_players
+from cryptowatch.ledger.accounts import PlayersByAsset, ensure_players_of
 from cryptowatch.loops import in_slices
 from cryptowatch.sending.accounts import own_moves
-from cryptowatch.sending.coins import new_coin, note_lost_parents
+from cryptowatch.sending.coins import NewCoins, coins_seen, new_coin, note_lost_parents
 from cryptowatch.sending.track import track_block, track_rewind
 
 SQL = load_queries(__package__, "apply.sql")
@@ -80,12 +84,13 @@ async def apply_block(
     await conn.execute(SQL["forget_old_resources"], rules.chain, ref.height - rules.blocks_kept)
     head = HeadMoved(ref.height, await _note_final(conn, rules, final_height))
     found, players = await _track_and_find(conn, rules, contents, head, now)
-    changes = [
-        *found,
-        *await _due(conn, rules, head, {transfer.tx_hash for transfer in contents.transfers}),
+    others = [
+        *await _due(conn, rules, head, contents.transfers),
         *await _losers(conn, rules, contents.spends, ref.height, now),
     ]
-    await write_changes(conn, rules.chain, changes, ref.height, now, players)
+    _add(players, await players_of(conn, others))
+    every = chain(found, others)
+    changes = await write_changes(conn, rules.chain, every, ref.height, now, players)
     return Applied(ref.height, ref.time, changes)
 
 
@@ -101,8 +106,8 @@ async def apply_again(
     The caller holds the chain's row. Deposits found late go as far as the head allows. Idempotent (P2).
     """
     await conn.execute(SQL["count_rescan"], rules.chain)
-    changes, players = await _track_and_find(conn, rules, contents, head, now)
-    await write_changes(conn, rules.chain, changes, head.height, now, players)
+    found, players = await _track_and_find(conn, rules, contents, head, now)
+    changes = await write_changes(conn, rules.chain, found, head.height, now, players)
     return Applied(contents.ref.height, contents.ref.time, changes)
 
 
@@ -127,7 +132,7 @@ async def rewind(
         record = _read(row, rules)
         assert record.deposit.block is not None
         changes.append(moved_by(record, [Orphaned(record.deposit.block, accepted)]))
-    await write_changes(conn, rules.chain, changes, fork.height, now)
+    await write_changes(conn, rules.chain, changes, fork.height, now, await players_of(conn, changes))
     return Applied(fork.height, fork.time, changes, head.height - fork.height)
 
 
@@ -163,88 +168,70 @@ async def _track_and_find(
     contents: BlockContents,
     head: HeadMoved,
     now: datetime,
-) -> tuple[list[Change], Players]:
+) -> tuple[Iterator[Change], PlayersByAsset]:
     """Coins and our own transactions, then deposits: new ones, and those seen before in a mempool or another block.
 
-    A full block has tens of thousands, so coins are put into words while Postgres finds whose they are, and deposits go
-    through the machine while it records the coins. Answered with the accounts in the ledger of those who are paid.
+    A full block has tens of thousands, so each step in Python is made while Postgres is at one of its own; deposits are
+    found as they are asked for. Answered with the accounts in the ledger of those who are paid.
     """
-    is_coins = contents.movements is None
-    ours, coins = await asyncio.gather(
-        our_destinations(conn, rules.chain, contents.transfers),
-        in_slices(map(new_coin, contents.transfers if is_coins else ())),
-    )
+    transfers = contents.transfers
     own = await own_moves(conn, rules.chain, contents)
-    # The watch list may name a stranger's output (a collision of hashes); the table does not. What moves our own money
-    # within the wallet is no deposit either.
-    wanted = [t.destination in ours and t.tx_hash not in own for t in contents.transfers]
-    coins = list(compress(coins, wanted))
-    contents = replace(contents, transfers=tuple(compress(contents.transfers, wanted)))
-    totals = total_per_transaction(contents.transfers)
-    hashes = list({transfer.tx_hash for transfer in contents.transfers})
-    rows = await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes) if hashes else ()
+    owners, coins = await asyncio.gather(
+        our_destinations(conn, rules.chain, rules.asset, transfers),
+        in_slices(map(new_coin, transfers if contents.movements is None else ())),
+    )
+    ours = OurTransfers(owners, own)
+
+    async def recorded() -> tuple[Set[bytes], Sequence[asyncpg.Record]]:
+        seen = await coins_seen(conn, rules.chain, coins)
+        hashes = list({transfer.tx_hash for transfer in transfers})
+        if not hashes:
+            return seen, ()
+        return seen, await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes)
+
+    (seen, rows), _ = await asyncio.gather(recorded(), ours.sort_out(transfers))
+    # The watch list may name a stranger's output (a collision of hashes); the table does not.
+    coins = coins if all(ours.wanted) else list(compress(coins, ours.wanted))
+    new_coins = NewCoins(coins, _blocks_to_mature(rules, ours), seen)
+    final_height = rules.final_height(head)
+    await asyncio.gather(
+        track_block(conn, rules.chain, rules.asset, contents, new_coins, final_height, now),
+        ours.attribute(rules.asset),
+    )
+    told = {row["tx_hash"] for row in rows}
+    await remember_resources(conn, rules.chain, ours.paying, contents.resources, told)
+    _add(ours.players, await ensure_players_of(conn, ours.unopened))
     known = {record.identity: record for record in (_read(row, rules) for row in rows)}
     standing = {identity for identity, one in known.items() if one.deposit.state is not State.REPLACED}
-    new = [t for t in contents.transfers if not standing or t.identity not in standing]
-    limited = await beyond_limits(conn, ours, new, rules.assets, now)
-    # Our own change, or what an address that nobody was given received: the coin is recorded, no deposit.
-    paid = [
-        (ours[t.destination], t) for t in contents.transfers if ours[t.destination]["account_id"] is not None
-    ]
-
-    async def record() -> Players:
-        mature = _blocks_to_mature(rules, contents.transfers, ours, totals)
-        final_height = rules.final_height(head)
-        await track_block(conn, rules.chain, rules.asset, contents, coins, mature, final_height, now)
-        paying, told = {transfer.tx_hash for _, transfer in paid}, {row["tx_hash"] for row in rows}
-        await remember_resources(conn, rules.chain, paying, contents.resources, told)
-        owners: dict[str, set[UUID]] = {}
-        for owner, transfer in paid:
-            owners.setdefault(transfer.asset, set()).add(owner["account_id"])
-        return await find_players(conn, owners)
-
-    players, changes = await asyncio.gather(
-        record(), in_slices(_found(rules, contents, paid, totals, known, limited, head, now))
-    )
-    return changes, players
+    new = [t for t in ours.transfers if t.identity not in standing] if standing else ours.transfers
+    limited = await beyond_limits(conn, owners, new, rules.assets, now) if ours.limited else frozenset()
+    return _found(rules, contents, ours, known, limited, head, now), ours.players
 
 
-def _blocks_to_mature(
-    rules: ChainRules,
-    transfers: Sequence[Transfer],
-    ours: Mapping[bytes, asyncpg.Record],
-    totals: Mapping[tuple[bytes, str], int],
-) -> list[int]:
+def _blocks_to_mature(rules: ChainRules, ours: OurTransfers) -> Iterator[int]:
     """After how many further blocks each coin may be used.
 
     Our own change comes from us. What others paid waits until a deposit of its size is final: its payer could still
     take it back, and a payout of it could then neither confirm nor soon be proven dead.
     """
-    return [
-        transfer.immature_blocks
-        if ours[transfer.destination]["branch"] == OWN_BRANCH
-        else max(
-            transfer.immature_blocks,
-            rules.assets[transfer.asset].required(totals[transfer.tx_hash, transfer.asset]).finalize - 1,
-        )
-        for transfer in transfers
-    ]
+    for transfer in ours.transfers:
+        immature = transfer.immature_blocks
+        if ours.owners[transfer.destination]["branch"] != OWN_BRANCH:
+            total = ours.totals[transfer.tx_hash, transfer.asset]
+            immature = max(immature, rules.assets[transfer.asset].required(total).finalize - 1)
+        yield immature
 
 
 def _found(
     rules: ChainRules,
     contents: BlockContents,
-    paid: Sequence[tuple[asyncpg.Record, Transfer]],
-    totals: Mapping[tuple[bytes, str], int],
+    ours: OurTransfers,
     known: Mapping[Identity, Record],
     limited: Container[tuple[bytes, int]],
     head: HeadMoved,
     now: datetime,
 ) -> Iterator[Change]:
-    """Pure: what this block does to the deposits that are in it. `paid`: whose address each is to.
-
-    In the order of the accounts: what follows from it then goes into most indexes in their own order.
-    """
+    """Pure: what this block does to the deposits that are in it."""
     block = BlockPoint(contents.ref.height, contents.ref.hash)
     ids = derived_ids(now, rules.chain.encode(), block.hash)
 
@@ -252,23 +239,31 @@ def _found(
     def included(deposit: Deposit, first: tuple[Event, ...]) -> Moved:
         return moved(deposit, [*first, Included(block, head.height, head.final_height)])
 
-    for owner, transfer in sorted(paid, key=lambda each: each[0]["account_id"].bytes):
+    for owner, transfer in ours.paid:
         record = known.get(transfer.identity)
         beyond = (transfer.tx_hash, transfer.position) in limited
         if record is None:
-            total = totals[transfer.tx_hash, transfer.asset]
+            total = ours.totals[transfer.tx_hash, transfer.asset]
             record, first = first_sight(next(ids), rules, transfer, owner, total, now, beyond_limit=beyond)
         else:
             first = seen_again(rules, record, owner, beyond_limit=beyond)
         yield Change(record, *included(record.deposit, first))
 
 
+def _add(players: PlayersByAsset, more: PlayersByAsset) -> None:
+    for asset, accounts in more.items():
+        players.setdefault(asset, {}).update(accounts)
+
+
 async def _due(
-    conn: Connection, rules: ChainRules, head: HeadMoved, in_this_block: set[bytes]
+    conn: Connection, rules: ChainRules, head: HeadMoved, in_this_block: Sequence[Transfer]
 ) -> list[Change]:
     """Deposits of earlier blocks that reach a threshold with this one."""
     rows = await conn.fetch(SQL["lock_due_deposits"], rules.chain, head.height, head.final_height)
-    return [moved_by(_read(row, rules), [head]) for row in rows if row["tx_hash"] not in in_this_block]
+    if not rows:
+        return []
+    hashes = {transfer.tx_hash for transfer in in_this_block}
+    return [moved_by(_read(row, rules), [head]) for row in rows if row["tx_hash"] not in hashes]
 
 
 async def _losers(

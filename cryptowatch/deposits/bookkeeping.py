@@ -5,88 +5,87 @@ chain's custody account, whose balance is minus what we hold there.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import Final
 from uuid import UUID
 
 from cryptowatch.db.pool import Connection
 from cryptowatch.deposits.machine import Effect, State
 from cryptowatch.deposits.records import Change, events_of, write_rows
-from cryptowatch.ledger.accounts import ensure_accounts, ensure_players, house
-from cryptowatch.ledger.events import append_events
-from cryptowatch.ledger.postings import post_all
+from cryptowatch.ledger.accounts import PlayersByAsset, ensure_accounts, ensure_players_of, house
+from cryptowatch.ledger.events import begin_telling
+from cryptowatch.ledger.postings import Batch
 from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, Kind, Posting, customer_posting
-from cryptowatch.loops import in_slices
+from cryptowatch.loops import parts
 from cryptowatch.money import BaseUnits
 
-#: asset -> account id -> the account in the ledger, None where it is not known
-Players: TypeAlias = Mapping[str, Mapping[UUID, CustomerAccount | None]]
+#: Changes that are worked out in one go: well below what the connection buffers.
+_PART: Final = 200
+
+
+async def players_of(conn: Connection, changes: Iterable[Change]) -> PlayersByAsset:
+    """Of those whose money moves."""
+    owners: dict[str, set[UUID]] = {}
+    for c in changes:
+        if c.effects:
+            owners.setdefault(c.record.asset, set()).add(c.record.account_id)
+    return await ensure_players_of(conn, owners)
 
 
 async def write_changes(
     conn: Connection,
     chain: str,
-    changes: Sequence[Change],
+    changes: Iterable[Change],
     head_height: int,
     now: datetime,
-    players: Players | None = None,
-) -> None:
+    players: PlayersByAsset,
+) -> Sequence[Change]:
     """Rows, postings and events of all changes. Raises ConcurrentUpdate when another writer was first.
 
-    `players`: those whose accounts in the ledger were looked up already.
+    `players`: `players_of` the changes, at least. The caller has locked the deposits, or what they come from.
 
-    Each is put into words while Postgres works on the one before: a full block has tens of thousands.
+    A full block has tens of thousands: they are worked out, and postings put together, while Postgres writes the rows
+    of those before, and events put into words while it posts.
     """
-    accounts = await _accounts(conn, chain, changes, players or {})
-    _, postings = await asyncio.gather(
-        write_rows(conn, changes, now), in_slices(_postings(changes, accounts))
-    )
-    _, events = await asyncio.gather(
-        _post(conn, postings, now), in_slices(events_of(changes, head_height, now))
-    )
-    await append_events(conn, events)
+    custody = await _custody(conn, chain, players)
+    written: list[Change] = []
+    credits, others = Batch(), Batch()
+
+    def passing() -> Iterator[Change]:
+        for part in parts(changes, _PART):
+            written.extend(part)
+            # Apart, because a finalization uses up a credit, and catch-up sees both in one block.
+            credits.add([*_postings(part, players, custody, credit=True)])
+            others.add([*_postings(part, players, custody, credit=False)])
+            yield from part
+
+    async def post() -> None:
+        await credits.post(conn, now)
+        await others.post(conn, now)
+
+    await write_rows(conn, passing(), now)
+    telling = await begin_telling(conn, sum(len(c.passed) for c in written))
+    await asyncio.gather(post(), telling.add_in_slices(events_of(written, head_height, now)))
+    await telling.append(conn)
+    return written
 
 
-@dataclass(frozen=True, slots=True)
-class _Accounts:
-    """Of the players whose money moves, and of the chain's custody by asset."""
-
-    players: Mapping[str, Mapping[UUID, CustomerAccount]]
-    custody: Mapping[str, HouseAccount]
-
-
-_NOBODY: Mapping[UUID, None] = {}
+async def _custody(conn: Connection, chain: str, assets: Iterable[str]) -> Mapping[str, HouseAccount]:
+    """The chain's accounts by asset."""
+    wanted = sorted(assets)
+    ids = await ensure_accounts(conn, [house(f"custody:{chain}", asset) for asset in wanted])
+    return dict(zip(wanted, map(HouseAccount, ids), strict=True))
 
 
-async def _accounts(conn: Connection, chain: str, changes: Sequence[Change], known: Players) -> _Accounts:
-    players: dict[str, dict[UUID, CustomerAccount]] = {}
-    unknown: list[tuple[UUID, str]] = []
-    for record in [c.record for c in changes if c.effects]:
-        found = known.get(record.asset, _NOBODY).get(record.account_id)
-        if found is None:
-            unknown.append((record.account_id, record.asset))
-        else:
-            players.setdefault(record.asset, {})[record.account_id] = found
-    for (account_id, asset), made in (await ensure_players(conn, unknown)).items():
-        players.setdefault(asset, {})[account_id] = made
-    assets = sorted(players)
-    houses = await ensure_accounts(conn, [house(f"custody:{chain}", asset) for asset in assets])
-    return _Accounts(players, dict(zip(assets, map(HouseAccount, houses), strict=True)))
-
-
-def _postings(changes: Sequence[Change], accounts: _Accounts) -> Iterator[Posting]:
+def _postings(
+    changes: Iterable[Change], players: PlayersByAsset, custody: Mapping[str, HouseAccount], *, credit: bool
+) -> Iterator[Posting]:
     for c in changes:
         for effect, inclusion in c.effects:
-            player = accounts.players[c.record.asset][c.record.account_id]
-            yield _posting(c, effect, inclusion, player, accounts.custody[c.record.asset])
-
-
-async def _post(conn: Connection, postings: Sequence[Posting], now: datetime) -> None:
-    """All of them or none. Credits go first: a finalization uses one up, and catch-up sees both in one block."""
-    await post_all(conn, [p for p in postings if p.kind is Kind.DEPOSIT_CREDIT], now)
-    await post_all(conn, [p for p in postings if p.kind is not Kind.DEPOSIT_CREDIT], now)
+            if (effect is Effect.CREDIT) is credit:
+                asset = c.record.asset
+                yield _posting(c, effect, inclusion, players[asset][c.record.account_id], custody[asset])
 
 
 def _posting(

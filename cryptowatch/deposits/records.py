@@ -28,7 +28,7 @@ from cryptowatch.ledger.events import NewEvent
 SQL = load_queries(__package__, "records.sql")
 
 
-#: What `_insert` writes: each deposit's own, then what it shares with others of its block, as in `_shared_fields`.
+#: What COPY writes: each deposit's own, then what it shares with others of its block, as in `_shared_fields`.
 _COLUMNS: Final = (
     *("id", "tx_hash", "position", "account_id", "amount", "destination", "content", "version"),
     *(
@@ -129,12 +129,21 @@ def moved(deposit: Deposit, events: Iterable[Event]) -> Moved:
     return deposit, tuple(effects), tuple(passed)
 
 
-async def write_rows(conn: Connection, changes: Sequence[Change], now: datetime) -> None:
+async def write_rows(conn: Connection, changes: Iterable[Change], now: datetime) -> None:
     """The deposits' own rows. Raises ConcurrentUpdate when another writer moved one of them since it was read."""
-    created = [c for c in changes if c.record.version == 0]
-    moved = [c for c in changes if c.record.version > 0 and c.deposit != c.record.deposit]
-    if created:
-        await _insert(conn, created, now)
+    moved: list[Change] = []
+
+    def created() -> Iterator[bytes]:
+        for c in changes:
+            if c.record.version == 0:
+                yield _row(c, now)
+            elif c.deposit != c.record.deposit:
+                moved.append(c)
+
+    try:
+        await copy_rows(conn, "deposit", _COLUMNS, created())
+    except asyncpg.UniqueViolationError as problem:
+        raise ConcurrentUpdate("another writer recorded one of these deposits first") from problem
     if moved:
         await _update(conn, moved, now)
 
@@ -143,13 +152,6 @@ def events_of(changes: Sequence[Change], head_height: int, now: datetime) -> Ite
     """One event for each state passed through (P8), each with the deposit as it was then."""
     for c in changes:
         yield from _events(c, head_height, now)
-
-
-async def _insert(conn: Connection, created: Sequence[Change], now: datetime) -> None:
-    try:
-        await copy_rows(conn, "deposit", _COLUMNS, (_row(c, now) for c in created))
-    except asyncpg.UniqueViolationError as problem:
-        raise ConcurrentUpdate("another writer recorded one of these deposits first") from problem
 
 
 def _row(c: Change, now: datetime) -> bytes:

@@ -17,20 +17,83 @@ from cryptowatch.deposits.machine import Deposit, Event, Quarantine, Seen, State
 from cryptowatch.deposits.policy import Required, quarantine_reason
 from cryptowatch.deposits.records import Record
 from cryptowatch.deposits.rules import ChainRules
+from cryptowatch.ledger.accounts import PlayersByAsset
+from cryptowatch.loops import slices
 
 SQL = load_queries(__package__, "sighting.sql")
 
 
 async def our_destinations(
-    conn: Connection,
-    chain: str,
-    transfers: Sequence[Transfer],
+    conn: Connection, chain: str, asset: str, transfers: Sequence[Transfer]
 ) -> Mapping[bytes, asyncpg.Record]:
-    """destination -> address, and account and its status where it belongs to one; without those that are not ours."""
+    """destination -> address, and where it belongs to one: account, its status, and its account of `asset` in the
+    ledger where there is one; without those that are not ours."""
     if not transfers:
         return {}
     destinations = list({transfer.destination for transfer in transfers})
-    return {row["destination"]: row for row in await conn.fetch(SQL["our_destinations"], chain, destinations)}
+    return {
+        row["destination"]: row
+        for row in await conn.fetch(SQL["our_destinations"], chain, destinations, asset)
+    }
+
+
+class OurTransfers:
+    """A block's transfers that are to destinations of ours, sorted out slice by slice while Postgres is at work.
+
+    `owners`: whose each destination is. `own_moves`: transactions that move our own money within the wallet, which is
+    no deposit.
+    """
+
+    def __init__(self, owners: Mapping[bytes, asyncpg.Record], own_moves: Set[bytes]) -> None:
+        self.owners, self._own_moves = owners, own_moves
+        #: For each transfer that was given, whether it is among ours.
+        self.wanted: list[bool] = []
+        self.transfers: list[Transfer] = []
+        #: (transaction, asset) -> all that it pays us: what one double spend takes decides the tier, however split.
+        self.totals: dict[tuple[bytes, str], int] = {}
+        #: Whether any player has a limit on deposits.
+        self.limited = False
+        #: Those to players, and the transactions that pay them. The others are change of our own, or to an address
+        #: that nobody was given: the coin is recorded, no deposit.
+        self.paid: list[tuple[asyncpg.Record, Transfer]] = []
+        self.paying: set[bytes] = set()
+        #: The accounts in the ledger of those who are paid, and by asset who has none yet, as far as is known.
+        self.players: PlayersByAsset = {}
+        self.unopened: dict[str, set[UUID]] = {}
+
+    async def sort_out(self, transfers: Sequence[Transfer]) -> None:
+        """First: which are ours, and what they come to."""
+        async for part in slices(transfers):
+            for transfer in part:
+                owner = self.owners.get(transfer.destination)
+                ours = owner is not None and transfer.tx_hash not in self._own_moves
+                self.wanted.append(ours)
+                if owner is None or not ours:
+                    continue
+                self.transfers.append(transfer)
+                whole = transfer.tx_hash, transfer.asset
+                self.totals[whole] = self.totals.get(whole, 0) + transfer.amount
+                self.limited = self.limited or bool(owner["deposit_limited"])
+
+    async def attribute(self, asset: str) -> None:
+        """Then: who is paid. `asset` is the one of `our_destinations`.
+
+        In the order of the accounts: what follows from it goes into most indexes in their own order.
+        """
+        known = self.players.setdefault(asset, {})
+        async for part in slices(self.transfers):
+            for transfer in part:
+                owner = self.owners[transfer.destination]
+                player, account = owner["account_id"], owner["ledger_account"]
+                if player is None:
+                    continue
+                self.paid.append((owner, transfer))
+                self.paying.add(transfer.tx_hash)
+                if account is None or transfer.asset != asset:
+                    self.unopened.setdefault(transfer.asset, set()).add(player)
+                else:
+                    known[player] = account
+        self.paid.sort(key=lambda each: each[0]["account_id"].bytes)
 
 
 def first_sight(

@@ -1,7 +1,11 @@
 -- name: our_destinations
 -- Which of these are ours, and whose, with what decides about a new deposit.
-SELECT a.destination, a.address, a.branch, a.account_id, account.status, account.deposit_limited
-FROM address a LEFT JOIN account ON account.id = a.account_id
+SELECT a.destination, a.address, a.branch, a.account_id, account.status, account.deposit_limited,
+    l.id AS ledger_account
+FROM address a
+LEFT JOIN account ON account.id = a.account_id
+LEFT JOIN ledger_account l
+    ON l.owner_id = a.account_id AND l.asset = $3 AND l.role = 'main' AND l.owner_kind = 'player'
 WHERE a.chain = $1 AND a.destination = ANY($2::bytea[])
 
 -- name: remember_resources

@@ -22,6 +22,10 @@ HOUSE: Final = UUID(int=0)
 MAIN: Final = "main"
 
 
+#: asset -> account id -> the account in the ledger
+PlayersByAsset: TypeAlias = dict[str, dict[UUID, CustomerAccount]]
+
+
 class AccountRef(NamedTuple):
     """What identifies an account, before its id is known."""
 
@@ -66,29 +70,25 @@ async def ensure_players(
     connection: Connection, players: Sequence[tuple[UUID, str]]
 ) -> dict[tuple[UUID, str], CustomerAccount]:
     """`ensure_accounts` for players' (account id, asset) pairs."""
-    asked: dict[str, set[UUID]] = {}
+    owners: dict[str, set[UUID]] = {}
     for owner, asset in players:
-        asked.setdefault(asset, set()).add(owner)
-    found = await find_players(connection, asked)
-    ids = {(owner, asset): found[asset][owner] for owner, asset in players}
-    missing = sorted(pair for pair, id_ in ids.items() if id_ is None)
-    made = await ensure_accounts(connection, [player(*pair) for pair in missing])
-    new = dict(zip(missing, map(CustomerAccount, made), strict=True))
-    return {pair: new[pair] if id_ is None else id_ for pair, id_ in ids.items()}
+        owners.setdefault(asset, set()).add(owner)
+    found = await ensure_players_of(connection, owners)
+    return {(owner, asset): found[asset][owner] for owner, asset in players}
 
 
-async def find_players(
-    connection: Connection, players: Mapping[str, Set[UUID]]
-) -> dict[str, dict[UUID, CustomerAccount | None]]:
-    """asset -> account id -> the account in the ledger, None where there is none yet. Asked for by asset.
-
-    One asset after the other, since blocks have few.
-    """
-    found: dict[str, dict[UUID, CustomerAccount | None]] = {}
-    for asset, owners in sorted(players.items()):
-        asked = list(owners)
-        rows = await connection.fetch(SQL["player_ids"], asset, asked)
-        found[asset] = dict(zip(asked, [row["id"] for row in rows], strict=True))
+async def ensure_players_of(connection: Connection, owners: Mapping[str, Set[UUID]]) -> PlayersByAsset:
+    """`ensure_accounts` asset by asset: a full block has tens of thousands of players, and few assets."""
+    found: PlayersByAsset = {}
+    for asset, asked in sorted(owners.items()):
+        ids = list(asked)
+        rows = await connection.fetch(SQL["player_ids"], asset, ids)
+        known = dict(zip(ids, [row["id"] for row in rows], strict=True))
+        if None in known.values():
+            missing = sorted(owner for owner, id_ in known.items() if id_ is None)
+            made = await ensure_accounts(connection, [player(owner, asset) for owner in missing])
+            known.update(zip(missing, made, strict=True))
+        found[asset] = known
     return found
 
 

@@ -7,10 +7,10 @@ its public position afterwards, from a sequencer, among committed events only: p
 change, and a reader that remembers the last one misses nothing. Events of one entity keep their order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, islice
 from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
@@ -18,10 +18,11 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from cryptowatch.db.copy import bigint, copy_rows, text, timestamp, uuid
+from cryptowatch.db.copy import bigint, copy_chunks, joined, text, timestamp, uuid
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
+from cryptowatch.loops import slices
 
 SQL = load_queries(__package__, "events.sql")
 
@@ -75,17 +76,50 @@ async def append_events(connection: Connection, events: Sequence[NewEvent]) -> N
 
     Raises ConcurrentUpdate when an entity's version was told before: another writer was first.
     """
-    if not events:
-        return
-    try:
-        if len(events) < _COPY_FROM:
-            await connection.execute(SQL["append"], *event_columns(events))
-        else:
-            queued = await connection.fetch(SQL["queue"], len(events))
-            ids = chain.from_iterable(sorted(row["event_ids"] for row in queued))
-            await copy_rows(connection, "event", _COPIED, map(_row, ids, events))
-    except asyncpg.UniqueViolationError as error:
-        raise ConcurrentUpdate(str(error)) from error
+    telling = await begin_telling(connection, len(events))
+    telling.add(events)
+    await telling.append(connection)
+
+
+class Telling:
+    """`append_events` in steps, so that a full block's events are put into words while Postgres posts its money."""
+
+    def __init__(self, ids: Iterator[int] | None) -> None:
+        self._ids = ids
+        self._events: list[NewEvent] = []
+        self._chunks: list[bytes] = []
+
+    async def add_in_slices(self, events: Iterable[NewEvent]) -> None:
+        async for part in slices(events):
+            self.add(part)
+
+    def add(self, events: Sequence[NewEvent]) -> None:
+        """The next ones, in order: as many in all as were announced."""
+        if self._ids is None:
+            self._events += events
+        elif events:
+            self._chunks.append(joined(_COPIED, map(_row, islice(self._ids, len(events)), events)))
+
+    async def append(self, connection: Connection) -> None:
+        """Once, when all are in words. Raises as `append_events` does."""
+        try:
+            if self._chunks:
+                await copy_chunks(connection, "event", _COPIED, self._chunks)
+            elif self._events:
+                await connection.execute(SQL["append"], *event_columns(self._events))
+        except asyncpg.UniqueViolationError as error:
+            raise ConcurrentUpdate(str(error)) from error
+
+
+async def begin_telling(connection: Connection, count: int) -> Telling:
+    """Announces so many events, in the caller's transaction, which has locked what they tell of.
+
+    Without that lock another writer could tell of the same entity later, under lower ids.
+    """
+    if count < _COPY_FROM:
+        return Telling(None)
+    queued = await connection.fetch(SQL["queue"], count)
+    return Telling(chain.from_iterable(sorted(row["event_ids"] for row in queued)))
 
 
 def event_columns(events: Sequence[NewEvent]) -> Sequence[list[Any]]:

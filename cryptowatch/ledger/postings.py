@@ -21,6 +21,7 @@ from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate, CryptowatchError
 from cryptowatch.ledger.rules import DONE, Balance, Posting, Status
+from cryptowatch.loops import slices
 
 SQL = load_queries(__package__, "ledger.sql")
 
@@ -107,29 +108,66 @@ async def post_all(connection: Connection, postings: Sequence[Posting], created_
     Raises PostingRefused for the first posting that cannot be made: the caller's transaction is then lost,
     so nothing that it did beside the postings stays either. Raises as `post` does.
     """
-    if not postings:
-        return
-    house = _common_house(postings)
-    try:
-        if house is None:
-            await connection.execute(SQL["post_all"], *_columns(postings), created_at, _has_repeats(postings))
-        else:
-            await connection.execute(
-                SQL["post_alike"],
-                postings[0].kind,
-                house,
-                [posting.key for posting in postings],
-                _numbers(posting.customer for posting in postings),
-                _numbers(posting.amount_base_units for posting in postings),
-                created_at,
-            )
-    except asyncpg.PostgresError as error:
-        raise named(error, postings) from error
+    batch = Batch()
+    batch.add(postings)
+    await batch.post(connection, created_at)
 
 
-def _numbers(values: Iterable[int | None]) -> str:
+class Batch:
+    """`post_all` in steps, so that a full block's postings are put together while Postgres writes its deposits."""
+
+    def __init__(self) -> None:
+        self._postings: list[Posting] = []
+        #: Of postings that are alike so far: keys, customers and amounts, and the one house account.
+        self._alike = True
+        self._house: int | None = None
+        self._keys: list[str] = []
+        self._customers: list[str] = []
+        self._amounts: list[str] = []
+
+    async def add_in_slices(self, postings: Iterable[Posting]) -> None:
+        async for part in slices(postings):
+            self.add(part)
+
+    def add(self, postings: Sequence[Posting]) -> None:
+        """The next ones, in order."""
+        if self._alike and postings:
+            first = (self._postings or postings)[0]
+            self._house = _other_side(first)
+            self._alike = _are_alike(postings, first, self._house)
+            self._keys += [posting.key for posting in postings]
+            self._customers += [str(posting.customer) for posting in postings]
+            self._amounts += [str(posting.amount_base_units) for posting in postings]
+        self._postings += postings
+
+    async def post(self, connection: Connection, created_at: datetime) -> None:
+        """Once. Raises as `post_all` does."""
+        postings = self._postings
+        if not postings:
+            return
+        # In whatever order, those of customers of their own do the same.
+        apart = len(set(self._customers)) == len(set(self._keys)) == len(postings)
+        try:
+            if self._alike and apart:
+                await connection.execute(
+                    SQL["post_alike"],
+                    postings[0].kind,
+                    self._house,
+                    self._keys,
+                    _numbers(self._customers),
+                    _numbers(self._amounts),
+                    created_at,
+                )
+            else:
+                repeats = _has_repeats(postings)
+                await connection.execute(SQL["post_all"], *_columns(postings), created_at, repeats)
+        except asyncpg.PostgresError as error:
+            raise named(error, postings) from error
+
+
+def _numbers(values: Iterable[str]) -> str:
     """An array of whole numbers as Postgres reads one: in a third of the time that its elements' encoding takes."""
-    return f"{{{','.join(map(str, values))}}}"
+    return f"{{{','.join(values)}}}"
 
 
 def _columns(postings: Sequence[Posting]) -> tuple[list[Any], ...]:
@@ -151,23 +189,21 @@ def _has_repeats(postings: Sequence[Posting]) -> bool:
     return len({posting.key for posting in postings}) < len(postings) or len(set(resolved)) < len(resolved)
 
 
-def _common_house(postings: Sequence[Posting]) -> int | None:
-    """The house account of postings that differ in customer, key and amount only: each has a customer of its own.
+def _other_side(posting: Posting) -> int | None:
+    """The account with which the customer's exchanges value."""
+    return posting.from_account if posting.to_account == posting.customer else posting.to_account
 
-    In whatever order, they do the same.
-    """
-    first = postings[0]
+
+def _are_alike(postings: Sequence[Posting], first: Posting, house: int | None) -> bool:
+    """Whether these move money of a customer's in the same way as the first does."""
     into = first.to_account == first.customer
-    house = first.from_account if into else first.to_account
-    alike = all(
+    return first.customer is not None and all(
         p.kind is first.kind
         and p.resolves is p.reference is None
         and p.customer == (p.to_account if into else p.from_account)
         and house == (p.from_account if into else p.to_account)
         for p in postings
     )
-    apart = len({p.customer for p in postings}) == len({p.key for p in postings}) == len(postings)
-    return house if alike and apart and first.customer is not None else None
 
 
 def _posted(row: Any) -> Posted:

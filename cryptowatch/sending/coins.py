@@ -5,10 +5,11 @@ reserved by one lineage at a time, by compare-and-set.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import cache
 from math import ceil
 from typing import NamedTuple
 from uuid import UUID
@@ -281,6 +282,15 @@ class NewCoin(NamedTuple):
     fields: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class NewCoins:
+    """`blocks_to_mature`: after how many further blocks each is usable. `seen`: those of them recorded before."""
+
+    coins: Sequence[NewCoin]
+    blocks_to_mature: Iterable[int]
+    seen: Set[bytes]
+
+
 _COPIED = ("chain", "height", "resource", "amount", "destination", "mature_height")
 
 
@@ -289,30 +299,34 @@ def new_coin(transfer: Transfer) -> NewCoin:
     return NewCoin(resource, octets(resource) + amount(transfer.amount) + octets(transfer.destination))
 
 
-async def record_coins(
-    conn: Connection, chain: str, height: int, coins: Sequence[NewCoin], blocks_to_mature: Sequence[int]
-) -> None:
-    """What a block pays to destinations of ours. `blocks_to_mature`: after how many further blocks each is usable.
+async def coins_seen(conn: Connection, chain: str, coins: Sequence[NewCoin]) -> Set[bytes]:
+    """The resources of those that were recorded before: unconfirmed, in a block that was left, at an earlier look.
 
-    Nobody else records coins meanwhile: the caller holds the chain's row. A coin seen before, in a block that was left
-    or at an earlier look, gets its height; the others are new.
+    Nobody else records coins meanwhile: the caller holds the chain's row.
     """
     if not coins:
-        return
-    seen = await conn.fetch(SQL["coins_seen"], chain, [coin.resource for coin in coins])
-    known = {row["resource"] for row in seen}
-    if known:
-        again = [pair for pair in zip(coins, blocks_to_mature, strict=True) if pair[0].resource in known]
-        resources, heights = [coin.resource for coin, _ in again], [height + blocks for _, blocks in again]
+        return frozenset()
+    rows = await conn.fetch(SQL["coins_seen"], chain, [coin.resource for coin in coins])
+    return {row["resource"] for row in rows}
+
+
+async def record_coins(conn: Connection, chain: str, height: int, new: NewCoins) -> None:
+    """What a block pays to destinations of ours: a coin seen before gets its height, the others are written."""
+    again: list[tuple[bytes, int]] = []
+
+    def unseen() -> Iterator[bytes]:
+        prefix = text(chain) + bigint(height)
+        mature = cache(lambda blocks: bigint(height + blocks))
+        for coin, blocks in zip(new.coins, new.blocks_to_mature, strict=True):
+            if coin.resource in new.seen:
+                again.append((coin.resource, height + blocks))
+            else:
+                yield prefix + coin.fields + mature(blocks)
+
+    await copy_rows(conn, "coin", _COPIED, unseen())
+    if again:
+        resources, heights = zip(*again, strict=True)
         await conn.execute(SQL["find_coins_again"], chain, height, resources, heights)
-    prefix = text(chain) + bigint(height)
-    mature = {blocks: bigint(height + blocks) for blocks in set(blocks_to_mature)}
-    rows = (
-        prefix + coin.fields + mature[blocks]
-        for coin, blocks in zip(coins, blocks_to_mature, strict=True)
-        if coin.resource not in known
-    )
-    await copy_rows(conn, "coin", _COPIED, rows)
 
 
 async def use_coins(conn: Connection, chain: str, contents: BlockContents) -> list[asyncpg.Record]:

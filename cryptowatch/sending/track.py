@@ -4,7 +4,6 @@ A lineage is confirmed by whichever of its attempts a block holds, final when th
 when a foreign transaction that used one of its inputs is final (P3): then its payouts may go into a new one.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -25,7 +24,7 @@ from cryptowatch.sending.accounts import (
 )
 from cryptowatch.sending.bookkeeping import post_network_fees
 from cryptowatch.sending.coins import (
-    NewCoin,
+    NewCoins,
     free_coins_of,
     note_lost_parents,
     record_coins,
@@ -74,19 +73,17 @@ async def track_block(
     chain: str,
     asset: str,
     contents: BlockContents,
-    coins: Sequence[NewCoin],
-    blocks_to_mature: Sequence[int],
+    coins: NewCoins,
     final_height: int,
     now: datetime,
 ) -> None:
     """What this block does to our coins or accounts, and that to our lineages; one event per change (P8).
 
     `asset` pays the network. Every transfer in `contents` is to a destination of ours; where the chain's money is
-    coins, `coins` are theirs, and `blocks_to_mature` says how many blocks later each may be used. Up to `final_height`
-    nothing is undone any more.
+    coins, `coins` are theirs. Up to `final_height` nothing is undone any more.
     """
     if contents.movements is None:
-        await record_coins(conn, chain, contents.ref.height, coins, blocks_to_mature)
+        await record_coins(conn, chain, contents.ref.height, coins)
     else:
         await record_movements(conn, chain, contents)
     events: list[NewEvent] = []

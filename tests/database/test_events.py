@@ -11,6 +11,7 @@ from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ledger.events import (
     NewEvent,
     append_events,
+    begin_telling,
     feed_head,
     read_events,
     sequence_events,
@@ -76,6 +77,22 @@ async def test_p8_a_version_is_told_once(pool: Pool, count: int) -> None:
     await append(pool, *events)
     with pytest.raises(ConcurrentUpdate):
         await append(pool, *events)
+
+
+@pytest.mark.parametrize("count", [0, 5, 300])
+async def test_p8_events_that_are_put_into_words_in_parts_are_told_in_their_order(
+    pool: Pool, count: int
+) -> None:
+    events = [event(f"e{n % 7}", n // 7 + 1) for n in range(count)]
+    async with transaction(pool) as conn:
+        telling = await begin_telling(conn, count)
+        telling.add(events[:2])
+        telling.add([])
+        await telling.add_in_slices(events[2:])
+        await telling.append(conn)
+    assert await told(pool) == [
+        (place, e.entity_id, e.entity_version) for place, e in enumerate(events, start=1)
+    ]
 
 
 async def test_p8_an_event_that_commits_late_is_told_late_and_not_skipped(pool: Pool) -> None:

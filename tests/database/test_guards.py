@@ -1,11 +1,13 @@
 """What the database itself refuses, whoever asks and however."""
 
+from uuid import uuid4
+
 import asyncpg
 import pytest
 
 from cryptowatch.db.pool import Pool, connection
 from cryptowatch.ledger.rules import EFFECTS, Kind
-from tests.database.world import World
+from tests.database.world import NOW, World
 
 
 async def test_the_database_and_the_rules_say_the_same_of_every_kind(pool: Pool) -> None:
@@ -56,3 +58,27 @@ async def test_p2_a_key_and_a_resolution_are_unique_in_the_table_itself(world: W
             copy = f"INSERT INTO posting (key, {columns}) SELECT {key}, {columns} FROM posting"
             with pytest.raises(asyncpg.UniqueViolationError, match=index):
                 await conn.execute(f"{copy} WHERE kind = 'hold_release'")
+
+
+async def test_p3_a_coin_is_reserved_by_a_lineage_that_is_there_and_no_lineage_is_deleted(pool: Pool) -> None:
+    coin = "INSERT INTO coin (chain, resource, amount, destination, reserved_by) VALUES ('bitcoin', $1, 1, '', $2)"
+    lineage, nobody = uuid4(), uuid4()
+    async with connection(pool) as conn:
+        await conn.execute(
+            "INSERT INTO lineage (id, chain, kind, state, priority, created_at, updated_at) "
+            "VALUES ($1, 'bitcoin', 'payout', 'open', 'normal', $2, $2)",
+            lineage,
+            NOW,
+        )
+        await conn.execute(coin, b"1", lineage)
+        await conn.execute(coin, b"2", None)
+        with pytest.raises(asyncpg.ForeignKeyViolationError):
+            await conn.execute(coin, b"3", nobody)
+        for role in ("origin", "replica"):
+            await conn.execute(f"SET session_replication_role = {role}")
+            with pytest.raises(asyncpg.ForeignKeyViolationError):
+                await conn.execute("UPDATE coin SET reserved_by = $1", nobody)
+            for statement in ("DELETE FROM lineage", "TRUNCATE lineage CASCADE"):
+                with pytest.raises(asyncpg.PostgresError, match="never deleted"):
+                    await conn.execute(statement)
+        await conn.execute("RESET session_replication_role")

@@ -5,7 +5,7 @@ import pytest
 from cryptowatch.db.pool import connection, transaction
 from cryptowatch.ledger.accounts import ensure_accounts, house
 from cryptowatch.ledger.balances import roll_up
-from cryptowatch.ledger.postings import PostingMisuse, PostingRefused, post_all
+from cryptowatch.ledger.postings import Batch, PostingMisuse, PostingRefused, post_all
 from cryptowatch.ledger.rules import (
     EFFECTS,
     Balance,
@@ -320,6 +320,44 @@ async def test_all_or_nothing_names_the_refused_posting_and_undoes_the_callers_t
         await win_then_bet()
     assert (refusal.value.posting, refusal.value.status) == (too_much, Status.INSUFFICIENT_FUNDS)
     assert (await world.balance(player)).total == 10
+    await world.assert_sound()
+
+
+@pytest.mark.parametrize(
+    "second", ["alike", "another kind", "another house account", "the same player", "the same key", "none"]
+)
+async def test_a_batch_that_is_put_together_in_parts_does_what_its_postings_say(
+    world: World, second: str
+) -> None:
+    player, other = await world.player(final=10), await world.player(final=10)
+    win = world.posting(Kind.WIN, player, 5)
+    parts: dict[str, list[Posting]] = {
+        "alike": [world.posting(Kind.WIN, other, 2)],
+        "another kind": [world.posting(Kind.BET, other, 2)],
+        "another house account": [customer_posting(Kind.WIN, "k", other, world.fees, BaseUnits(2))],
+        "the same player": [world.posting(Kind.WIN, player, 2)],
+        "the same key": [win],
+        "none": [],
+    }
+    batch = Batch()
+    batch.add([win])
+    await batch.add_in_slices(parts[second])
+    batch.add([])
+    async with connection(world.pool) as conn:
+        await batch.post(conn, NOW)
+    totals = [(await world.balance(one)).total for one in (player, other)]
+    assert (
+        totals
+        == {
+            "alike": [15, 12],
+            "another kind": [15, 8],
+            "another house account": [15, 12],
+            "the same player": [17, 10],
+            "the same key": [15, 10],
+            "none": [15, 10],
+        }[second]
+    )
+    assert await world.house(world.fees) == (-2 if second == "another house account" else 0)
     await world.assert_sound()
 
 
