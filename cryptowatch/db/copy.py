@@ -10,7 +10,6 @@ The format is that of the manual's page on COPY; the fields are those that the t
 import struct
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from typing import Final
 from uuid import UUID
 
@@ -83,11 +82,13 @@ def amount(value: int) -> bytes:
 async def copy_rows(
     connection: Connection, table: str, columns: Sequence[str], rows: Iterable[bytes]
 ) -> None:
-    """Append rows, each with a field for every column; nothing without rows. Raises what an INSERT would."""
-    chunks = (joined(columns, part) for part in parts(rows, _ROWS_A_CHUNK))
-    first = next(chunks, None)
-    if first is not None:
-        await copy_chunks(connection, table, columns, chain([first], chunks))
+    """Append rows, each with a field for every column. Raises what an INSERT would."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for part in parts(rows, _ROWS_A_CHUNK):
+            yield joined(columns, part)
+
+    await copy_chunks(connection, table, columns, chunks())
 
 
 def joined(columns: Sequence[str], rows: Iterable[bytes]) -> bytes:
@@ -97,14 +98,17 @@ def joined(columns: Sequence[str], rows: Iterable[bytes]) -> bytes:
 
 
 async def copy_chunks(
-    connection: Connection, table: str, columns: Sequence[str], chunks: Iterable[bytes]
+    connection: Connection, table: str, columns: Sequence[str], chunks: AsyncIterator[bytes]
 ) -> None:
-    """`copy_rows` for rows that were joined before."""
+    """`copy_rows` for rows that are joined already. Nothing is begun before the first chunk, nor without one."""
 
-    async def source() -> AsyncIterator[bytes]:
+    async def source(first: bytes) -> AsyncIterator[bytes]:
         yield _HEADER
-        for chunk in chunks:
+        yield first
+        async for chunk in chunks:
             yield chunk
         yield _END
 
-    await connection.copy_to_table(table, columns=columns, source=source(), format="binary")
+    first = await anext(chunks, None)
+    if first is not None:
+        await connection.copy_to_table(table, columns=columns, source=source(first), format="binary")

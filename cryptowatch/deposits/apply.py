@@ -7,11 +7,11 @@ a block or none of it (P2, P8). Nothing here talks to a node (P4).
 """
 
 import asyncio
+import itertools
 from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from itertools import chain, compress
 
 import asyncpg
 
@@ -20,7 +20,7 @@ from cryptowatch.chains.connect import OWN_BRANCH
 from cryptowatch.chains.port import BlockContents, BlockRef, Identity, Spend, Transfer
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.deposits.bookkeeping import players_of, write_changes
+from cryptowatch.deposits.bookkeeping import owners_of, write_changes
 from cryptowatch.deposits.limits import beyond_limits
 from cryptowatch.deposits.machine import (
     Deposit,
@@ -83,13 +83,13 @@ async def apply_block(
     await conn.execute(SQL["forget_old_blocks"], rules.chain, ref.height - rules.blocks_kept)
     await conn.execute(SQL["forget_old_resources"], rules.chain, ref.height - rules.blocks_kept)
     head = HeadMoved(ref.height, await _note_final(conn, rules, final_height))
-    found, players = await _track_and_find(conn, rules, contents, head, now)
+    found, ours = await _track_and_find(conn, rules, contents, head, now)
     others = [
         *await _due(conn, rules, head, contents.transfers),
         *await _losers(conn, rules, contents.spends, ref.height, now),
     ]
-    _add(players, await players_of(conn, others))
-    every = chain(found, others)
+    players = await _players(conn, ours, others)
+    every = itertools.chain(found, others)
     changes = await write_changes(conn, rules.chain, every, ref.height, now, players)
     return Applied(ref.height, ref.time, changes)
 
@@ -106,7 +106,8 @@ async def apply_again(
     The caller holds the chain's row. Deposits found late go as far as the head allows. Idempotent (P2).
     """
     await conn.execute(SQL["count_rescan"], rules.chain)
-    found, players = await _track_and_find(conn, rules, contents, head, now)
+    found, ours = await _track_and_find(conn, rules, contents, head, now)
+    players = await _players(conn, ours, ())
     changes = await write_changes(conn, rules.chain, found, head.height, now, players)
     return Applied(contents.ref.height, contents.ref.time, changes)
 
@@ -132,7 +133,7 @@ async def rewind(
         record = _read(row, rules)
         assert record.deposit.block is not None
         changes.append(moved_by(record, [Orphaned(record.deposit.block, accepted)]))
-    await write_changes(conn, rules.chain, changes, fork.height, now, await players_of(conn, changes))
+    await write_changes(conn, rules.chain, changes, fork.height, now)
     return Applied(fork.height, fork.time, changes, head.height - fork.height)
 
 
@@ -168,11 +169,11 @@ async def _track_and_find(
     contents: BlockContents,
     head: HeadMoved,
     now: datetime,
-) -> tuple[Iterator[Change], PlayersByAsset]:
+) -> tuple[Iterator[Change], OurTransfers]:
     """Coins and our own transactions, then deposits: new ones, and those seen before in a mempool or another block.
 
     A full block has tens of thousands, so each step in Python is made while Postgres is at one of its own; deposits are
-    found as they are asked for. Answered with the accounts in the ledger of those who are paid.
+    found as they are asked for.
     """
     transfers = contents.transfers
     own = await own_moves(conn, rules.chain, contents)
@@ -191,7 +192,7 @@ async def _track_and_find(
 
     (seen, rows), _ = await asyncio.gather(recorded(), ours.sort_out(transfers))
     # The watch list may name a stranger's output (a collision of hashes); the table does not.
-    coins = coins if all(ours.wanted) else list(compress(coins, ours.wanted))
+    coins = coins if all(ours.wanted) else list(itertools.compress(coins, ours.wanted))
     new_coins = NewCoins(coins, _blocks_to_mature(rules, ours), seen)
     final_height = rules.final_height(head)
     await asyncio.gather(
@@ -200,12 +201,11 @@ async def _track_and_find(
     )
     told = {row["tx_hash"] for row in rows}
     await remember_resources(conn, rules.chain, ours.paying, contents.resources, told)
-    _add(ours.players, await ensure_players_of(conn, ours.unopened))
-    known = {record.identity: record for record in (_read(row, rules) for row in rows)}
+    known = {record.identity: record for record in await in_slices(_read(row, rules) for row in rows)}
     standing = {identity for identity, one in known.items() if one.deposit.state is not State.REPLACED}
     new = [t for t in ours.transfers if t.identity not in standing] if standing else ours.transfers
     limited = await beyond_limits(conn, owners, new, rules.assets, now) if ours.limited else frozenset()
-    return _found(rules, contents, ours, known, limited, head, now), ours.players
+    return _found(rules, contents, ours, known, limited, head, now), ours
 
 
 def _blocks_to_mature(rules: ChainRules, ours: OurTransfers) -> Iterator[int]:
@@ -250,9 +250,15 @@ def _found(
         yield Change(record, *included(record.deposit, first))
 
 
-def _add(players: PlayersByAsset, more: PlayersByAsset) -> None:
-    for asset, accounts in more.items():
-        players.setdefault(asset, {}).update(accounts)
+async def _players(conn: Connection, ours: OurTransfers, others: Sequence[Change]) -> PlayersByAsset:
+    """The accounts in the ledger of all whom this block pays, or whose money it moves."""
+    owners = owners_of(others)
+    for asset, unknown in ours.unknown.items():
+        owners.setdefault(asset, set()).update(unknown)
+    found = await ensure_players_of(conn, owners)
+    for asset, known in ours.players.items():
+        found.setdefault(asset, {}).update(known)
+    return found
 
 
 async def _due(

@@ -5,9 +5,8 @@ chain's custody account, whose balance is minus what we hold there.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from cryptowatch.db.pool import Connection
@@ -17,20 +16,17 @@ from cryptowatch.ledger.accounts import PlayersByAsset, ensure_accounts, ensure_
 from cryptowatch.ledger.events import begin_telling
 from cryptowatch.ledger.postings import Batch
 from cryptowatch.ledger.rules import CustomerAccount, HouseAccount, Kind, Posting, customer_posting
-from cryptowatch.loops import parts
+from cryptowatch.loops import slices
 from cryptowatch.money import BaseUnits
 
-#: Changes that are worked out in one go: well below what the connection buffers.
-_PART: Final = 200
 
-
-async def players_of(conn: Connection, changes: Iterable[Change]) -> PlayersByAsset:
-    """Of those whose money moves."""
+def owners_of(changes: Iterable[Change]) -> dict[str, set[UUID]]:
+    """By asset, the accounts whose money moves."""
     owners: dict[str, set[UUID]] = {}
     for c in changes:
         if c.effects:
             owners.setdefault(c.record.asset, set()).add(c.record.account_id)
-    return await ensure_players_of(conn, owners)
+    return owners
 
 
 async def write_changes(
@@ -39,32 +35,36 @@ async def write_changes(
     changes: Iterable[Change],
     head_height: int,
     now: datetime,
-    players: PlayersByAsset,
+    players: PlayersByAsset | None = None,
 ) -> Sequence[Change]:
     """Rows, postings and events of all changes. Raises ConcurrentUpdate when another writer was first.
 
-    `players`: `players_of` the changes, at least. The caller has locked the deposits, or what they come from.
+    `players`: the accounts in the ledger of `owners_of` the changes, at least; without, they are looked up. The caller
+    has locked the deposits, or what they come from.
 
     A full block has tens of thousands: they are worked out, and postings put together, while Postgres writes the rows
     of those before, and events put into words while it posts.
     """
-    custody = await _custody(conn, chain, players)
+    if players is None:
+        changes = list(changes)
+        players = await ensure_players_of(conn, owners_of(changes))
+    custody = await _custody(conn, chain, [asset for asset, accounts in players.items() if accounts])
     written: list[Change] = []
+    # Apart, because a finalization uses up a credit, and catch-up sees both in one block.
     credits, others = Batch(), Batch()
 
-    def passing() -> Iterator[Change]:
-        for part in parts(changes, _PART):
-            written.extend(part)
-            # Apart, because a finalization uses up a credit, and catch-up sees both in one block.
+    async def parts() -> AsyncIterator[list[Change]]:
+        async for part in slices(changes):
             credits.add([*_postings(part, players, custody, credit=True)])
             others.add([*_postings(part, players, custody, credit=False)])
-            yield from part
+            written.extend(part)
+            yield part
 
     async def post() -> None:
         await credits.post(conn, now)
         await others.post(conn, now)
 
-    await write_rows(conn, passing(), now)
+    await write_rows(conn, parts(), now)
     telling = await begin_telling(conn, sum(len(c.passed) for c in written))
     await asyncio.gather(post(), telling.add_in_slices(events_of(written, head_height, now)))
     await telling.append(conn)

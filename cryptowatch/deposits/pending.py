@@ -19,7 +19,7 @@ from cryptowatch.chains.port import PendingTransaction, Transfer
 from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool, connection, transaction
 from cryptowatch.db.queries import load_queries
-from cryptowatch.deposits.bookkeeping import players_of, write_changes
+from cryptowatch.deposits.bookkeeping import write_changes
 from cryptowatch.deposits.limits import beyond_limits
 from cryptowatch.deposits.machine import Lost, Seen, State
 from cryptowatch.deposits.policy import total_per_transaction
@@ -111,9 +111,7 @@ class PendingObserver:
                 for transfer in transfers
                 if transfer.destination in owners and (transfer.tx_hash, transfer.position) not in known
             ]
-            await write_changes(
-                conn, self.rules.chain, changes, head["height"], now, await players_of(conn, changes)
-            )
+            await write_changes(conn, self.rules.chain, changes, head["height"], now)
             resources = {pending.tx_hash: pending.resources for pending in found}
             paying, known_hashes = {c.record.tx_hash for c in changes}, {tx_hash for tx_hash, _ in known}
             await remember_resources(conn, self.rules.chain, paying, resources, known_hashes)
@@ -165,9 +163,7 @@ class PendingObserver:
             rows = await conn.fetch(SQL["lock_unconfirmed"], self.rules.chain, list(gone))
             records = [read_record(row, self.rules.assets[row["asset"]].decimals) for row in rows]
             changes = [moved_by(record, [Lost()]) for record in records]
-            await write_changes(
-                conn, self.rules.chain, changes, head.height, now, await players_of(conn, changes)
-            )
+            await write_changes(conn, self.rules.chain, changes, head.height, now)
         return sum(1 for c in changes if c.passed)
 
     async def _warn(self) -> None:

@@ -1,10 +1,10 @@
 """A deposit's row and its machine together, and the write that takes many of them one step on.
 
-Used by `apply` (blocks), `pending` (mempool) and `release`. All of them write through `write_steps`, so that each
-state passed through is one event (P8), each effect one posting (P1, P2), and each row a compare-and-set.
+Used by `apply` (blocks), `pending` (mempool) and `release`. All of them write through `bookkeeping.write_changes`, so
+that each state passed through is one event (P8), each effect one posting (P1, P2), and each row a compare-and-set.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.port import Identity
-from cryptowatch.db.copy import amount, bigint, copy_rows, integer, octets, text, timestamp, uuid
+from cryptowatch.db.copy import amount, bigint, copy_chunks, integer, joined, octets, text, timestamp, uuid
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.machine import Deposit, Effect, Event, State, advance
@@ -129,19 +129,19 @@ def moved(deposit: Deposit, events: Iterable[Event]) -> Moved:
     return deposit, tuple(effects), tuple(passed)
 
 
-async def write_rows(conn: Connection, changes: Iterable[Change], now: datetime) -> None:
-    """The deposits' own rows. Raises ConcurrentUpdate when another writer moved one of them since it was read."""
+async def write_rows(conn: Connection, changes: AsyncIterator[Sequence[Change]], now: datetime) -> None:
+    """The deposits' own rows, part by part. Raises ConcurrentUpdate when another writer moved one since it was read."""
     moved: list[Change] = []
 
-    def created() -> Iterator[bytes]:
-        for c in changes:
-            if c.record.version == 0:
-                yield _row(c, now)
-            elif c.deposit != c.record.deposit:
-                moved.append(c)
+    async def created() -> AsyncIterator[bytes]:
+        async for part in changes:
+            rows = [_row(c, now) for c in part if c.record.version == 0]
+            moved.extend(c for c in part if c.record.version > 0 and c.deposit != c.record.deposit)
+            if rows:
+                yield joined(_COLUMNS, rows)
 
     try:
-        await copy_rows(conn, "deposit", _COLUMNS, created())
+        await copy_chunks(conn, "deposit", _COLUMNS, created())
     except asyncpg.UniqueViolationError as problem:
         raise ConcurrentUpdate("another writer recorded one of these deposits first") from problem
     if moved:

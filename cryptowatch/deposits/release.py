@@ -5,7 +5,7 @@ from uuid import UUID
 
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
-from cryptowatch.deposits.bookkeeping import players_of, write_changes
+from cryptowatch.deposits.bookkeeping import write_changes
 from cryptowatch.deposits.machine import HeadMoved, Release, State
 from cryptowatch.deposits.records import moved_by, read_record
 from cryptowatch.deposits.rules import ChainRules
@@ -29,5 +29,5 @@ async def release_deposit(
         return None
     record = read_record(row, rules.assets[row["asset"]].decimals)
     moved = moved_by(record, [Release(), HeadMoved(head["height"], head["final_height"])])
-    await write_changes(conn, rules.chain, [moved], head["height"], now, await players_of(conn, [moved]))
+    await write_changes(conn, rules.chain, [moved], head["height"], now)
     return moved.deposit.state

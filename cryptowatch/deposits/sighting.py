@@ -14,7 +14,7 @@ from cryptowatch.chains.port import Transfer
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.machine import Deposit, Event, Quarantine, Seen, State
-from cryptowatch.deposits.policy import Required, quarantine_reason
+from cryptowatch.deposits.policy import Required, quarantine_reason, total_per_transaction
 from cryptowatch.deposits.records import Record
 from cryptowatch.deposits.rules import ChainRules
 from cryptowatch.ledger.accounts import PlayersByAsset
@@ -38,7 +38,8 @@ async def our_destinations(
 
 
 class OurTransfers:
-    """A block's transfers that are to destinations of ours, sorted out slice by slice while Postgres is at work.
+    """A block's transfers that are to destinations of ours, sorted out slice by slice while Postgres is at work: first
+    `sort_out`, then `attribute`.
 
     `owners`: whose each destination is. `own_moves`: transactions that move our own money within the wallet, which is
     no deposit.
@@ -49,20 +50,19 @@ class OurTransfers:
         #: For each transfer that was given, whether it is among ours.
         self.wanted: list[bool] = []
         self.transfers: list[Transfer] = []
-        #: (transaction, asset) -> all that it pays us: what one double spend takes decides the tier, however split.
-        self.totals: dict[tuple[bytes, str], int] = {}
-        #: Whether any player has a limit on deposits.
+        self.totals: Mapping[tuple[bytes, str], int] = {}
+        #: Whether anybody who is paid has a limit on deposits.
         self.limited = False
         #: Those to players, and the transactions that pay them. The others are change of our own, or to an address
         #: that nobody was given: the coin is recorded, no deposit.
         self.paid: list[tuple[asyncpg.Record, Transfer]] = []
         self.paying: set[bytes] = set()
-        #: The accounts in the ledger of those who are paid, and by asset who has none yet, as far as is known.
+        #: Who is paid: accounts in the ledger as far as `owners` has them, and by asset the others.
         self.players: PlayersByAsset = {}
-        self.unopened: dict[str, set[UUID]] = {}
+        self.unknown: dict[str, set[UUID]] = {}
 
     async def sort_out(self, transfers: Sequence[Transfer]) -> None:
-        """First: which are ours, and what they come to."""
+        """Which are ours, and what each transaction's come to."""
         async for part in slices(transfers):
             for transfer in part:
                 owner = self.owners.get(transfer.destination)
@@ -71,12 +71,11 @@ class OurTransfers:
                 if owner is None or not ours:
                     continue
                 self.transfers.append(transfer)
-                whole = transfer.tx_hash, transfer.asset
-                self.totals[whole] = self.totals.get(whole, 0) + transfer.amount
                 self.limited = self.limited or bool(owner["deposit_limited"])
+        self.totals = total_per_transaction(self.transfers)
 
     async def attribute(self, asset: str) -> None:
-        """Then: who is paid. `asset` is the one of `our_destinations`.
+        """Who is paid. `asset` is the one of `our_destinations`.
 
         In the order of the accounts: what follows from it goes into most indexes in their own order.
         """
@@ -90,7 +89,7 @@ class OurTransfers:
                 self.paid.append((owner, transfer))
                 self.paying.add(transfer.tx_hash)
                 if account is None or transfer.asset != asset:
-                    self.unopened.setdefault(transfer.asset, set()).add(player)
+                    self.unknown.setdefault(transfer.asset, set()).add(player)
                 else:
                     known[player] = account
         self.paid.sort(key=lambda each: each[0]["account_id"].bytes)

@@ -1,5 +1,5 @@
 -- name: our_destinations
--- Which of these are ours, and whose, with what decides about a new deposit.
+-- Which of these are ours, and whose, with what decides about a new deposit, and the account in the ledger of one asset.
 SELECT a.destination, a.address, a.branch, a.account_id, account.status, account.deposit_limited,
     l.id AS ledger_account
 FROM address a

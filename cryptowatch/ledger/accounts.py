@@ -78,17 +78,19 @@ async def ensure_players(
 
 
 async def ensure_players_of(connection: Connection, owners: Mapping[str, Set[UUID]]) -> PlayersByAsset:
-    """`ensure_accounts` asset by asset: a full block has tens of thousands of players, and few assets."""
+    """`ensure_accounts` of players, asked for by asset: a full block has tens of thousands of them, and few assets."""
     found: PlayersByAsset = {}
+    missing: list[tuple[UUID, str]] = []
     for asset, asked in sorted(owners.items()):
         ids = list(asked)
         rows = await connection.fetch(SQL["player_ids"], asset, ids)
-        known = dict(zip(ids, [row["id"] for row in rows], strict=True))
-        if None in known.values():
-            missing = sorted(owner for owner, id_ in known.items() if id_ is None)
-            made = await ensure_accounts(connection, [player(owner, asset) for owner in missing])
-            known.update(zip(missing, made, strict=True))
-        found[asset] = known
+        found[asset] = dict(zip(ids, [row["id"] for row in rows], strict=True))
+        missing += [(owner, asset) for owner, id_ in found[asset].items() if id_ is None]
+    # All at once and in one order, whoever creates them: nobody waits for somebody who waits for them.
+    missing.sort()
+    made = await ensure_accounts(connection, [player(*pair) for pair in missing])
+    for (owner, asset), id_ in zip(missing, made, strict=True):
+        found[asset][owner] = CustomerAccount(id_)
     return found
 
 

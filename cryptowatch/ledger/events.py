@@ -7,7 +7,7 @@ its public position afterwards, from a sequencer, among committed events only: p
 change, and a reader that remembers the last one misses nothing. Events of one entity keep their order.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain, islice
@@ -84,7 +84,8 @@ async def append_events(connection: Connection, events: Sequence[NewEvent]) -> N
 class Telling:
     """`append_events` in steps, so that a full block's events are put into words while Postgres posts its money."""
 
-    def __init__(self, ids: Iterator[int] | None) -> None:
+    def __init__(self, count: int, ids: Iterator[int] | None) -> None:
+        self._missing = count
         self._ids = ids
         self._events: list[NewEvent] = []
         self._chunks: list[bytes] = []
@@ -94,17 +95,27 @@ class Telling:
             self.add(part)
 
     def add(self, events: Sequence[NewEvent]) -> None:
-        """The next ones, in order: as many in all as were announced."""
+        """The next ones, in order."""
+        self._missing -= len(events)
         if self._ids is None:
             self._events += events
         elif events:
             self._chunks.append(joined(_COPIED, map(_row, islice(self._ids, len(events)), events)))
 
+    async def _ready(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+
     async def append(self, connection: Connection) -> None:
-        """Once, when all are in words. Raises as `append_events` does."""
+        """Once, when all are in words. Raises as `append_events` does.
+
+        Raises ValueError when they are not as many as were announced: none is lost, and no place in the feed is empty.
+        """
+        if self._missing:
+            raise ValueError(f"{self._missing} more events were announced than told")
         try:
             if self._chunks:
-                await copy_chunks(connection, "event", _COPIED, self._chunks)
+                await copy_chunks(connection, "event", _COPIED, self._ready())
             elif self._events:
                 await connection.execute(SQL["append"], *event_columns(self._events))
         except asyncpg.UniqueViolationError as error:
@@ -117,9 +128,9 @@ async def begin_telling(connection: Connection, count: int) -> Telling:
     Without that lock another writer could tell of the same entity later, under lower ids.
     """
     if count < _COPY_FROM:
-        return Telling(None)
+        return Telling(count, None)
     queued = await connection.fetch(SQL["queue"], count)
-    return Telling(chain.from_iterable(sorted(row["event_ids"] for row in queued)))
+    return Telling(count, chain.from_iterable(sorted(row["event_ids"] for row in queued)))
 
 
 def event_columns(events: Sequence[NewEvent]) -> Sequence[list[Any]]:

@@ -6,6 +6,7 @@ atomic by itself). The effects live in `ledger_post_one`, `ledger_post` and `led
     post        one posting; a refusal is a value
     post_each   a batch; each posting stands for itself, refusals are values
     post_all    a batch; all or nothing, a refusal raises and undoes the transaction; the fastest way for many
+    Batch       the same, put together in parts
 
 An answer is never guessed: after DatabaseUnavailable, post the same keys again and see `exists` or `created`.
 """
@@ -21,7 +22,6 @@ from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate, CryptowatchError
 from cryptowatch.ledger.rules import DONE, Balance, Posting, Status
-from cryptowatch.loops import slices
 
 SQL = load_queries(__package__, "ledger.sql")
 
@@ -124,10 +124,6 @@ class Batch:
         self._keys: list[str] = []
         self._customers: list[str] = []
         self._amounts: list[str] = []
-
-    async def add_in_slices(self, postings: Iterable[Posting]) -> None:
-        async for part in slices(postings):
-            self.add(part)
 
     def add(self, postings: Sequence[Posting]) -> None:
         """The next ones, in order."""

@@ -5,7 +5,7 @@ reserved by one lineage at a time, by compare-and-set.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -284,10 +284,11 @@ class NewCoin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewCoins:
-    """`blocks_to_mature`: after how many further blocks each is usable. `seen`: those of them recorded before."""
+    """A block's. `blocks_to_mature`: after how many further blocks each is usable, worked out as they are recorded.
+    `seen`: those of them recorded before."""
 
     coins: Sequence[NewCoin]
-    blocks_to_mature: Iterable[int]
+    blocks_to_mature: Iterator[int]
     seen: Set[bytes]
 
 
@@ -323,7 +324,8 @@ async def record_coins(conn: Connection, chain: str, height: int, new: NewCoins)
             else:
                 yield prefix + coin.fields + mature(blocks)
 
-    await copy_rows(conn, "coin", _COPIED, unseen())
+    if new.coins:
+        await copy_rows(conn, "coin", _COPIED, unseen())
     if again:
         resources, heights = zip(*again, strict=True)
         await conn.execute(SQL["find_coins_again"], chain, height, resources, heights)

@@ -79,8 +79,8 @@ async def track_block(
 ) -> None:
     """What this block does to our coins or accounts, and that to our lineages; one event per change (P8).
 
-    `asset` pays the network. Every transfer in `contents` is to a destination of ours; where the chain's money is
-    coins, `coins` are theirs. Up to `final_height` nothing is undone any more.
+    `asset` pays the network. Where the chain's money is coins, `coins` are what came to destinations of ours. Up to
+    `final_height` nothing is undone any more.
     """
     if contents.movements is None:
         await record_coins(conn, chain, contents.ref.height, coins)

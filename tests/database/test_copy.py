@@ -8,13 +8,16 @@ import asyncpg
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
+from msgspec import structs
 
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.db.copy import amount, bigint, copy_rows, integer, octets, text, timestamp, uuid
-from cryptowatch.db.pool import Pool, prepare_connection, transaction
+from cryptowatch.db.pool import Connection, Pool, prepare_connection, transaction
 from cryptowatch.deposits.machine import Deposit, Event, Included, Quarantine, State
 from cryptowatch.deposits.records import Record, moved_by, read_record, write_rows
+from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ledger.events import NewEvent, append_events
+from cryptowatch.loops import slices
 from cryptowatch.money import AMOUNT_MAX
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123_456, tzinfo=UTC)
@@ -77,6 +80,35 @@ async def test_many_events_are_written_as_few_are(pool: Pool, data: str) -> None
     assert {row["data"] for row in rows} == {data}
 
 
+async def detected(conn: Connection, credit: int) -> Record:
+    """A deposit that is not in the database yet, to an account that is."""
+    owner = await conn.fetchval(
+        "INSERT INTO account (external_id, created_at, updated_at) VALUES ('p', $1, $1) RETURNING id", NOW
+    )
+    await conn.execute(
+        "INSERT INTO address (chain, destination, address, scheme, branch, key_index, account_id, assigned_at)"
+        " VALUES ('bitcoin', '\\x0014', 'bcrt1', 84, 0, 0, $1, $2)",
+        owner,
+        NOW,
+    )
+    return Record(
+        id=uuid4(),
+        chain="bitcoin",
+        tx_hash=b"t" * 32,
+        position=3,
+        account_id=owner,
+        asset="BTC",
+        amount=AMOUNT_MAX,
+        decimals=8,
+        destination=b"\x00\x14",
+        address="bcrt1",
+        deposit=Deposit(State.DETECTED, credit, 6),
+        version=0,
+        conflict=None,
+        created_at=NOW,
+    )
+
+
 @pytest.mark.parametrize("credit", [1, 2])
 @pytest.mark.parametrize("first", [(), (Quarantine("below_minimum"),)])
 @pytest.mark.parametrize("included", [(), (Included(BLOCK, 7),), (Included(BLOCK, 12),)])
@@ -84,39 +116,36 @@ async def test_a_deposit_is_read_back_as_it_was_written(
     pool: Pool, credit: int, first: tuple[Event, ...], included: tuple[Event, ...]
 ) -> None:
     async with transaction(pool) as conn:
-        owner = await conn.fetchval(
-            "INSERT INTO account (external_id, created_at, updated_at) VALUES ('p', $1, $1) RETURNING id", NOW
-        )
-        await conn.execute(
-            "INSERT INTO address (chain, destination, address, scheme, branch, key_index, account_id, assigned_at)"
-            " VALUES ('bitcoin', '\\x0014', 'bcrt1', 84, 0, 0, $1, $2)",
-            owner,
-            NOW,
-        )
-        record = Record(
-            id=uuid4(),
-            chain="bitcoin",
-            tx_hash=b"t" * 32,
-            position=3,
-            account_id=owner,
-            asset="BTC",
-            amount=AMOUNT_MAX,
-            decimals=8,
-            destination=b"\x00\x14",
-            address="bcrt1",
-            deposit=Deposit(State.DETECTED, credit, 6),
-            version=0,
-            conflict=None,
-            created_at=NOW,
-        )
+        record = await detected(conn, credit)
         change = moved_by(record, [*first, *included])
-        await write_rows(conn, [change], NOW)
+        await write_rows(conn, slices([change]), NOW)
         row = await conn.fetchrow(
             "SELECT d.*, a.address FROM deposit d JOIN address a USING (chain, destination)"
         )
         assert row is not None
     found = read_record(row, 8)
-    assert (found.id, found.tx_hash, found.position, found.account_id) == (record.id, b"t" * 32, 3, owner)
+    assert (found.id, found.tx_hash, found.position, found.account_id) == (
+        record.id,
+        b"t" * 32,
+        3,
+        record.account_id,
+    )
     assert (found.amount, found.destination, found.asset) == (AMOUNT_MAX, b"\x00\x14", "BTC")
     assert (found.deposit, found.version) == (change.deposit, len(change.passed))
     assert (row["due_height"], row["created_at"], row["updated_at"]) == (change.deposit.due_height, NOW, NOW)
+
+
+async def test_p2_deposits_that_are_new_and_known_ones_are_written_together_and_each_once(pool: Pool) -> None:
+    block = Included(BLOCK, 7)
+    async with transaction(pool) as conn:
+        first = await detected(conn, 1)
+        both = [first, structs.replace(first, id=uuid4(), position=4)]
+        await write_rows(conn, slices(moved_by(one, [Quarantine("frozen")]) for one in both), NOW)
+        known = [structs.replace(one, version=1) for one in both]
+        new = [structs.replace(first, id=uuid4(), position=place) for place in (5, 6)]
+        changes = [moved_by(one, [block]) for one in (known[0], new[0], known[1], new[1])]
+        await write_rows(conn, slices(changes), NOW)
+        with pytest.raises(ConcurrentUpdate):
+            await write_rows(conn, slices(changes[:1]), NOW)
+        rows = await conn.fetch("SELECT position, state, version FROM deposit ORDER BY position")
+    assert [tuple(row) for row in rows] == [(3, "credited", 2), (4, "credited", 2), (5, "credited", 1), (6, "credited", 1)]

@@ -95,6 +95,22 @@ async def test_p8_events_that_are_put_into_words_in_parts_are_told_in_their_orde
     ]
 
 
+@pytest.mark.parametrize("count", [2, 200])
+@pytest.mark.parametrize("more", [-1, 1])
+async def test_p8_other_events_than_were_announced_are_refused_as_a_whole(
+    pool: Pool, count: int, more: int
+) -> None:
+    async def tell() -> None:
+        async with transaction(pool) as conn:
+            telling = await begin_telling(conn, count)
+            telling.add([event(f"e{n}", 1) for n in range(count + more)])
+            await telling.append(conn)
+
+    with pytest.raises(ValueError, match="announced"):
+        await tell()
+    assert await told(pool) == []
+
+
 async def test_p8_an_event_that_commits_late_is_told_late_and_not_skipped(pool: Pool) -> None:
     async with pool.acquire() as slow:
         late = slow.transaction()

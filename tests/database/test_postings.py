@@ -341,7 +341,7 @@ async def test_a_batch_that_is_put_together_in_parts_does_what_its_postings_say(
     }
     batch = Batch()
     batch.add([win])
-    await batch.add_in_slices(parts[second])
+    batch.add(parts[second])
     batch.add([])
     async with connection(world.pool) as conn:
         await batch.post(conn, NOW)

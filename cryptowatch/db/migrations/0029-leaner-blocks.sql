@@ -2,6 +2,8 @@
 -- fifth to a third of what a coin takes. What it promised stays: a coin is reserved by a lineage that is there, and no
 -- lineage is ever deleted.
 SET LOCAL lock_timeout = '10s';
+-- What follows needs both: who reserves coins reads them first.
+LOCK TABLE coin, lineage IN ACCESS EXCLUSIVE MODE;
 
 CREATE FUNCTION require_lineage() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
