@@ -148,4 +148,9 @@ async def test_p2_deposits_that_are_new_and_known_ones_are_written_together_and_
         with pytest.raises(ConcurrentUpdate):
             await write_rows(conn, slices(changes[:1]), NOW)
         rows = await conn.fetch("SELECT position, state, version FROM deposit ORDER BY position")
-    assert [tuple(row) for row in rows] == [(3, "credited", 2), (4, "credited", 2), (5, "credited", 1), (6, "credited", 1)]
+    assert [tuple(row) for row in rows] == [
+        (3, "credited", 2),
+        (4, "credited", 2),
+        (5, "credited", 1),
+        (6, "credited", 1),
+    ]
