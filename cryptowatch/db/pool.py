@@ -50,6 +50,10 @@ _ELEMENTS: Final = (
     *("bigint", "boolean", "bytea", "date", "integer", "json", "numeric", "smallint", "text", "timestamptz"),
     "uuid",
 )
+#: Below it a plan by the square takes a second or two; and from there on a look at a whole table is worth it.
+_VERY_MANY: Final = 5_000
+_WHOLE_TABLES: Final = "SET LOCAL enable_nestloop = off; SET LOCAL plan_cache_mode = force_custom_plan"
+_AS_USUAL: Final = "RESET enable_nestloop; RESET plan_cache_mode"
 _BEGIN_BY_KEYS: Final = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan"
 
 
@@ -160,6 +164,21 @@ async def transaction_by_keys(pool: Pool) -> AsyncIterator[Connection]:
             await acquired.execute("ROLLBACK")
             raise
         await acquired.execute("COMMIT")
+
+
+@asynccontextmanager
+async def joining_whole_tables(conn: Connection, rows: int) -> AsyncIterator[None]:
+    """For a statement within a transaction that joins so many given rows with tables that may be new.
+
+    Postgres plans for what it last saw of a table, or keeps an old plan. With few rows in it then, a join row by row is
+    the best, and takes time by the square when there are many now. So for very many such joins are not to be had.
+    """
+    if rows < _VERY_MANY:
+        yield
+        return
+    await conn.execute(_WHOLE_TABLES)
+    yield
+    await conn.execute(_AS_USUAL)
 
 
 @asynccontextmanager

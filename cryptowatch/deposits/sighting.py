@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from cryptowatch.chains.port import Transfer
-from cryptowatch.db.pool import Connection
+from cryptowatch.db.pool import Connection, joining_whole_tables
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.machine import Deposit, Event, Quarantine, Seen, State
 from cryptowatch.deposits.policy import Required, quarantine_reason, total_per_transaction
@@ -31,10 +31,9 @@ async def our_destinations(
     if not transfers:
         return {}
     destinations = list({transfer.destination for transfer in transfers})
-    return {
-        row["destination"]: row
-        for row in await conn.fetch(SQL["our_destinations"], chain, destinations, asset)
-    }
+    async with joining_whole_tables(conn, len(destinations)):
+        rows = await conn.fetch(SQL["our_destinations"], chain, destinations, asset)
+    return {row["destination"]: row for row in rows}
 
 
 class OurTransfers:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
-from cryptowatch.db.pool import Connection, Pool, transaction
+from cryptowatch.db.pool import Connection, Pool, joining_whole_tables, transaction
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ledger.rules import CustomerAccount, HouseAccount
 
@@ -83,7 +83,8 @@ async def ensure_players_of(connection: Connection, owners: Mapping[str, Set[UUI
     missing: list[tuple[UUID, str]] = []
     for asset, asked in sorted(owners.items()):
         ids = list(asked)
-        rows = await connection.fetch(SQL["player_ids"], asset, ids)
+        async with joining_whole_tables(connection, len(ids)):
+            rows = await connection.fetch(SQL["player_ids"], asset, ids)
         found[asset] = dict(zip(ids, [row["id"] for row in rows], strict=True))
         missing += [(owner, asset) for owner, id_ in found[asset].items() if id_ is None]
     # All at once and in one order, whoever creates them: nobody waits for somebody who waits for them.

@@ -1,14 +1,17 @@
 """Plans that were made for empty tables, and are kept until Postgres has analyzed them, read no table per row."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest_asyncio
 
+from cryptowatch.chains.port import Transfer
 from cryptowatch.db.pool import Connection, Pool, connection
 from cryptowatch.db.queries import load_queries
+from cryptowatch.deposits.sighting import our_destinations
 from cryptowatch.ledger.consumers import look, take
+from cryptowatch.money import BaseUnits
 
 PAYOUTS, REFERRALS = (
     load_queries("cryptowatch.payouts", "worker.sql"),
@@ -123,3 +126,30 @@ async def test_a_portion_of_the_feed_is_read_without_the_rest_of_it(lax: Connect
     for table, columns in tables.items():
         await fill(lax, table, columns, first=7)
     assert await read_both(ROWS // 10) < ROWS
+
+
+async def test_whose_a_full_blocks_addresses_are_is_asked_in_time_by_its_size_and_not_by_its_square(
+    lax: Connection,
+) -> None:
+    paid = 5_000
+
+    async def whose(transfers: Sequence[Transfer]) -> int:
+        """How many rows of the ledger's accounts were read to find the players of these."""
+        async with lax.transaction():
+            owners = await our_destinations(lax, CHAIN, "BTC", transfers)
+            assert [owner["ledger_account"] is not None for owner in owners.values()] == [True] * len(owners)
+            assert len(owners) == (0 if len(transfers) == 1 else paid)
+            return int(await lax.fetchval(_READ, "ledger_account"))
+
+    for table in ("address", "ledger_account"):
+        await lax.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+    for _ in range(PLANNED_ANEW):
+        await whose([Transfer(b"", 0, b"", "BTC", BaseUnits(1))])
+    account = "md5('a' || n)::uuid"
+    await fill(lax, "account", {"id": account, "external_id": "'x' || n"}, last=paid)
+    own = {"chain": f"'{CHAIN}'", "destination": "int4send(n)", "account_id": account, "key_index": "n"}
+    await fill(lax, "address", {**own, "branch": "0", "assigned_at": "now()"}, last=paid)
+    player = {"owner_kind": "'player'", "owner_id": account, "role": "'main'", "asset": "'BTC'"}
+    await fill(lax, "ledger_account", player, last=paid)
+    transfers = [Transfer(b"", n, n.to_bytes(4, "big"), "BTC", BaseUnits(1)) for n in range(1, paid + 1)]
+    assert await whose(transfers) < 5 * paid
