@@ -324,7 +324,16 @@ async def test_all_or_nothing_names_the_refused_posting_and_undoes_the_callers_t
 
 
 @pytest.mark.parametrize(
-    "second", ["alike", "another kind", "another house account", "the same player", "the same key", "none"]
+    "second",
+    [
+        "alike",
+        "another kind",
+        "another way",
+        "another house account",
+        "the same player",
+        "the same key",
+        "none",
+    ],
 )
 async def test_a_batch_that_is_put_together_in_parts_does_what_its_postings_say(
     world: World, second: str
@@ -333,7 +342,8 @@ async def test_a_batch_that_is_put_together_in_parts_does_what_its_postings_say(
     win = world.posting(Kind.WIN, player, 5)
     parts: dict[str, list[Posting]] = {
         "alike": [world.posting(Kind.WIN, other, 2)],
-        "another kind": [world.posting(Kind.BET, other, 2)],
+        "another kind": [world.posting(Kind.REFUND, other, 2)],
+        "another way": [world.posting(Kind.BET, other, 2)],
         "another house account": [customer_posting(Kind.WIN, "k", other, world.fees, BaseUnits(2))],
         "the same player": [world.posting(Kind.WIN, player, 2)],
         "the same key": [win],
@@ -345,12 +355,15 @@ async def test_a_batch_that_is_put_together_in_parts_does_what_its_postings_say(
     batch.add([])
     async with connection(world.pool) as conn:
         await batch.post(conn, NOW)
+        kinds = {row["key"]: row["kind"] for row in await conn.fetch("SELECT key, kind FROM posting")}
+    assert all(kinds[posting.key] == posting.kind for posting in [win, *parts[second]])
     totals = [(await world.balance(one)).total for one in (player, other)]
     assert (
         totals
         == {
             "alike": [15, 12],
-            "another kind": [15, 8],
+            "another kind": [15, 12],
+            "another way": [15, 8],
             "another house account": [15, 12],
             "the same player": [17, 10],
             "the same key": [15, 10],
