@@ -183,9 +183,8 @@ async def read_events(
 
     `until`: none beyond that position.
     """
-    query = SQL["read"] if account_id is None else SQL["read_account"]
     wanted_types = None if types is None else list(types)
-    rows = await connection.fetch(query, after_position, limit, wanted_types, account_id, until)
+    rows = await connection.fetch(SQL["read"], after_position, limit, wanted_types, account_id, until)
     return [Event(*row) for row in rows]
 
 

@@ -16,24 +16,7 @@ SELECT sequence_events($1)
 
 -- name: read
 -- The feed after a position, optionally up to another, of some types or of one account only.
-SELECT p.position, e.id, e.type, e.entity_kind, e.entity_id, e.entity_version, e.account_id, e.data, e.created_at
-FROM event_position p JOIN event e ON e.id = p.event_id
-WHERE p.position > $1
-  AND ($3::text[] IS NULL OR e.type = ANY ($3))
-  AND ($4::uuid IS NULL OR e.account_id = $4)
-  AND ($5::bigint IS NULL OR p.position <= $5)
-ORDER BY p.position
-LIMIT $2
-
--- name: read_account
--- The feed of one account after a position, by the account's own index.
-SELECT p.position, e.id, e.type, e.entity_kind, e.entity_id, e.entity_version, e.account_id, e.data, e.created_at
-FROM event_position p JOIN event e ON e.id = p.event_id
-WHERE p.account_id = $4 AND p.position > $1
-  AND ($3::text[] IS NULL OR e.type = ANY ($3))
-  AND ($5::bigint IS NULL OR p.position <= $5)
-ORDER BY p.position
-LIMIT $2
+SELECT * FROM events_after($1, $2, $3, $4, $5)
 
 -- name: head
 -- The last position given, 0 when there is none.

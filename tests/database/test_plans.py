@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import pytest
 import pytest_asyncio
 
 from cryptowatch.chains.port import Transfer
@@ -11,6 +12,7 @@ from cryptowatch.db.pool import Connection, Pool, connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.sighting import our_destinations
 from cryptowatch.ledger.consumers import look, take
+from cryptowatch.ledger.events import read_events
 from cryptowatch.money import BaseUnits
 
 PAYOUTS, REFERRALS = (
@@ -126,6 +128,30 @@ async def test_a_portion_of_the_feed_is_read_without_the_rest_of_it(lax: Connect
     for table, columns in tables.items():
         await fill(lax, table, columns, first=7)
     assert await read_both(ROWS // 10) < ROWS
+
+
+@pytest.mark.parametrize("account", [None, PROGRAMME], ids=["of all", "of one account"])
+async def test_a_page_of_the_feed_is_read_without_the_rest_of_it(
+    lax: Connection, account: UUID | None
+) -> None:
+    async def read(limit: int = 1) -> int:
+        async with lax.transaction():
+            assert len(await read_events(lax, 0, limit, account_id=account)) == limit
+            return sum([await lax.fetchval(_READ, table) for table in ("event", "event_position")])
+
+    own = f"'{PROGRAMME}'"
+    tables = {
+        "event": {"id": "n", "entity_id": "n::text", "account_id": own},
+        "event_position": {"position": "n", "event_id": "n", "account_id": own},
+    }
+    for table, columns in tables.items():
+        await fill(lax, table, columns, last=6)
+    await lax.execute("VACUUM ANALYZE event, event_position")
+    for _ in range(PLANNED_ANEW):
+        await read()
+    for table, columns in tables.items():
+        await fill(lax, table, columns, first=7)
+    assert await read(ROWS // 10) < ROWS
 
 
 async def test_whose_a_full_blocks_addresses_are_is_asked_in_time_by_its_size_and_not_by_its_square(
