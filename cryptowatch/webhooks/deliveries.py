@@ -7,8 +7,7 @@ Keeps P10: at most WAITING_MAX deliveries of an endpoint wait here, the rest wai
 has a place for.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -31,8 +30,7 @@ FAN_OUT_LEAST = 128
 FORGET_ROWS = 5000
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True):
     """A delivery that is ours to attempt until its lease runs out. `attempts` counts this one."""
 
     id: UUID
@@ -45,15 +43,13 @@ class Claimed:
     leased_until: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     delivery: Claimed
     attempt: Attempt
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True):
     """What one transaction of the fan-out did: how many events it looked at, and what of them is ours to attempt."""
 
     looked_at: int
@@ -77,8 +73,7 @@ class DeliveryView(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
+class Backlog(msgspec.Struct, frozen=True):
     """For metrics. `oldest`: since when something waits, here or in the feed. `slowest` is the feed position of the
     enabled endpoint that is furthest behind."""
 
@@ -188,31 +183,38 @@ def _body(event: Event) -> bytes:
     return msgspec.json.encode(event_view(event))
 
 
-async def finish(
-    conn: Connection, finished: Sequence[Finished], failing_max: timedelta, now: datetime
-) -> int:
-    """Write the outcomes of a batch of attempts, and what they say about their endpoints. In a transaction.
-
-    Answers how many endpoints were disabled for failing longer than `failing_max`.
-    """
-    await _write_outcomes(conn, sorted(finished, key=lambda item: item.delivery.id), now)
-    succeeded = sorted(
-        {item.delivery.endpoint_id for item in finished if item.verdict.state is State.DELIVERED}
+async def arrive(conn: Connection, arrived: Sequence[Finished], now: datetime) -> None:
+    """Write the outcomes of attempts that succeeded, and that their endpoints answer. One statement."""
+    ordered = sorted(arrived, key=_id)
+    await conn.execute(
+        SQL["delivered"],
+        now,
+        [item.delivery.id for item in ordered],
+        [item.delivery.attempts for item in ordered],
+        [_status(item.attempt) for item in ordered],
+        list({item.delivery.endpoint_id for item in ordered}),
     )
-    if succeeded:
-        await conn.execute(SQL["succeeded"], succeeded)
-    failures: dict[UUID, list[Finished]] = {}
-    for item in finished:
-        if item.verdict.state is not State.DELIVERED:
-            failures.setdefault(item.delivery.endpoint_id, []).append(item)
+
+
+async def finish(
+    conn: Connection, failed: Sequence[Finished], answering: Set[UUID], failing_max: timedelta, now: datetime
+) -> int:
+    """Write the outcomes of attempts that did not succeed, and what they say about their endpoints. In a transaction.
+
+    `answering`: the endpoints to which others succeeded in the same time. Answers how many endpoints were disabled for
+    failing longer than `failing_max`.
+    """
+    await _write_failures(conn, sorted(failed, key=_id), now)
+    failures: dict[UUID, list[Verdict]] = {}
+    for item in failed:
+        failures.setdefault(item.delivery.endpoint_id, []).append(item.verdict)
     given_up = 0
-    for endpoint_id in sorted(failures):
-        verdicts = [item.verdict for item in failures[endpoint_id]]
+    for endpoint_id, verdicts in sorted(failures.items()):
         if any(verdict.disable for verdict in verdicts):
             await disable_endpoint(conn, endpoint_id, f"it answered {GONE} Gone", now)
             continue
         wait_s = max(verdict.pause_s for verdict in verdicts)
-        if endpoint_id not in succeeded:
+        if endpoint_id not in answering:
             row = await conn.fetchrow(SQL["failed"], endpoint_id, now)
             assert row is not None
             wait_s = max(wait_s, pause_s(row["failures"]))
@@ -225,29 +227,22 @@ async def finish(
     return given_up
 
 
-async def _write_outcomes(conn: Connection, ordered: Sequence[Finished], now: datetime) -> None:
-    """In the order of their ids, so that two workers do not wait for each other."""
-    arrived = [item for item in ordered if item.verdict.state is State.DELIVERED]
-    others = [item for item in ordered if item.verdict.state is not State.DELIVERED]
-    if arrived:
-        await conn.execute(
-            SQL["delivered"],
-            now,
-            [item.delivery.id for item in arrived],
-            [item.delivery.attempts for item in arrived],
-            [_status(item.attempt) for item in arrived],
-        )
-    if others:
-        await conn.execute(
-            SQL["finish"],
-            now,
-            [item.delivery.id for item in others],
-            [item.delivery.attempts for item in others],
-            [item.verdict.state for item in others],
-            [now + timedelta(seconds=item.verdict.wait_s) for item in others],
-            [_status(item.attempt) for item in others],
-            [None if isinstance(item.attempt, Answered) else item.attempt.problem for item in others],
-        )
+async def _write_failures(conn: Connection, ordered: Sequence[Finished], now: datetime) -> None:
+    await conn.execute(
+        SQL["finish"],
+        now,
+        [item.delivery.id for item in ordered],
+        [item.delivery.attempts for item in ordered],
+        [item.verdict.state for item in ordered],
+        [now + timedelta(seconds=item.verdict.wait_s) for item in ordered],
+        [_status(item.attempt) for item in ordered],
+        [None if isinstance(item.attempt, Answered) else item.attempt.problem for item in ordered],
+    )
+
+
+def _id(item: Finished) -> UUID:
+    """Rows are written in this order, so that two workers do not wait for each other."""
+    return item.delivery.id
 
 
 def _status(attempt: Attempt) -> int | None:

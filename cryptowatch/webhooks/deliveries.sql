@@ -91,22 +91,24 @@ FROM unnest($2::uuid[], $3::integer[], $4::text[], $5::timestamptz[], $6::smalli
 WHERE d.id = u.id AND d.attempts = u.attempts AND d.state = 'pending'
 
 -- name: delivered
--- The same of those that arrived, which is what nearly all become.
-UPDATE webhook_delivery d SET
-    state = 'delivered', leased_until = NULL, last_status = u.status, last_problem = NULL, updated_at = $1
-FROM unnest($2::uuid[], $3::integer[], $4::smallint[]) AS u (id, attempts, status)
-WHERE d.id = u.id AND d.attempts = u.attempts AND d.state = 'pending'
+-- The same of those that arrived, which is what nearly all become; and of endpoints that answer, failures are forgotten.
+WITH arrived AS (
+    UPDATE webhook_delivery d SET
+        state = 'delivered', leased_until = NULL, last_status = u.status, last_problem = NULL, updated_at = $1
+    FROM unnest($2::uuid[], $3::integer[], $4::smallint[]) AS u (id, attempts, status)
+    WHERE d.id = u.id AND d.attempts = u.attempts AND d.state = 'pending'
+    RETURNING d.id
+)
+UPDATE webhook_endpoint e SET failures = 0, paused_until = NULL, failing_since = NULL
+-- First the deliveries, then their endpoint, as everywhere.
+FROM (SELECT count(*) FROM arrived) AS written
+WHERE e.id = ANY ($5::uuid[]) AND e.failures > 0
 
 -- name: release
 -- Gives claimed deliveries back without an attempt: the worker ends.
 UPDATE webhook_delivery d SET leased_until = NULL, attempts = d.attempts - 1
 FROM unnest($1::uuid[], $2::integer[]) AS u (id, attempts)
 WHERE d.id = u.id AND d.attempts = u.attempts AND d.state = 'pending'
-
--- name: succeeded
--- Endpoints that answered well: their failures are forgotten.
-UPDATE webhook_endpoint SET failures = 0, paused_until = NULL, failing_since = NULL
-WHERE id = ANY ($1::uuid[]) AND failures > 0
 
 -- name: failed
 -- One more round without a success.

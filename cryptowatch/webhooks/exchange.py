@@ -36,7 +36,7 @@ class Poster:
         `url` passed `target.check_url`. Raises TimeoutError after `timeout_s`, aiohttp.ClientError and OSError. Once
         the status is there, it is the outcome.
         """
-        request = self.session.post(url, data=body, headers={**_HEADERS, **headers}, allow_redirects=False)
+        request = self.session.post(url, data=body, headers=headers, allow_redirects=False)
         async with request as response:
             if not response.content.at_eof():
                 await _finish_reading(response, self.settings.response_bytes_max)
@@ -53,6 +53,7 @@ async def open_poster(settings: Webhooks, resolver: AbstractResolver | None = No
     )
     async with aiohttp.ClientSession(
         connector=connector,
+        headers=_HEADERS,
         timeout=aiohttp.ClientTimeout(total=settings.timeout_s),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,

@@ -11,11 +11,12 @@ all bounded.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from heapq import heapify, heappop, heapreplace
+
+import msgspec
 
 GONE = 410
 _MAY_SAY_WHEN = frozenset({429, 503})
@@ -34,16 +35,14 @@ class State(StrEnum):
     DEAD = "dead"
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """The endpoint answered; `retry_after_s` is what its Retry-After header asks for."""
 
     status: int
     retry_after_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unanswered:
+class Unanswered(msgspec.Struct, frozen=True):
     """No answer: refused, unreachable, too late, or an address that must not be called."""
 
     problem: str
@@ -52,8 +51,7 @@ class Unanswered:
 Attempt = Answered | Unanswered
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What becomes of the delivery; `pause_s` and `disable` are about the endpoint as a whole."""
 
     state: State

@@ -12,7 +12,7 @@ Only the errors of a database that is away are waited out; anything else ends th
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
@@ -195,7 +195,7 @@ class WebhookWorker:
             self._done.put_nowait(Finished(delivery, outcome, verdict))
 
     async def _finish(self) -> int:
-        """Write the outcomes that are there, in one transaction. Kept in `_known` until that worked."""
+        """Write the outcomes that are there. Kept in `_known` until that worked."""
         if not self._known:
             self._known.append(await self._done.get())
             await self._linger()
@@ -226,11 +226,23 @@ class WebhookWorker:
     async def _write(self, batch: Sequence[Finished | Claimed]) -> None:
         """Outcomes of attempts; and deliveries that were not attempted, which are given back."""
         finished = [item for item in batch if isinstance(item, Finished)]
+        arrived = [item for item in finished if item.verdict.state is State.DELIVERED]
+        failed = [item for item in finished if item.verdict.state is not State.DELIVERED]
         returned = [item for item in batch if isinstance(item, Claimed)]
+        if arrived:
+            async with connection(self.pool) as conn:
+                await deliveries.arrive(conn, arrived, self.clock.now())
+        if failed or returned:
+            answering = {item.delivery.endpoint_id for item in arrived}
+            await self._write_others(failed, answering, returned)
+
+    async def _write_others(
+        self, failed: Sequence[Finished], answering: Set[UUID], returned: Sequence[Claimed]
+    ) -> None:
         failing_max, given_up = timedelta(days=self.settings.disable_after_days), 0
         async with transaction(self.pool) as conn:
-            if finished:
-                given_up = await deliveries.finish(conn, finished, failing_max, self.clock.now())
+            if failed:
+                given_up = await deliveries.finish(conn, failed, answering, failing_max, self.clock.now())
             if returned:
                 await deliveries.release(conn, returned)
         if given_up:

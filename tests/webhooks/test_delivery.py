@@ -364,7 +364,7 @@ async def test_the_outcome_of_an_attempt_that_lost_its_lease_is_dropped(hooks: W
         assert (stale.id, stale.attempts, fresh.attempts) == (fresh.id, 1, 2)
         verdict = Verdict(DeliveryState.DEAD)
         lost = deliveries.Finished(stale, Answered(500), verdict)
-        await deliveries.finish(conn, [lost], timedelta(days=5), now)
+        await deliveries.finish(conn, [lost], set(), timedelta(days=5), now)
     assert [row["state"] for row in await hooks.rows(endpoint)] == ["pending"]
 
 

@@ -1,12 +1,16 @@
 """Signatures, as the reference library of Standard Webhooks sees them."""
 
+import base64
+import hmac
 import os
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from cryptowatch.outbound.signature import show_secret, signed_headers
+from cryptowatch.outbound.signature import SECRET_PREFIX, show_secret, signed_headers
 
 OLD, NEW, OTHER = (show_secret(os.urandom(32)) for _ in range(3))
 BODY = b'{"type":"deposit.credited"}'
@@ -33,6 +37,14 @@ def test_anything_changed_is_rejected(change: str) -> None:
     body = BODY + b" " if change == "body" else BODY
     with pytest.raises(WebhookVerificationError):
         Webhook(OTHER if change == "secret" else NEW).verify(body, headers)
+
+
+@given(key=st.binary(min_size=1, max_size=200), body=st.binary(max_size=1000))
+def test_signatures_are_the_standard_librarys_hmac_whatever_the_secrets_size(key: bytes, body: bytes) -> None:
+    secret = SECRET_PREFIX + base64.b64encode(key).decode()
+    expected = base64.b64encode(hmac.digest(key, b"evt_1.7." + body, "sha256")).decode()
+    for _ in range(2):
+        assert signed_headers("evt_1", 7, body, [secret])["webhook-signature"] == f"v1,{expected}"
 
 
 def test_a_secret_has_its_size() -> None:
