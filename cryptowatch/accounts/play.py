@@ -20,6 +20,7 @@ import msgspec
 from cryptowatch.accounts.limits import LimitKind, Played, PlayLimit, Rates, earliest, reached
 from cryptowatch.accounts.players import Status
 from cryptowatch.accounts.rates import read_rates
+from cryptowatch.db import arrays
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.ledger.accounts import ensure_accounts, house, player
@@ -244,18 +245,22 @@ async def _post(conn: Connection, transfers: Sequence[Transfer], now: datetime) 
     houses = dict(zip(pairs, await ensure_accounts(conn, [house(*pair) for pair in pairs]), strict=True))
     keys = [one.key for one in transfers]
     columns = (
-        keys,
-        [
-            PostingKind.ADJUSTMENT_DEBIT if one.takes else kind
-            for (kind, _), one in zip(sides, transfers, strict=True)
-        ],
+        arrays.texts(keys),
+        arrays.texts(
+            [
+                PostingKind.ADJUSTMENT_DEBIT if one.takes else kind
+                for (kind, _), one in zip(sides, transfers, strict=True)
+            ]
+        ),
         [one.account_id for one in transfers],
-        [one.asset for one in transfers],
-        [houses[role, one.asset] for (_, role), one in zip(sides, transfers, strict=True)],
-        [str(one.amount) for one in transfers],
-        [one.reference for one in transfers],
-        [one.product for one in transfers],
-        [one.round for one in transfers],
+        arrays.texts([one.asset for one in transfers]),
+        arrays.numbers(
+            [str(houses[role, one.asset]) for (_, role), one in zip(sides, transfers, strict=True)]
+        ),
+        arrays.numbers([str(one.amount) for one in transfers]),
+        arrays.texts([one.reference for one in transfers]),
+        arrays.texts([one.product for one in transfers]),
+        arrays.texts([one.round for one in transfers]),
         now,
         len(set(keys)) < len(keys),
     )

@@ -23,11 +23,12 @@ GROUP BY d.account_id, d.day, d.asset
 SELECT key, created_at FROM posting WHERE key = ANY ($1)
 
 -- name: post
--- Transfers with what they add to the day and to rounds; the function in 0020-play.sql does it all. Amounts come and go
--- as text: quicker.
+-- Transfers with what they add to the day and to rounds; the function in 0020-play.sql does it all. What comes and
+-- goes as text is quicker so.
 SELECT statuses, array_to_string(totals, ' ') AS totals, array_to_string(unfinalized, ' ') AS unfinalized,
        array_to_string(held, ' ') AS held, made_at
-FROM play_post($1, $2, $3, $4, $5, $6::text[]::numeric[], $7, $8, $9, $10, $11)
+FROM play_post($1::text::text[], $2::text::text[], $3, $4::text::text[], $5::text::bigint[], $6::text::numeric[],
+               $7::text::text[], $8::text::text[], $9::text::text[], $10, $11)
 
 -- name: round
 -- A round, oldest first.

@@ -20,6 +20,7 @@ import asyncpg
 import msgspec
 
 from cryptowatch.api.problems import Problem
+from cryptowatch.db import arrays
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate
@@ -102,7 +103,7 @@ async def look_up_all(
     `fingerprint_of` the n-th is asked for only where there is an answer to compare with.
     """
     found = dict[int, Stored | Problem]()
-    for row in await conn.fetch(SQL["kept"], api_key_id, list(keys)):
+    for row in await conn.fetch(SQL["kept"], api_key_id, arrays.texts(keys)):
         place = row["place"]
         earlier = _earlier(Claim(api_key_id, keys[place], fingerprint_of(place)), True, row)
         assert earlier is not None

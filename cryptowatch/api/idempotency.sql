@@ -12,7 +12,7 @@ LEFT JOIN idempotency i ON i.api_key_id = asked.api_key_id AND i.key = asked.key
 -- name: kept
 -- Of many keys of one caller, those that an answer is kept of, and their places from 0 on.
 SELECT asked.place::integer - 1 AS place, i.fingerprint, i.status, i.body
-FROM unnest($2::text[]) WITH ORDINALITY AS asked (key, place)
+FROM unnest($2::text::text[]) WITH ORDINALITY AS asked (key, place)
 JOIN idempotency i ON i.api_key_id = $1 AND i.key = asked.key
 
 -- name: store

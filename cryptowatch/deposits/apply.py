@@ -8,7 +8,7 @@ a block or none of it (P2, P8). Nothing here talks to a node (P4).
 
 import asyncio
 import itertools
-from collections.abc import Container, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -18,6 +18,7 @@ import asyncpg
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.connect import OWN_BRANCH
 from cryptowatch.chains.port import BlockContents, BlockRef, Identity, Spend, Transfer
+from cryptowatch.db import arrays
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.bookkeeping import owners_of, write_changes
@@ -185,10 +186,7 @@ async def _track_and_find(
 
     async def recorded() -> tuple[Set[bytes], Sequence[asyncpg.Record]]:
         seen = await coins_seen(conn, rules.chain, coins)
-        hashes = list({transfer.tx_hash for transfer in transfers})
-        if not hashes:
-            return seen, ()
-        return seen, await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes)
+        return seen, await _lock_deposits(conn, rules.chain, {transfer.tx_hash for transfer in transfers})
 
     (seen, rows), _ = await asyncio.gather(recorded(), ours.sort_out(transfers))
     # The watch list may name a stranger's output (a collision of hashes); the table does not.
@@ -290,8 +288,17 @@ async def _losers(
     hashes, winners = [row["tx_hash"] for row in losers], [row["winner"] for row in losers]
     await conn.execute(SQL["name_winners"], rules.chain, hashes, winners)
     await note_lost_parents(conn, rules.chain, height, list(zip(hashes, winners, strict=True)), now)
-    rows = await conn.fetch(SQL["lock_deposits_of_transactions"], rules.chain, hashes)
+    rows = await _lock_deposits(conn, rules.chain, hashes)
     return [moved_by(_read(row, rules), [Lost()]) for row in rows if row["block_height"] is None]
+
+
+async def _lock_deposits(
+    conn: Connection, chain: str, tx_hashes: Collection[bytes]
+) -> Sequence[asyncpg.Record]:
+    """Those of these transactions, in whatever state."""
+    if not tx_hashes:
+        return ()
+    return await conn.fetch(SQL["lock_deposits_of_transactions"], chain, arrays.octets(tx_hashes))
 
 
 def _read(row: asyncpg.Record, rules: ChainRules) -> Record:

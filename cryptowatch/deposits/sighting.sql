@@ -6,15 +6,15 @@ FROM address a
 LEFT JOIN account ON account.id = a.account_id
 LEFT JOIN ledger_account l
     ON l.owner_id = a.account_id AND l.asset = $3 AND l.role = 'main' AND l.owner_kind = 'player'
-WHERE a.chain = $1 AND a.destination = ANY($2::bytea[])
+WHERE a.chain = $1 AND a.destination = ANY($2::text::bytea[])
 
 -- name: remember_resources
 -- What transactions use that had no deposits before.
 INSERT INTO deposit_resource (chain, resource, tx_hash)
-SELECT $1, u.resource, u.tx_hash FROM unnest($2::bytea[], $3::bytea[]) AS u (resource, tx_hash)
+SELECT $1, u.resource, u.tx_hash FROM unnest($2::text::bytea[], $3::text::bytea[]) AS u (resource, tx_hash)
 
 -- name: remember_resources_again
 -- The same of any.
 INSERT INTO deposit_resource (chain, resource, tx_hash)
-SELECT $1, u.resource, u.tx_hash FROM unnest($2::bytea[], $3::bytea[]) AS u (resource, tx_hash)
+SELECT $1, u.resource, u.tx_hash FROM unnest($2::text::bytea[], $3::text::bytea[]) AS u (resource, tx_hash)
 ON CONFLICT DO NOTHING

@@ -11,8 +11,8 @@ SELECT status, total, unfinalized, held FROM ledger_post($1, $2, $3, $4, $5, $6,
 SELECT FROM ledger_post($1, $2, $3, $4, $5, $6, $7, $8, $9, true, $10)
 
 -- name: post_alike
--- The same for one kind, one house account and customers of whom none stands there twice. Numbers as text: quicker.
-SELECT FROM ledger_post_alike($1, $2, $3, $4::text::bigint[], $5::text::numeric[], $6)
+-- The same for one kind, one house account and customers of whom none stands there twice. Arrays as text: quicker.
+SELECT FROM ledger_post_alike($1, $2, $3::text::text[], $4::text::bigint[], $5::text::numeric[], $6)
 
 -- name: account_ids
 -- The ids of the accounts that exist, NULL for those that do not, in the order asked.

@@ -11,13 +11,14 @@ atomic by itself). The effects live in `ledger_post_one`, `ledger_post` and `led
 An answer is never guessed: after DatabaseUnavailable, post the same keys again and see `exists` or `created`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import asyncpg
 
+from cryptowatch.db import arrays
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.errors import ConcurrentUpdate, CryptowatchError
@@ -149,9 +150,9 @@ class Batch:
                     SQL["post_alike"],
                     postings[0].kind,
                     self._house,
-                    self._keys,
-                    _numbers(self._customers),
-                    _numbers(self._amounts),
+                    arrays.texts(self._keys),
+                    arrays.numbers(self._customers),
+                    arrays.numbers(self._amounts),
                     created_at,
                 )
             else:
@@ -159,11 +160,6 @@ class Batch:
                 await connection.execute(SQL["post_all"], *_columns(postings), created_at, repeats)
         except asyncpg.PostgresError as error:
             raise named(error, postings) from error
-
-
-def _numbers(values: Iterable[str]) -> str:
-    """An array of whole numbers as Postgres reads one: in a third of the time that its elements' encoding takes."""
-    return f"{{{','.join(values)}}}"
 
 
 def _columns(postings: Sequence[Posting]) -> tuple[list[Any], ...]:

