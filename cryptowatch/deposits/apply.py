@@ -18,7 +18,6 @@ import asyncpg
 from cryptowatch.chains.agreement import BlockPoint
 from cryptowatch.chains.connect import OWN_BRANCH
 from cryptowatch.chains.port import BlockContents, BlockRef, Identity, Spend, Transfer
-from cryptowatch.db import arrays
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.bookkeeping import owners_of, write_changes
@@ -298,7 +297,7 @@ async def _lock_deposits(
     """Those of these transactions, in whatever state."""
     if not tx_hashes:
         return ()
-    return await conn.fetch(SQL["lock_deposits_of_transactions"], chain, arrays.octets(tx_hashes))
+    return await conn.fetch(SQL["lock_deposits_of_transactions"], chain, list(tx_hashes))
 
 
 def _read(row: asyncpg.Record, rules: ChainRules) -> Record:

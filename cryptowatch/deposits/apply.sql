@@ -23,7 +23,7 @@ DELETE FROM block WHERE chain = $1 AND height < $2
 -- name: lock_deposits_of_transactions
 -- Deposits of these transactions, in whatever state.
 SELECT d.*, a.address FROM deposit d JOIN address a USING (chain, destination)
-WHERE d.chain = $1 AND d.tx_hash = ANY($2::text::bytea[])
+WHERE d.chain = $1 AND d.tx_hash = ANY($2::bytea[])
 ORDER BY d.id FOR NO KEY UPDATE OF d
 
 -- name: lock_due_deposits

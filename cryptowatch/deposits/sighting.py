@@ -33,7 +33,7 @@ async def our_destinations(
         return {}
     destinations = list({transfer.destination for transfer in transfers})
     async with joining_whole_tables(conn, len(destinations)):
-        rows = await conn.fetch(SQL["our_destinations"], chain, arrays.octets(destinations), asset)
+        rows = await conn.fetch(SQL["our_destinations"], chain, destinations, asset)
     return {row["destination"]: row for row in rows}
 
 

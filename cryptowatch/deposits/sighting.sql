@@ -6,7 +6,7 @@ FROM address a
 LEFT JOIN account ON account.id = a.account_id
 LEFT JOIN ledger_account l
     ON l.owner_id = a.account_id AND l.asset = $3 AND l.role = 'main' AND l.owner_kind = 'player'
-WHERE a.chain = $1 AND a.destination = ANY($2::text::bytea[])
+WHERE a.chain = $1 AND a.destination = ANY($2::bytea[])
 
 -- name: remember_resources
 -- What transactions use that had no deposits before.

@@ -183,8 +183,13 @@ async def read_events(
 
     `until`: none beyond that position.
     """
-    wanted_types = None if types is None else list(types)
-    rows = await connection.fetch(SQL["read"], after_position, limit, wanted_types, account_id, until)
+    wanted = None if types is None else list(types)
+    if account_id is not None:
+        rows = await connection.fetch(SQL["read_account"], after_position, limit, wanted, account_id, until)
+    elif wanted is not None:
+        rows = await connection.fetch(SQL["read_types"], after_position, limit, wanted, until)
+    else:
+        rows = await connection.fetch(SQL["read"], after_position, limit, until)
     return [Event(*row) for row in rows]
 
 

@@ -15,8 +15,20 @@ RETURNING event_ids
 SELECT sequence_events($1)
 
 -- name: read
--- The feed after a position, optionally up to another, of some types or of one account only.
-SELECT * FROM events_after($1, $2, $3, $4, $5)
+-- The feed after a position, optionally up to another.
+SELECT * FROM events_after($1, $2, $3)
+
+-- name: read_account
+-- The same of one account only, of some types or of all.
+SELECT * FROM events_of_account($1, $2, $3, $4, $5)
+
+-- name: read_types
+-- The same of some types. Of rare ones all that follows is looked at, which by index, one after the other, takes longest.
+SELECT p.position, e.id, e.type, e.entity_kind, e.entity_id, e.entity_version, e.account_id, e.data, e.created_at
+FROM event_position p JOIN event e ON e.id = p.event_id
+WHERE p.position > $1 AND e.type = ANY ($3) AND ($4::bigint IS NULL OR p.position <= $4)
+ORDER BY p.position
+LIMIT $2
 
 -- name: head
 -- The last position given, 0 when there is none.

@@ -18,7 +18,6 @@ import asyncpg
 
 from cryptowatch.chains.plans import Bid, Coin, CoinPlanner, Insufficient, Plan
 from cryptowatch.chains.port import BlockContents, Transfer
-from cryptowatch.db import arrays
 from cryptowatch.db.copy import amount, bigint, copy_rows, octets, text
 from cryptowatch.db.pool import Connection
 from cryptowatch.db.queries import load_queries
@@ -308,7 +307,7 @@ async def coins_seen(conn: Connection, chain: str, coins: Sequence[NewCoin]) -> 
     """
     if not coins:
         return frozenset()
-    rows = await conn.fetch(SQL["coins_seen"], chain, arrays.octets(coin.resource for coin in coins))
+    rows = await conn.fetch(SQL["coins_seen"], chain, [coin.resource for coin in coins])
     return {row["resource"] for row in rows}
 
 

@@ -47,7 +47,7 @@ WHERE l.chain = $1 AND l.state = 'open'
 
 -- name: coins_seen
 -- Which of these coins were recorded before: unconfirmed, in an orphaned block, or at an earlier look.
-SELECT resource FROM coin WHERE chain = $1 AND resource = ANY($2::text::bytea[])
+SELECT resource FROM coin WHERE chain = $1 AND resource = ANY($2::bytea[])
 
 -- name: find_coins_again
 -- They get their height.

@@ -31,7 +31,7 @@ async def attempt(
     headers = signed_headers(message_id, int(clock.now().timestamp()), body, secrets)
     try:
         status, retry_after = await poster.post(url, headers, body)
-        return Answered(status, None if retry_after is None else parse_retry_after(retry_after, clock.now()))
+        return Answered(status, parse_retry_after(retry_after, clock.now()))
     except TimeoutError:
         return Unanswered(f"no answer within {poster.settings.timeout_s:g} s")
     except aiohttp.ClientConnectorDNSError:

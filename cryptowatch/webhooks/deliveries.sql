@@ -100,7 +100,7 @@ WITH arrived AS (
     RETURNING d.id
 )
 UPDATE webhook_endpoint e SET failures = 0, paused_until = NULL, failing_since = NULL
--- First the deliveries, then their endpoint, as everywhere.
+-- First the deliveries, then their endpoint, as where an attempt failed.
 FROM (SELECT count(*) FROM arrived) AS written
 WHERE e.id = ANY ($5::uuid[]) AND e.failures > 0
 

@@ -4,7 +4,7 @@
     pending - anything else -> pending, at the schedule's next step; after the last step -> dead
     delivered | dead - replay -> pending
 
-Called by `worker` through `deliveries.finish`. Only 2xx is success; a redirect is a failure, never followed.
+Called by `worker`, and by `deliveries` as it writes outcomes. Only 2xx is success; a redirect is a failure.
 410 means that nobody wants to hear any more: the endpoint is disabled and its deliveries wait for a person.
 429 and 503 may say when to come back, and are not asked earlier. Keeps P10: attempts, waits and pauses are
 all bounded.

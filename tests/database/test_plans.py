@@ -130,28 +130,37 @@ async def test_a_portion_of_the_feed_is_read_without_the_rest_of_it(lax: Connect
     assert await read_both(ROWS // 10) < ROWS
 
 
-@pytest.mark.parametrize("account", [None, PROGRAMME], ids=["of all", "of one account"])
+@pytest.mark.parametrize("until", [None, ROWS + 20], ids=["to the end", "up to a position"])
+@pytest.mark.parametrize(("account", "every"), [(None, 1), (PROGRAMME, 10)], ids=["of all", "of one account"])
 async def test_a_page_of_the_feed_is_read_without_the_rest_of_it(
-    lax: Connection, account: UUID | None
+    lax: Connection, account: UUID | None, every: int, until: int | None
 ) -> None:
-    async def read(limit: int = 1) -> int:
-        async with lax.transaction():
-            assert len(await read_events(lax, 0, limit, account_id=account)) == limit
-            return sum([await lax.fetchval(_READ, table) for table in ("event", "event_position")])
+    """All events were of the one account when the plan was made, later it has each tenth."""
 
-    own = f"'{PROGRAMME}'"
+    async def read(after: int, limit: int) -> tuple[int, int]:
+        """How many events, and rows that were read for them."""
+        async with lax.transaction():
+            events = await read_events(lax, after, limit, account_id=account, until=until)
+            read = [await lax.fetchval(_READ, table) for table in ("event", "event_position")]
+            return len(events), sum(read)
+
+    whose = f"CASE WHEN n <= {ROWS} OR n % 10 = 0 THEN '{PROGRAMME}' ELSE md5('o' || n) END::uuid"
     tables = {
-        "event": {"id": "n", "entity_id": "n::text", "account_id": own},
-        "event_position": {"position": "n", "event_id": "n", "account_id": own},
+        "event": {"id": "n", "entity_id": "n::text", "account_id": whose},
+        "event_position": {"position": "n", "event_id": "n", "account_id": whose},
     }
     for table, columns in tables.items():
-        await fill(lax, table, columns, last=6)
+        await fill(lax, table, columns)
     await lax.execute("VACUUM ANALYZE event, event_position")
     for _ in range(PLANNED_ANEW):
-        await read()
+        await read(0, 1)
     for table, columns in tables.items():
-        await fill(lax, table, columns, first=7)
-    assert await read(ROWS // 10) < ROWS
+        await fill(lax, table, columns, first=ROWS + 1, last=3 * ROWS)
+    for limit in (10, ROWS):
+        found = min(limit, (2 * ROWS if until is None else 20) // every)
+        count, rows_read = await read(ROWS, limit)
+        assert count == found
+        assert rows_read <= 4 * found + 20
 
 
 async def test_whose_a_full_blocks_addresses_are_is_asked_in_time_by_its_size_and_not_by_its_square(
