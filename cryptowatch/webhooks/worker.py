@@ -12,7 +12,7 @@ Only the errors of a database that is away are waited out; anything else ends th
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
@@ -224,24 +224,22 @@ class WebhookWorker:
             await self.clock.sleep(FINISH_LINGER_S)
 
     async def _write(self, batch: Sequence[Finished | Claimed]) -> None:
-        """Outcomes of attempts; and deliveries that were not attempted, which are given back."""
+        """Outcomes of attempts; and deliveries that were not attempted, which are given back. All or nothing."""
         finished = [item for item in batch if isinstance(item, Finished)]
         arrived = [item for item in finished if item.verdict.state is State.DELIVERED]
-        failed = [item for item in finished if item.verdict.state is not State.DELIVERED]
-        returned = [item for item in batch if isinstance(item, Claimed)]
-        if arrived:
+        if len(arrived) == len(batch):
+            # Nearly always; and one statement needs no transaction around it.
             async with connection(self.pool) as conn:
                 await deliveries.arrive(conn, arrived, self.clock.now())
-        if failed or returned:
-            answering = {item.delivery.endpoint_id for item in arrived}
-            await self._write_others(failed, answering, returned)
-
-    async def _write_others(
-        self, failed: Sequence[Finished], answering: Set[UUID], returned: Sequence[Claimed]
-    ) -> None:
+            return
+        failed = [item for item in finished if item.verdict.state is not State.DELIVERED]
+        returned = [item for item in batch if isinstance(item, Claimed)]
         failing_max, given_up = timedelta(days=self.settings.disable_after_days), 0
         async with transaction(self.pool) as conn:
+            if arrived:
+                await deliveries.arrive(conn, arrived, self.clock.now())
             if failed:
+                answering = {item.delivery.endpoint_id for item in arrived}
                 given_up = await deliveries.finish(conn, failed, answering, failing_max, self.clock.now())
             if returned:
                 await deliveries.release(conn, returned)

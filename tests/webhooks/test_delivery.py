@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from cryptowatch.db.pool import connection, transaction
+from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ledger.events import feed_head
 from cryptowatch.webhooks import deliveries
 from cryptowatch.webhooks.endpoints import (
@@ -366,6 +367,35 @@ async def test_the_outcome_of_an_attempt_that_lost_its_lease_is_dropped(hooks: W
         lost = deliveries.Finished(stale, Answered(500), verdict)
         await deliveries.finish(conn, [lost], set(), timedelta(days=5), now)
     assert [row["state"] for row in await hooks.rows(endpoint)] == ["pending"]
+
+
+async def test_outcomes_of_a_batch_are_written_together_or_not_at_all(
+    hooks: World, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written again after half of it was kept, an outcome could meet a delivery that began anew meanwhile."""
+    endpoint = await hooks.endpoint(hook.url)
+    await hooks.happen("dep_1", "dep_2")
+    async with hooks.working() as worker:
+        await hooks.until_states(endpoint, "delivered", "delivered")
+    async with connection(hooks.pool) as conn:
+        await conn.execute("UPDATE webhook_delivery SET state = 'pending', attempts = 0")
+        claimed = await deliveries.claim(conn, {endpoint_id(endpoint): 2}, 30, hooks.clock.now())
+    states = [DeliveryState.DELIVERED, DeliveryState.DEAD]
+    batch = [
+        deliveries.Finished(one, Answered(200), Verdict(state))
+        for one, state in zip(claimed, states, strict=True)
+    ]
+
+    async def lost(*_: object) -> int:
+        raise ConcurrentUpdate("deadlock")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(deliveries, "finish", lost)
+        with pytest.raises(ConcurrentUpdate):
+            await worker._write(batch)
+    assert [row["state"] for row in await hooks.rows(endpoint)] == ["pending", "pending"]
+    await worker._write(batch)
+    assert sorted(row["state"] for row in await hooks.rows(endpoint)) == ["dead", "delivered"]
 
 
 async def test_what_was_claimed_and_not_sent_is_given_back_at_the_end(hooks: World, hook: Receiver) -> None:
