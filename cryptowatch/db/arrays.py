@@ -13,13 +13,8 @@ import msgspec
 
 
 def numbers(values: Iterable[str]) -> str:
-    """Whole numbers, as text."""
+    """For arrays of numbers: each as `str` writes it."""
     return f"{{{','.join(values)}}}"
-
-
-def octets(values: Iterable[bytes]) -> str:
-    """For `bytea[]`."""
-    return numbers([f'"\\\\x{value.hex()}"' for value in values])
 
 
 def texts(values: Sequence[str | None]) -> str:
@@ -27,8 +22,9 @@ def texts(values: Sequence[str | None]) -> str:
     encoded = msgspec.json.encode(values).decode()
     if "\\" not in encoded:
         return f"{{{encoded[1:-1]}}}"
-    return numbers(["NULL" if value is None else f'"{_escaped(value)}"' for value in values])
+    return f"{{{','.join('NULL' if value is None else _quoted(value) for value in values)}}}"
 
 
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"')
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

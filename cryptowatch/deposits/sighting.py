@@ -11,7 +11,6 @@ from uuid import UUID
 import asyncpg
 
 from cryptowatch.chains.port import Transfer
-from cryptowatch.db import arrays
 from cryptowatch.db.pool import Connection, joining_whole_tables
 from cryptowatch.db.queries import load_queries
 from cryptowatch.deposits.machine import Deposit, Event, Quarantine, Seen, State
@@ -162,4 +161,4 @@ async def remember_resources(
     for query, hashes in parts:
         pairs = [(resource, tx_hash) for tx_hash in hashes for resource in resources.get(tx_hash, ())]
         if pairs:
-            await conn.execute(SQL[query], chain, *map(arrays.octets, zip(*pairs, strict=True)))
+            await conn.execute(SQL[query], chain, [p[0] for p in pairs], [p[1] for p in pairs])

@@ -11,10 +11,10 @@ WHERE a.chain = $1 AND a.destination = ANY($2::bytea[])
 -- name: remember_resources
 -- What transactions use that had no deposits before.
 INSERT INTO deposit_resource (chain, resource, tx_hash)
-SELECT $1, u.resource, u.tx_hash FROM unnest($2::text::bytea[], $3::text::bytea[]) AS u (resource, tx_hash)
+SELECT $1, u.resource, u.tx_hash FROM unnest($2::bytea[], $3::bytea[]) AS u (resource, tx_hash)
 
 -- name: remember_resources_again
 -- The same of any.
 INSERT INTO deposit_resource (chain, resource, tx_hash)
-SELECT $1, u.resource, u.tx_hash FROM unnest($2::text::bytea[], $3::text::bytea[]) AS u (resource, tx_hash)
+SELECT $1, u.resource, u.tx_hash FROM unnest($2::bytea[], $3::bytea[]) AS u (resource, tx_hash)
 ON CONFLICT DO NOTHING

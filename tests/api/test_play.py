@@ -116,6 +116,24 @@ async def test_a_batch_that_comes_twice_is_made_once_and_told_as_it_was(
     assert await days(world, account) == [("slots", BTC * 3 // 10, 0, 0, 0, 3)]
 
 
+async def test_whatever_stands_in_a_batchs_texts_is_kept_as_it_is(world: World, backend: Caller) -> None:
+    account = await rich(world, backend)
+    odd = ['{"}', "\\", "a,b", "NULL", "null", "{}", '\\"', "' OR 1=1"]
+    asked = [
+        keyed(account, text, "bet", "0.01", product=text, round=f"{text} \n\u2028 \U0001f3b0", reference=text)
+        for text in odd
+    ]
+    asked.append({**keyed(account, "none", "bet", "0.01"), "reference": None, "round": None})
+    made = await batch(backend, *asked)
+    assert [one["status"] for one in made] == ["created"] * len(asked)
+    assert [one["status"] for one in await batch(backend, *asked)] == ["exists"] * len(asked)
+    assert [day[0] for day in await days(world, account)] == sorted(["", *odd])
+    rounds = await world.pool.fetch("SELECT round, product FROM round_entry ORDER BY id")
+    assert [tuple(row) for row in rounds] == [(one["round"], one["product"]) for one in asked[:-1]]
+    kept = await world.pool.fetch("SELECT reference FROM posting WHERE kind = 'bet' ORDER BY id")
+    assert [row["reference"] for row in kept] == [*odd, None]
+
+
 async def test_what_was_sent_alone_has_its_effect_once_when_it_comes_in_a_batch(
     world: World, backend: Caller
 ) -> None:

@@ -47,9 +47,7 @@ async def test_any_texts_come_through(pool: Pool, values: Sequence[str | None]) 
     assert await pool.fetchval("SELECT $1::text::text[]", arrays.texts(values)) == values
 
 
-async def test_octets_and_numbers_come_through(pool: Pool) -> None:
-    held = [b"", b"\0", bytes(range(256)), b"\\x00", b'"']
-    assert await pool.fetchval("SELECT $1::text::bytea[]", arrays.octets(held)) == held
+async def test_numbers_come_through(pool: Pool) -> None:
     amounts = [0, 1, -1, 2**256, -(10**77)]
     assert await pool.fetchval("SELECT $1::text::numeric[]", arrays.numbers(map(str, amounts))) == amounts
     assert await pool.fetchval("SELECT $1::text::bigint[]", arrays.numbers([])) == []

@@ -3,7 +3,8 @@
 -- deliveries took ten times as long as the feed grew, until the tables were analyzed anew.
 SET LOCAL lock_timeout = '10s';
 
--- The next events, up to a position or to the end (NULL).
+-- The next events, up to a position or to the end (NULL). 0028's `events_between` is read by types and to its end; these stop
+-- at a limit, which a sort or a bitmap would not.
 CREATE FUNCTION events_after(p_after bigint, p_limit bigint, p_until bigint)
 RETURNS TABLE (
     "position" bigint, id bigint, type text, entity_kind text, entity_id text, entity_version bigint, account_id uuid,
