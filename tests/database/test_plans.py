@@ -163,6 +163,23 @@ async def test_a_page_of_the_feed_is_read_without_the_rest_of_it(
         assert rows_read <= 4 * found + 20
 
 
+@pytest.mark.parametrize("account", [None, PROGRAMME], ids=["of all", "of one account"])
+async def test_a_page_holds_the_types_asked_for_and_no_others(lax: Connection, account: UUID | None) -> None:
+    whose = f"CASE WHEN n % 2 = 0 THEN '{PROGRAMME}' ELSE md5('o' || n) END::uuid"
+    told = {"id": "n", "entity_id": "n::text", "account_id": whose, "type": "'t' || n % 3"}
+    await fill(lax, "event", told, last=30)
+    await fill(lax, "event_position", {"position": "n", "event_id": "n", "account_id": whose}, last=30)
+    for types in (None, [], ["t1"], ["t0", "t2"], ["unknown"]):
+        for limit, until in ((100, None), (3, None), (100, 12)):
+            expected = [
+                n
+                for n in range(5, (until or 30) + 1)
+                if (account is None or n % 2 == 0) and (types is None or f"t{n % 3}" in types)
+            ]
+            events = await read_events(lax, 4, limit, types, account, until)
+            assert [event.position for event in events] == expected[:limit]
+
+
 async def test_whose_a_full_blocks_addresses_are_is_asked_in_time_by_its_size_and_not_by_its_square(
     lax: Connection,
 ) -> None:

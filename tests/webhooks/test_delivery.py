@@ -366,7 +366,31 @@ async def test_the_outcome_of_an_attempt_that_lost_its_lease_is_dropped(hooks: W
         verdict = Verdict(DeliveryState.DEAD)
         lost = deliveries.Finished(stale, Answered(500), verdict)
         await deliveries.finish(conn, [lost], set(), timedelta(days=5), now)
+        late = deliveries.Finished(stale, Answered(200), Verdict(DeliveryState.DELIVERED))
+        await deliveries.arrive(conn, [late], now)
     assert [row["state"] for row in await hooks.rows(endpoint)] == ["pending"]
+
+
+async def test_an_endpoint_that_answers_another_delivery_well_is_not_taken_for_failing(
+    hooks: World, hook: Receiver
+) -> None:
+    endpoint = await hooks.endpoint(hook.url)
+    await hooks.happen("dep_1", "dep_2")
+    async with hooks.working() as worker:
+        await hooks.until_states(endpoint, "delivered", "delivered")
+    verdicts = [Verdict(DeliveryState.DELIVERED), Verdict(DeliveryState.PENDING)]
+    for expected in (0, 1):
+        async with connection(hooks.pool) as conn:
+            await conn.execute(
+                "UPDATE webhook_delivery SET state = 'pending', attempts = 0, leased_until = NULL"
+            )
+            claimed = await deliveries.claim(conn, {endpoint_id(endpoint): 2}, 30, hooks.clock.now())
+        batch = [
+            deliveries.Finished(one, Answered(200), verdict)
+            for one, verdict in zip(claimed, verdicts, strict=True)
+        ]
+        await worker._write(batch[expected:])
+        assert await hooks.pool.fetchval("SELECT failures FROM webhook_endpoint") == expected
 
 
 async def test_outcomes_of_a_batch_are_written_together_or_not_at_all(

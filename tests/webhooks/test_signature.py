@@ -6,7 +6,7 @@ import os
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
@@ -40,6 +40,8 @@ def test_anything_changed_is_rejected(change: str) -> None:
 
 
 @given(key=st.binary(min_size=1, max_size=200), body=st.binary(max_size=1000))
+@example(key=bytes(range(64)), body=b"")
+@example(key=bytes(range(65)), body=BODY)
 def test_signatures_are_the_standard_librarys_hmac_whatever_the_secrets_size(key: bytes, body: bytes) -> None:
     secret = SECRET_PREFIX + base64.b64encode(key).decode()
     expected = base64.b64encode(hmac.digest(key, b"evt_1.7." + body, "sha256")).decode()
