@@ -37,6 +37,8 @@ async def list_deposits(
         return await conn.fetch(
             SQL["newest_by_account"], before, limit, wanted.chain, wanted.state, wanted.account_id
         )
+    if wanted.state in (State.CREDITED, State.FINALIZED):
+        return await conn.fetch(SQL[f"newest_{wanted.state}"], before, limit, wanted.chain)
     if wanted.state is not None:
         return await conn.fetch(SQL["newest_by_state"], before, limit, wanted.chain, wanted.state)
     return await conn.fetch(SQL["newest"], before, limit, wanted.chain)

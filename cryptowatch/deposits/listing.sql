@@ -11,11 +11,30 @@ FROM deposit d JOIN address a USING (chain, destination) LEFT JOIN chain c ON c.
 WHERE ($1::uuid IS NULL OR d.id < $1) AND ($3::text IS NULL OR d.chain = $3)
 ORDER BY d.id DESC LIMIT $2
 
--- name: newest_by_state
--- The same of one state.
+-- name: newest_finalized
+-- The same of the finalized, which nearly all are: the walk over all soon has a page of them.
 SELECT d.*, a.address, coalesce(c.height, 0) AS head_height
 FROM deposit d JOIN address a USING (chain, destination) LEFT JOIN chain c ON c.chain = d.chain
-WHERE d.state = $4 AND ($1::uuid IS NULL OR d.id < $1) AND ($3::text IS NULL OR d.chain = $3)
+WHERE d.state = 'finalized' AND ($1::uuid IS NULL OR d.id < $1) AND ($3::text IS NULL OR d.chain = $3)
+ORDER BY d.id DESC LIMIT $2
+
+-- name: newest_credited
+-- The same of the credited: they all wait for a threshold, and what waits is all that is looked at, not all deposits.
+SELECT d.*, a.address, coalesce(c.height, 0) AS head_height
+FROM (SELECT * FROM (SELECT * FROM deposit w
+                     WHERE w.due_height IS NOT NULL AND w.state = 'credited'
+                       AND ($1::uuid IS NULL OR w.id < $1) AND ($3::text IS NULL OR w.chain = $3)
+                     OFFSET 0) AS waiting
+      ORDER BY waiting.id DESC LIMIT $2) AS d
+JOIN address a USING (chain, destination) LEFT JOIN chain c ON c.chain = d.chain
+ORDER BY d.id DESC
+
+-- name: newest_by_state
+-- The same of one of the other states.
+SELECT d.*, a.address, coalesce(c.height, 0) AS head_height
+FROM deposit d JOIN address a USING (chain, destination) LEFT JOIN chain c ON c.chain = d.chain
+WHERE d.state = $4 AND d.state NOT IN ('credited', 'finalized')
+  AND ($1::uuid IS NULL OR d.id < $1) AND ($3::text IS NULL OR d.chain = $3)
 ORDER BY d.id DESC LIMIT $2
 
 -- name: newest_by_account

@@ -93,7 +93,7 @@ async def look(world: World, **changes: Any) -> None:
 async def deposited(world: World, account: str, *amounts: int) -> None:
     """Credited deposits, as the watcher writes and tells them."""
     for amount in amounts:
-        block = {"block_height": 1, "block_hash": bytes(32)}
+        block = {"block_height": 1, "block_hash": bytes(32), "due_height": 3}
         deposit = await world.deposit(account, amount, state="credited", **block)
         await world.give(account, amount)
         told = NewEvent(

@@ -1,5 +1,7 @@
 """Transfers, withdrawals and deposits over HTTP, each rule with its negative."""
 
+from typing import Any
+
 import pytest
 
 from cryptowatch.api.keys import Scope
@@ -251,6 +253,30 @@ async def test_deposits_are_listed_and_shown(world: World, backend: Caller) -> N
         {"credit": 1, "finalize": 3},
     )
     assert (await backend.get("/v1/deposits/dep_" + "0" * 32)).code == "not_found"
+
+
+async def test_deposits_of_each_state_are_listed_alone_page_by_page(world: World, backend: Caller) -> None:
+    account = await world.account(backend)
+    block = {"block_height": 99, "block_hash": b"\2" * 32}
+    own: dict[str, dict[str, Any]] = {
+        "detected": {},
+        "confirming": {**block, "due_height": 100},
+        "credited": {**block, "due_height": 101},
+        "finalized": block,
+        "quarantined": {"quarantine": "below_minimum"},
+    }
+    # In turns, so that the newest page of all has each of them.
+    made = [
+        (state, await world.deposit(account, state=state, **own[state])) for _ in range(3) for state in own
+    ]
+    for state in own:
+        newest = [deposit for its_state, deposit in reversed(made) if its_state == state]
+        path = f"/v1/deposits?state={state}&chain=bitcoin"
+        first = (await backend.get(f"{path}&limit=2")).body
+        second = (await backend.get(f"{path}&limit=2&cursor={first['next_cursor']}")).body
+        assert [[one["id"] for one in page["data"]] for page in (first, second)] == [newest[:2], newest[2:]]
+        assert {one["state"] for one in first["data"]} == {state}
+        assert (await backend.get(f"/v1/deposits?state={state}&chain=other")).body["data"] == []
 
 
 async def test_a_quarantined_deposit_is_released_by_an_approver_once(world: World, backend: Caller) -> None:

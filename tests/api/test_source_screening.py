@@ -54,7 +54,9 @@ def looking(world: World, assets: list[str] | None = None, **changes: Any) -> So
 
 async def deposited(world: World, account: str, *addresses: str) -> str:
     """A credited deposit, and what nodes said of its sources, as `sources` notes it."""
-    deposit = await world.deposit(account, 50_000_000, state="credited", block_height=1, block_hash=bytes(32))
+    deposit = await world.deposit(
+        account, 50_000_000, state="credited", block_height=1, block_hash=bytes(32), due_height=3
+    )
     await world.give(account, 50_000_000)
     for address in addresses:
         await world.pool.execute(

@@ -1,11 +1,13 @@
 """What the database itself refuses, whoever asks and however."""
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from cryptowatch.db.pool import Pool, connection
+from cryptowatch.db.pool import Connection, Pool, connection
 from cryptowatch.ledger.rules import EFFECTS, Kind
 from tests.database.world import NOW, World
 
@@ -86,3 +88,51 @@ async def test_p3_a_coin_is_reserved_by_a_lineage_that_is_there_and_no_lineage_g
                 with pytest.raises(asyncpg.PostgresError, match="keeps its rows"):
                     await conn.execute(statement)
         await conn.execute("RESET session_replication_role")
+
+
+_BLOCK: Mapping[str, Any] = {"block_height": 7, "block_hash": b"b"}
+_OF_ITS_STATE: Mapping[str, Mapping[str, Any]] = {
+    "detected": {},
+    "confirming": _BLOCK,
+    "credited": {**_BLOCK, "due_height": 9},
+    "finalized": _BLOCK,
+    "reversed": {},
+    "replaced": {},
+    "quarantined": {"quarantine": "below_minimum"},
+}
+
+
+async def _insert_deposit(conn: Connection, columns: Mapping[str, Any]) -> None:
+    row: dict[str, Any] = {"id": uuid4(), "account_id": uuid4(), "tx_hash": uuid4().bytes, "destination": b""}
+    row |= {"position": 0, "chain": "bitcoin", "asset": "BTC", "amount": 1, "version": 1}
+    row |= {"credit_confirmations": 1, "finalize_confirmations": 3, "created_at": NOW, "updated_at": NOW}
+    row |= columns
+    places = ", ".join(f"${n}" for n in range(1, len(row) + 1))
+    await conn.execute(f"INSERT INTO deposit ({', '.join(row)}) VALUES ({places})", *row.values())
+
+
+@pytest.mark.parametrize("state", _OF_ITS_STATE)
+async def test_a_deposit_stands_in_a_block_and_waits_as_its_state_says_and_not_otherwise(
+    pool: Pool, state: str
+) -> None:
+    own: dict[str, Any] = {"state": state, **_OF_ITS_STATE[state]}
+    in_a_block = state in ("confirming", "credited", "finalized")
+    elsewhere = dict.fromkeys(_BLOCK) if in_a_block else dict(_BLOCK)
+    wrong: list[dict[str, Any]] = [
+        {"quarantine": None if state == "quarantined" else "below_minimum"},
+        {"block_hash": None if in_a_block else b"b"},
+        {"block_height": None if in_a_block else 7},
+        {"amount": 0},
+        {"credit_confirmations": 0},
+        {"finalize_confirmations": 0},
+        {"state": state.upper()},
+    ]
+    wrong += [{"due_height": None}] if state == "credited" else []
+    wrong += [] if state == "quarantined" else [elsewhere]
+    async with connection(pool) as conn:
+        for change in wrong:
+            with pytest.raises(asyncpg.CheckViolationError, match="deposit_shape"):
+                await _insert_deposit(conn, own | change)
+        await _insert_deposit(conn, own)
+        if state == "quarantined":
+            await _insert_deposit(conn, own | elsewhere)

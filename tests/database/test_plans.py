@@ -10,6 +10,8 @@ import pytest_asyncio
 from cryptowatch.chains.port import Transfer
 from cryptowatch.db.pool import Connection, Pool, connection
 from cryptowatch.db.queries import load_queries
+from cryptowatch.deposits.listing import Filter, list_deposits
+from cryptowatch.deposits.machine import State
 from cryptowatch.deposits.sighting import our_destinations
 from cryptowatch.ledger.consumers import look, take
 from cryptowatch.ledger.events import read_events
@@ -178,6 +180,30 @@ async def test_a_page_holds_the_types_asked_for_and_no_others(lax: Connection, a
             ]
             events = await read_events(lax, 4, limit, types, account, until)
             assert [event.position for event in events] == expected[:limit]
+
+
+@pytest.mark.parametrize("state", ["credited", "finalized", "quarantined"])
+async def test_a_page_of_deposits_of_one_state_is_listed_without_reading_all_of_them(
+    lax: Connection, state: str
+) -> None:
+    """Nearly all are final, some wait, and one in a hundred is of a rare state."""
+    states = "CASE WHEN n % 100 = 0 THEN 'quarantined' WHEN n % 50 = 1 THEN 'credited' ELSE 'finalized' END"
+    own = {"id": "md5('d' || n)::uuid", "destination": "decode(md5('b' || n), 'hex')", "chain": f"'{CHAIN}'"}
+    waits = {"state": states, "due_height": "CASE WHEN n % 50 = 1 THEN 9 END"}
+    await fill(lax, "deposit", {**own, **waits, "tx_hash": own["destination"]}, last=10 * ROWS)
+    await fill(
+        lax,
+        "address",
+        {"destination": own["destination"], "chain": own["chain"], "key_index": "n"},
+        last=10 * ROWS,
+    )
+    await lax.execute("VACUUM ANALYZE deposit, address")
+    async with lax.transaction():
+        rows = await list_deposits(lax, Filter(state=State(state)), limit=10, before=None)
+        read = await lax.fetchval(_READ, "deposit")
+    assert [row["state"] for row in rows] == [state] * 10
+    assert sorted((row["id"] for row in rows), reverse=True) == [row["id"] for row in rows]
+    assert read <= ROWS // 3
 
 
 async def test_whose_a_full_blocks_addresses_are_is_asked_in_time_by_its_size_and_not_by_its_square(
