@@ -5,7 +5,7 @@ chain's custody account, whose balance is minus what we hold there.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -55,8 +55,8 @@ async def write_changes(
 
     async def parts() -> AsyncIterator[list[Change]]:
         async for part in slices(changes):
-            credits.add([*_postings(part, players, custody, credit=True)])
-            others.add([*_postings(part, players, custody, credit=False)])
+            for batch, postings in zip((credits, others), _postings(part, players, custody), strict=True):
+                batch.add(postings)
             written.extend(part)
             yield part
 
@@ -79,13 +79,17 @@ async def _custody(conn: Connection, chain: str, assets: Iterable[str]) -> Mappi
 
 
 def _postings(
-    changes: Iterable[Change], players: PlayersByAsset, custody: Mapping[str, HouseAccount], *, credit: bool
-) -> Iterator[Posting]:
+    changes: Iterable[Change], players: PlayersByAsset, custody: Mapping[str, HouseAccount]
+) -> tuple[list[Posting], list[Posting]]:
+    """Credits, and all others."""
+    credits: list[Posting] = []
+    others: list[Posting] = []
     for c in changes:
         for effect, inclusion in c.effects:
-            if (effect is Effect.CREDIT) is credit:
-                asset = c.record.asset
-                yield _posting(c, effect, inclusion, players[asset][c.record.account_id], custody[asset])
+            asset = c.record.asset
+            posting = _posting(c, effect, inclusion, players[asset][c.record.account_id], custody[asset])
+            (credits if effect is Effect.CREDIT else others).append(posting)
+    return credits, others
 
 
 def _posting(
