@@ -184,27 +184,35 @@ def _body(event: Event) -> bytes:
 
 
 async def arrive(conn: Connection, arrived: Sequence[Finished], now: datetime) -> None:
-    """Write the outcomes of attempts that succeeded, and that their endpoints answer. One statement."""
-    ordered = sorted(arrived, key=_id)
+    """Write the outcomes of attempts that succeeded, and that their endpoints answer. One statement.
+
+    In a transaction with others, after `hold_endpoints`.
+    """
+    ordered = sorted(arrived, key=_of_outcome)
     await conn.execute(
-        SQL["delivered"],
-        now,
+        SQL["arrived"],
         [item.delivery.id for item in ordered],
         [item.delivery.attempts for item in ordered],
         [_status(item.attempt) for item in ordered],
         list({item.delivery.endpoint_id for item in ordered}),
+        now,
     )
+
+
+async def hold_endpoints(conn: Connection, outcomes: Sequence[Finished]) -> None:
+    """In a transaction, before anything of their deliveries is written."""
+    await conn.execute(SQL["hold_endpoints"], list({item.delivery.endpoint_id for item in outcomes}))
 
 
 async def finish(
     conn: Connection, failed: Sequence[Finished], answering: Set[UUID], failing_max: timedelta, now: datetime
 ) -> int:
-    """Write the outcomes of attempts that did not succeed, and what they say about their endpoints. In a transaction.
+    """Write the outcomes of attempts that did not succeed, and what they say about their endpoints, which are held.
 
     `answering`: the endpoints to which others succeeded in the same time. Answers how many endpoints were disabled for
     failing longer than `failing_max`.
     """
-    await _write_failures(conn, sorted(failed, key=_id), now)
+    await _write_failures(conn, sorted(failed, key=_of_outcome), now)
     failures: dict[UUID, list[Verdict]] = {}
     for item in failed:
         failures.setdefault(item.delivery.endpoint_id, []).append(item.verdict)
@@ -229,20 +237,25 @@ async def finish(
 
 async def _write_failures(conn: Connection, ordered: Sequence[Finished], now: datetime) -> None:
     await conn.execute(
-        SQL["finish"],
-        now,
+        SQL["failed_attempts"],
         [item.delivery.id for item in ordered],
         [item.delivery.attempts for item in ordered],
         [item.verdict.state for item in ordered],
         [now + timedelta(seconds=item.verdict.wait_s) for item in ordered],
         [_status(item.attempt) for item in ordered],
         [None if isinstance(item.attempt, Answered) else item.attempt.problem for item in ordered],
+        now,
     )
 
 
-def _id(item: Finished) -> UUID:
-    """Rows are written in this order, so that two workers do not wait for each other."""
-    return item.delivery.id
+def _order(delivery: Claimed) -> tuple[UUID, int]:
+    """Rows are written in this order, so that two workers do not wait for each other; of two attempts of one delivery,
+    whose lease ran out meanwhile, the later one counts."""
+    return delivery.id, -delivery.attempts
+
+
+def _of_outcome(item: Finished) -> tuple[UUID, int]:
+    return _order(item.delivery)
 
 
 def _status(attempt: Attempt) -> int | None:
@@ -251,7 +264,8 @@ def _status(attempt: Attempt) -> int | None:
 
 async def release(conn: Connection, claimed: Sequence[Claimed]) -> None:
     """Give back what was claimed and not attempted, so that another worker need not wait for the lease."""
-    await conn.execute(SQL["release"], [item.id for item in claimed], [item.attempts for item in claimed])
+    ordered = sorted(claimed, key=_order)
+    await conn.execute(SQL["release"], [item.id for item in ordered], [item.attempts for item in ordered])
 
 
 async def read_backlog(conn: Connection) -> Backlog:

@@ -81,34 +81,21 @@ CROSS JOIN LATERAL (SELECT * FROM event own WHERE own.id = t.event_id OFFSET 0) 
 CROSS JOIN LATERAL (SELECT * FROM webhook_endpoint own WHERE own.id = t.endpoint_id OFFSET 0) w
 ORDER BY t.position
 
--- name: finish
--- What became of claimed deliveries; an outcome of an attempt that lost its lease to another is dropped.
-UPDATE webhook_delivery d SET
-    state = u.state, next_attempt_at = u.next_attempt_at, leased_until = NULL,
-    last_status = u.status, last_problem = u.problem, updated_at = $1
-FROM unnest($2::uuid[], $3::integer[], $4::text[], $5::timestamptz[], $6::smallint[], $7::text[])
-    AS u (id, attempts, state, next_attempt_at, status, problem)
-WHERE d.id = u.id AND d.attempts = u.attempts AND d.state = 'pending'
+-- name: hold_endpoints
+-- Before their deliveries, as who fans out.
+SELECT FROM webhook_endpoint WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
 
--- name: delivered
--- The same of those that arrived, which is what nearly all become; and of endpoints that answer, failures are forgotten.
-WITH arrived AS (
-    UPDATE webhook_delivery d SET
-        state = 'delivered', leased_until = NULL, last_status = u.status, last_problem = NULL, updated_at = $1
-    FROM unnest($2::uuid[], $3::integer[], $4::smallint[]) AS u (id, attempts, status)
-    WHERE d.id = u.id AND d.attempts = u.attempts AND d.state = 'pending'
-    RETURNING d.id
-)
-UPDATE webhook_endpoint e SET failures = 0, paused_until = NULL, failing_since = NULL
--- First the deliveries, then their endpoint, as where an attempt failed.
-FROM (SELECT count(*) FROM arrived) AS written
-WHERE e.id = ANY ($5::uuid[]) AND e.failures > 0
+-- name: failed_attempts
+-- What became of claimed deliveries that did not arrive (0032-outcomes-by-index.sql, as the next two).
+SELECT deliveries_failed($1, $2, $3, $4, $5, $6, $7)
+
+-- name: arrived
+-- What became of those that did, which is nearly all.
+SELECT deliveries_arrived($1, $2, $3, $4, $5)
 
 -- name: release
 -- Gives claimed deliveries back without an attempt: the worker ends.
-UPDATE webhook_delivery d SET leased_until = NULL, attempts = d.attempts - 1
-FROM unnest($1::uuid[], $2::integer[]) AS u (id, attempts)
-WHERE d.id = u.id AND d.attempts = u.attempts AND d.state = 'pending'
+SELECT deliveries_released($1, $2)
 
 -- name: failed
 -- One more round without a success.

@@ -236,6 +236,7 @@ class WebhookWorker:
         returned = [item for item in batch if isinstance(item, Claimed)]
         failing_max, given_up = timedelta(days=self.settings.disable_after_days), 0
         async with transaction(self.pool) as conn:
+            await deliveries.hold_endpoints(conn, finished)
             if arrived:
                 await deliveries.arrive(conn, arrived, self.clock.now())
             if failed:

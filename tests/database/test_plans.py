@@ -1,5 +1,6 @@
 """Plans that were made for empty tables, and are kept until Postgres has analyzed them, read no table per row."""
 
+import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -16,6 +17,9 @@ from cryptowatch.deposits.sighting import our_destinations
 from cryptowatch.ledger.consumers import look, take
 from cryptowatch.ledger.events import read_events
 from cryptowatch.money import BaseUnits
+from cryptowatch.webhooks.deliveries import Claimed, Finished, arrive, finish, release
+from cryptowatch.webhooks.machine import Answered, Verdict
+from cryptowatch.webhooks.machine import State as DeliveryState
 
 PAYOUTS, REFERRALS = (
     load_queries("cryptowatch.payouts", "worker.sql"),
@@ -51,7 +55,16 @@ async def lax(pool: Pool) -> AsyncIterator[Connection]:
         await conn.execute("SET session_replication_role = replica")
         for table, check in await conn.fetch(_CHECKS):
             await conn.execute(f"ALTER TABLE {table} DROP CONSTRAINT {check}")
-        for table in ("deposit", "referral", "lineage", "withdrawal", "account", "event", "event_position"):
+        for table in (
+            "deposit",
+            "referral",
+            "lineage",
+            "withdrawal",
+            "account",
+            "event",
+            "event_position",
+            "webhook_delivery",
+        ):
             await conn.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
         yield conn
 
@@ -180,6 +193,42 @@ async def test_a_page_holds_the_types_asked_for_and_no_others(lax: Connection, a
             ]
             events = await read_events(lax, 4, limit, types, account, until)
             assert [event.position for event in events] == expected[:limit]
+
+
+@pytest.mark.parametrize("before", [PLANNED_ANEW, 10 * ROWS], ids=["new", "all arrived"])
+@pytest.mark.parametrize("outcome", ["arrived", "failed", "given back"])
+async def test_outcomes_reach_their_deliveries_without_a_look_at_what_else_waits(
+    lax: Connection, outcome: str, before: int
+) -> None:
+    """The plan is one of when nothing waited, of few or of many; Postgres had analyzed the table then."""
+    endpoint = UUID(int=9)
+
+    async def write(first: int, last: int) -> int:
+        """Of so many deliveries; how many rows were read for them."""
+        ids = [UUID(hashlib.md5(f"d{n}".encode()).hexdigest()) for n in range(first, last + 1)]
+        claimed = [Claimed(id_, endpoint, 1, "", "", b"", (), NOW) for id_ in ids]
+        failed = [Finished(one, Answered(500), Verdict(DeliveryState.PENDING, wait_s=9)) for one in claimed]
+        async with lax.transaction():
+            if outcome == "given back":
+                await release(lax, claimed)
+            elif outcome == "failed":
+                assert await finish(lax, failed, {endpoint}, timedelta(days=1), NOW) == 0
+            else:
+                arrived = Verdict(DeliveryState.DELIVERED)
+                await arrive(lax, [Finished(one, Answered(200), arrived) for one in claimed], NOW)
+            return int(await lax.fetchval(_READ, "webhook_delivery"))
+
+    own = {"id": "md5('d' || n)::uuid", "endpoint_id": f"'{endpoint}'", "attempts": "1", "position": "n"}
+    own |= {"entity_id": "'e' || n"}
+    await fill(lax, "webhook_delivery", {**own, "state": "'delivered'"}, last=before)
+    await lax.execute("VACUUM ANALYZE webhook_delivery")
+    for n in range(1, PLANNED_ANEW + 1):
+        await write(n, n)
+    await fill(lax, "webhook_delivery", {**own, "state": "'pending'"}, before + 1, before + 5 * ROWS)
+    assert await write(before + 2 * ROWS, before + 3 * ROWS - 1) <= 2 * ROWS
+    written = "state <> 'pending' OR attempts <> 1 OR last_status = 500"
+    changed = f"SELECT count(*) FROM webhook_delivery WHERE position > {before} AND ({written})"
+    assert await lax.fetchval(changed) == ROWS
 
 
 @pytest.mark.parametrize("state", ["credited", "finalized", "quarantined"])

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from aiohttp import web
 
-from cryptowatch.db.pool import connection, transaction
+from cryptowatch.db.pool import Connection, connection, transaction
 from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ledger.events import feed_head
 from cryptowatch.webhooks import deliveries
@@ -35,6 +35,13 @@ def failing(status: int, times: int, headers: dict[str, str] | None = None) -> o
         return web.Response(status=status if left["tries"] >= 0 else 204, headers=headers)
 
     return answer
+
+
+async def until_somebody_waits(conn: Connection) -> None:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with asyncio.timeout(10):
+        while not await conn.fetchval(waiting):  # noqa: ASYNC110 - only asking tells
+            await asyncio.sleep(0.02)
 
 
 async def test_an_event_arrives_signed_and_in_the_contracts_form(hooks: World, hook: Receiver) -> None:
@@ -420,6 +427,54 @@ async def test_outcomes_of_a_batch_are_written_together_or_not_at_all(
     assert [row["state"] for row in await hooks.rows(endpoint)] == ["pending", "pending"]
     await worker._write(batch)
     assert sorted(row["state"] for row in await hooks.rows(endpoint)) == ["dead", "delivered"]
+
+
+@pytest.mark.parametrize("states", ["delivered delivered", "delivered dead", "dead dead"])
+async def test_who_writes_outcomes_waits_for_an_endpoint_before_it_holds_deliveries(
+    hooks: World, hook: Receiver, states: str
+) -> None:
+    """As who fans out: the other way round, two workers could wait for each other."""
+    endpoint = await hooks.endpoint(hook.url)
+    await hooks.happen("dep_1", "dep_2")
+    async with hooks.working() as worker:
+        await hooks.until_states(endpoint, "delivered", "delivered")
+    async with connection(hooks.pool) as conn:
+        await conn.execute("UPDATE webhook_delivery SET state = 'pending', attempts = 0")
+        await conn.execute("UPDATE webhook_endpoint SET failures = 1, failing_since = $1", hooks.clock.now())
+        claimed = await deliveries.claim(conn, {endpoint_id(endpoint): 2}, 30, hooks.clock.now())
+    batch = [
+        deliveries.Finished(one, Answered(200), Verdict(DeliveryState(state)))
+        for one, state in zip(claimed, states.split(), strict=True)
+    ]
+    async with transaction(hooks.pool) as fanning_out, connection(hooks.pool) as other:
+        assert await fanning_out.fetch("SELECT FROM webhook_endpoint FOR NO KEY UPDATE")
+        writing = asyncio.create_task(worker._write(batch))
+        await until_somebody_waits(other)
+        assert len(await other.fetch("SELECT FROM webhook_delivery FOR UPDATE NOWAIT")) == 2
+    await writing
+    assert sorted(row["state"] for row in await hooks.rows(endpoint)) == sorted(states.split())
+
+
+async def test_of_two_attempts_whose_outcomes_come_together_the_later_one_counts(
+    hooks: World, hook: Receiver
+) -> None:
+    """The first one's lease ran out while it was under way."""
+    endpoint = await hooks.endpoint(hook.url)
+    await hooks.happen("dep_1")
+    async with hooks.working() as worker:
+        await hooks.until_states(endpoint, "delivered")
+    async with connection(hooks.pool) as conn:
+        await conn.execute("UPDATE webhook_delivery SET state = 'pending', attempts = 0")
+        (first,) = await deliveries.claim(conn, {endpoint_id(endpoint): 1}, 30, hooks.clock.now())
+        hooks.clock.move(31)
+        (second,) = await deliveries.claim(conn, {endpoint_id(endpoint): 1}, 30, hooks.clock.now())
+    for outcomes in ([(first, 200), (second, 204)], [(second, 204), (first, 200)]):
+        async with connection(hooks.pool) as conn:
+            await conn.execute("UPDATE webhook_delivery SET state = 'pending'")
+        arrived = Verdict(DeliveryState.DELIVERED)
+        await worker._write([deliveries.Finished(one, Answered(status), arrived) for one, status in outcomes])
+        (row,) = await hooks.rows(endpoint)
+        assert (row["state"], row["attempts"], row["last_status"]) == ("delivered", 2, 204)
 
 
 async def test_what_was_claimed_and_not_sent_is_given_back_at_the_end(hooks: World, hook: Receiver) -> None:
