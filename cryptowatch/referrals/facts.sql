@@ -1,8 +1,8 @@
 -- name: lock_referrals
 -- What may change of these referrals: their acts may be done, or their deposits gone. Held, in one order by everybody.
 -- With the first final deposit since that is enough for the act, of those terms whose minima are asked with; looked for among
--- the account's own (`|| ''` keeps the index by states out: on a new database the plan is made before it is known how many
--- are final, and kept).
+-- the account's own (`|| ''`: on a new database the plan is made before it is known how many are final, and kept, so it is
+-- not to depend on that).
 SELECT r.*, a.kyc_level, enough.id AS enough_id, enough.asset AS enough_asset, enough.amount AS enough_amount,
        coalesce((SELECT g.state <> 'finalized' FROM deposit g WHERE g.id = r.deposit_id), false) AS gone
 FROM referral r

@@ -249,8 +249,8 @@ async def _write_failures(conn: Connection, ordered: Sequence[Finished], now: da
 
 
 def _order(delivery: Claimed) -> tuple[UUID, int]:
-    """Rows are written in this order, so that two workers do not wait for each other; of two attempts of one delivery,
-    whose lease ran out meanwhile, the later one counts."""
+    """Rows are written in this order, so that two workers do not wait for each other. Of two attempts of one delivery,
+    the first of which lost its lease, the second counts."""
     return delivery.id, -delivery.attempts
 
 

@@ -24,7 +24,7 @@ from cryptowatch.clock import Clock
 from cryptowatch.db.pool import Pool, connection, transaction
 from cryptowatch.errors import ConcurrentUpdate, DatabaseUnavailable
 from cryptowatch.ledger.events import feed_head, sequence_events
-from cryptowatch.loops import run_forever
+from cryptowatch.loops import parts, run_forever
 from cryptowatch.settings import Webhooks
 from cryptowatch.telemetry.metrics import DatabaseMetrics, WebhookMetrics
 from cryptowatch.webhooks import deliveries
@@ -236,7 +236,8 @@ class WebhookWorker:
         returned = [item for item in batch if isinstance(item, Claimed)]
         failing_max, given_up = timedelta(days=self.settings.disable_after_days), 0
         async with transaction(self.pool) as conn:
-            await deliveries.hold_endpoints(conn, finished)
+            if finished:
+                await deliveries.hold_endpoints(conn, finished)
             if arrived:
                 await deliveries.arrive(conn, arrived, self.clock.now())
             if failed:
@@ -269,8 +270,8 @@ class WebhookWorker:
             *self._due.drain(),
         ]
         try:
-            if left:
-                await self._write(left)
+            for batch in parts(left, FINISH_BATCH):
+                await self._write(batch)
         except (DatabaseUnavailable, ConcurrentUpdate) as problem:
             log.warning("claimed deliveries wait for their lease", problem=str(problem))
 

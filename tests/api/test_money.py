@@ -263,6 +263,8 @@ async def test_deposits_of_each_state_are_listed_alone_page_by_page(world: World
         "confirming": {**block, "due_height": 100},
         "credited": {**block, "due_height": 101},
         "finalized": block,
+        "reversed": {},
+        "replaced": {},
         "quarantined": {"quarantine": "below_minimum"},
     }
     # In turns, so that the newest page of all has each of them.

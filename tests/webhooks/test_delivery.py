@@ -23,6 +23,7 @@ from cryptowatch.webhooks.endpoints import (
 from cryptowatch.webhooks.machine import Answered, Verdict
 from cryptowatch.webhooks.machine import State as DeliveryState
 from cryptowatch.webhooks.sealing import Seal
+from cryptowatch.webhooks.worker import FINISH_BATCH
 from tests.webhooks.receiver import Receiver, receiving
 from tests.webhooks.world import World, endpoint_id
 
@@ -455,6 +456,37 @@ async def test_who_writes_outcomes_waits_for_an_endpoint_before_it_holds_deliver
     assert sorted(row["state"] for row in await hooks.rows(endpoint)) == sorted(states.split())
 
 
+async def test_endpoints_that_begin_to_fail_while_outcomes_wait_for_another_are_left_as_they_are(
+    hooks: World, hook: Receiver
+) -> None:
+    """Endpoints are held in one order; one that was not held with the others would come after it."""
+    first, second = sorted([await hooks.endpoint(hook.url), await hooks.endpoint(hook.url)], key=endpoint_id)
+    await hooks.happen("dep_1")
+    async with hooks.working() as worker:
+        await hooks.until_states(first, "delivered")
+        await hooks.until_states(second, "delivered")
+    fail = "UPDATE webhook_endpoint SET failures = 1, failing_since = now() WHERE id = $1"
+    async with connection(hooks.pool) as conn:
+        await conn.execute("UPDATE webhook_delivery SET state = 'pending', attempts = 0")
+        await conn.execute(fail, endpoint_id(second))
+        places = {endpoint_id(endpoint): 1 for endpoint in (first, second)}
+        claimed = await deliveries.claim(conn, places, 30, hooks.clock.now())
+    arrived = [deliveries.Finished(one, Answered(200), Verdict(DeliveryState.DELIVERED)) for one in claimed]
+    async with transaction(hooks.pool) as holding, connection(hooks.pool) as other:
+        await holding.execute(
+            "SELECT FROM webhook_endpoint WHERE id = $1 FOR NO KEY UPDATE", endpoint_id(second)
+        )
+        writing = asyncio.create_task(worker._write(arrived))
+        await until_somebody_waits(other)
+        await other.execute(fail, endpoint_id(first))
+    await writing
+    async with connection(hooks.pool) as conn:
+        failures = {row["id"]: row["failures"] for row in await conn.fetch("SELECT * FROM webhook_endpoint")}
+    assert failures == {endpoint_id(first): 1, endpoint_id(second): 0}
+    for endpoint in (first, second):
+        assert [row["state"] for row in await hooks.rows(endpoint)] == ["delivered"]
+
+
 async def test_of_two_attempts_whose_outcomes_come_together_the_later_one_counts(
     hooks: World, hook: Receiver
 ) -> None:
@@ -477,7 +509,11 @@ async def test_of_two_attempts_whose_outcomes_come_together_the_later_one_counts
         assert (row["state"], row["attempts"], row["last_status"]) == ("delivered", 2, 204)
 
 
-async def test_what_was_claimed_and_not_sent_is_given_back_at_the_end(hooks: World, hook: Receiver) -> None:
+@pytest.mark.parametrize("at_once", [FINISH_BATCH, 3])
+async def test_what_was_claimed_and_not_sent_is_given_back_at_the_end(
+    hooks: World, hook: Receiver, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("cryptowatch.webhooks.worker.FINISH_BATCH", at_once)
     hook.delay_s = 0.3
     endpoint = await hooks.endpoint(hook.url)
     await hooks.happen(*(f"dep_{n}" for n in range(20)))

@@ -1,10 +1,10 @@
 -- A full block writes tens of thousands of deposits: an index on them is an entry for each, a condition a look at each.
 -- squawk-ignore-file ban-drop-constraint -- the new one says all of it
 SET LOCAL lock_timeout = '10s';
--- Who writes deposits waits until all of this is done: with millions of them, stop the daemons first.
+-- Who writes deposits or reads them waits until all of this is done: with millions of them, stop the daemons first.
 
--- The two states that nearly all deposits have are listed without it (deposits/listing.sql): the finalized by walking over
--- all from the newest on, the credited among what waits for a threshold (`deposit_due`).
+-- The two states that nearly all deposits have are listed without it (deposits/listing.sql): the finalized by walking
+-- over all from the newest on, the credited among what waits for a threshold (`deposit_due`).
 -- squawk-ignore require-concurrent-index-deletion -- not in a transaction; it takes a moment
 DROP INDEX deposit_by_state;
 CREATE INDEX deposit_of_rare_state ON deposit (state, id) WHERE state NOT IN ('credited', 'finalized');

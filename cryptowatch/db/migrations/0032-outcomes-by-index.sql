@@ -5,20 +5,24 @@
 -- ids are the only way to the rows, since no index knows what the states are asked with.
 --
 -- And who fans out holds an endpoint when it takes up the deliveries of a replay again: who held deliveries and then
--- wanted their endpoint could wait for it in a ring.
+-- wanted their endpoint could wait for it in a ring. (Deliveries that are under way while a replay takes them up still
+-- can, as one goes by ids and the other by positions: Postgres undoes one of the two, and it is done again.)
 SET LOCAL lock_timeout = '10s';
 
 -- Of attempts that succeeded; one that lost its lease to another is dropped. Of endpoints that answer, failures are
--- forgotten. Ids ascend, and of one that stands there twice the first counts.
+-- forgotten. Ids ascend; of one that stands there twice the first counts, and the other as if it had lost its lease.
 CREATE FUNCTION deliveries_arrived(
     p_ids uuid[], p_attempts integer[], p_statuses smallint[], p_endpoints uuid[], p_now timestamptz
 ) RETURNS void LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    v_held uuid[];
 BEGIN
-    PERFORM FROM webhook_endpoint e WHERE e.id = ANY (p_endpoints) AND e.failures > 0 ORDER BY e.id FOR NO KEY UPDATE;
-    IF FOUND THEN
-        UPDATE webhook_endpoint e SET failures = 0, paused_until = NULL, failing_since = NULL
-        WHERE e.id = ANY (p_endpoints) AND e.failures > 0;
+    SELECT array_agg(h.id) INTO v_held FROM (
+        SELECT e.id FROM webhook_endpoint e WHERE e.id = ANY (p_endpoints) AND e.failures > 0
+        ORDER BY e.id FOR NO KEY UPDATE) AS h;
+    IF v_held IS NOT NULL THEN
+        UPDATE webhook_endpoint e SET failures = 0, paused_until = NULL, failing_since = NULL WHERE e.id = ANY (v_held);
     END IF;
     UPDATE webhook_delivery d SET
         state = 'delivered', leased_until = NULL, last_status = p_statuses[array_position(p_ids, d.id)],
