@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from cryptowatch.errors import ConcurrentUpdate
 from cryptowatch.ledger.events import feed_head
 from cryptowatch.webhooks import deliveries
 from cryptowatch.webhooks.endpoints import (
+    EndpointSecretView,
     State,
     delete_endpoint,
     patch_endpoint,
@@ -36,6 +38,21 @@ def failing(status: int, times: int, headers: dict[str, str] | None = None) -> o
         return web.Response(status=status if left["tries"] >= 0 else 204, headers=headers)
 
     return answer
+
+
+async def claimed_anew(hooks: World, *endpoints: EndpointSecretView) -> Sequence[deliveries.Claimed]:
+    """All that was delivered, pending once more, and claimed by a worker that has not told its outcomes yet."""
+    async with connection(hooks.pool) as conn:
+        await conn.execute("UPDATE webhook_delivery SET state = 'pending', attempts = 0, leased_until = NULL")
+        places = {endpoint_id(endpoint): 9 for endpoint in endpoints}
+        return await deliveries.claim(conn, places, 30, hooks.clock.now())
+
+
+def finished(claimed: Sequence[deliveries.Claimed], *states: str) -> list[deliveries.Finished]:
+    return [
+        deliveries.Finished(one, Answered(200), Verdict(DeliveryState(state)))
+        for one, state in zip(claimed, states, strict=True)
+    ]
 
 
 async def until_somebody_waits(conn: Connection) -> None:
@@ -386,17 +403,8 @@ async def test_an_endpoint_that_answers_another_delivery_well_is_not_taken_for_f
     await hooks.happen("dep_1", "dep_2")
     async with hooks.working() as worker:
         await hooks.until_states(endpoint, "delivered", "delivered")
-    verdicts = [Verdict(DeliveryState.DELIVERED), Verdict(DeliveryState.PENDING)]
     for expected in (0, 1):
-        async with connection(hooks.pool) as conn:
-            await conn.execute(
-                "UPDATE webhook_delivery SET state = 'pending', attempts = 0, leased_until = NULL"
-            )
-            claimed = await deliveries.claim(conn, {endpoint_id(endpoint): 2}, 30, hooks.clock.now())
-        batch = [
-            deliveries.Finished(one, Answered(200), verdict)
-            for one, verdict in zip(claimed, verdicts, strict=True)
-        ]
+        batch = finished(await claimed_anew(hooks, endpoint), "delivered", "pending")
         await worker._write(batch[expected:])
         assert await hooks.pool.fetchval("SELECT failures FROM webhook_endpoint") == expected
 
@@ -409,14 +417,7 @@ async def test_outcomes_of_a_batch_are_written_together_or_not_at_all(
     await hooks.happen("dep_1", "dep_2")
     async with hooks.working() as worker:
         await hooks.until_states(endpoint, "delivered", "delivered")
-    async with connection(hooks.pool) as conn:
-        await conn.execute("UPDATE webhook_delivery SET state = 'pending', attempts = 0")
-        claimed = await deliveries.claim(conn, {endpoint_id(endpoint): 2}, 30, hooks.clock.now())
-    states = [DeliveryState.DELIVERED, DeliveryState.DEAD]
-    batch = [
-        deliveries.Finished(one, Answered(200), Verdict(state))
-        for one, state in zip(claimed, states, strict=True)
-    ]
+    batch = finished(await claimed_anew(hooks, endpoint), "delivered", "dead")
 
     async def lost(*_: object) -> int:
         raise ConcurrentUpdate("deadlock")
@@ -439,14 +440,8 @@ async def test_who_writes_outcomes_waits_for_an_endpoint_before_it_holds_deliver
     await hooks.happen("dep_1", "dep_2")
     async with hooks.working() as worker:
         await hooks.until_states(endpoint, "delivered", "delivered")
-    async with connection(hooks.pool) as conn:
-        await conn.execute("UPDATE webhook_delivery SET state = 'pending', attempts = 0")
-        await conn.execute("UPDATE webhook_endpoint SET failures = 1, failing_since = $1", hooks.clock.now())
-        claimed = await deliveries.claim(conn, {endpoint_id(endpoint): 2}, 30, hooks.clock.now())
-    batch = [
-        deliveries.Finished(one, Answered(200), Verdict(DeliveryState(state)))
-        for one, state in zip(claimed, states.split(), strict=True)
-    ]
+    batch = finished(await claimed_anew(hooks, endpoint), *states.split())
+    await hooks.pool.execute("UPDATE webhook_endpoint SET failures = 1, failing_since = now()")
     async with transaction(hooks.pool) as fanning_out, connection(hooks.pool) as other:
         assert await fanning_out.fetch("SELECT FROM webhook_endpoint FOR NO KEY UPDATE")
         writing = asyncio.create_task(worker._write(batch))
@@ -466,12 +461,8 @@ async def test_endpoints_that_begin_to_fail_while_outcomes_wait_for_another_are_
         await hooks.until_states(first, "delivered")
         await hooks.until_states(second, "delivered")
     fail = "UPDATE webhook_endpoint SET failures = 1, failing_since = now() WHERE id = $1"
-    async with connection(hooks.pool) as conn:
-        await conn.execute("UPDATE webhook_delivery SET state = 'pending', attempts = 0")
-        await conn.execute(fail, endpoint_id(second))
-        places = {endpoint_id(endpoint): 1 for endpoint in (first, second)}
-        claimed = await deliveries.claim(conn, places, 30, hooks.clock.now())
-    arrived = [deliveries.Finished(one, Answered(200), Verdict(DeliveryState.DELIVERED)) for one in claimed]
+    arrived = finished(await claimed_anew(hooks, first, second), "delivered", "delivered")
+    await hooks.pool.execute(fail, endpoint_id(second))
     async with transaction(hooks.pool) as holding, connection(hooks.pool) as other:
         await holding.execute(
             "SELECT FROM webhook_endpoint WHERE id = $1 FOR NO KEY UPDATE", endpoint_id(second)
@@ -480,8 +471,9 @@ async def test_endpoints_that_begin_to_fail_while_outcomes_wait_for_another_are_
         await until_somebody_waits(other)
         await other.execute(fail, endpoint_id(first))
     await writing
-    async with connection(hooks.pool) as conn:
-        failures = {row["id"]: row["failures"] for row in await conn.fetch("SELECT * FROM webhook_endpoint")}
+    failures = {
+        row["id"]: row["failures"] for row in await hooks.pool.fetch("SELECT * FROM webhook_endpoint")
+    }
     assert failures == {endpoint_id(first): 1, endpoint_id(second): 0}
     for endpoint in (first, second):
         assert [row["state"] for row in await hooks.rows(endpoint)] == ["delivered"]
@@ -495,14 +487,12 @@ async def test_of_two_attempts_whose_outcomes_come_together_the_later_one_counts
     await hooks.happen("dep_1")
     async with hooks.working() as worker:
         await hooks.until_states(endpoint, "delivered")
+    (first,) = await claimed_anew(hooks, endpoint)
+    hooks.clock.move(31)
     async with connection(hooks.pool) as conn:
-        await conn.execute("UPDATE webhook_delivery SET state = 'pending', attempts = 0")
-        (first,) = await deliveries.claim(conn, {endpoint_id(endpoint): 1}, 30, hooks.clock.now())
-        hooks.clock.move(31)
         (second,) = await deliveries.claim(conn, {endpoint_id(endpoint): 1}, 30, hooks.clock.now())
     for outcomes in ([(first, 200), (second, 204)], [(second, 204), (first, 200)]):
-        async with connection(hooks.pool) as conn:
-            await conn.execute("UPDATE webhook_delivery SET state = 'pending'")
+        await hooks.pool.execute("UPDATE webhook_delivery SET state = 'pending'")
         arrived = Verdict(DeliveryState.DELIVERED)
         await worker._write([deliveries.Finished(one, Answered(status), arrived) for one, status in outcomes])
         (row,) = await hooks.rows(endpoint)

@@ -11,7 +11,7 @@ CREATE INDEX deposit_of_rare_state ON deposit (state, id) WHERE state NOT IN ('c
 
 -- The eight conditions of 0002 as one, which ends at a row's state, the commonest first. And the credited all wait for
 -- their finality.
--- squawk-ignore constraint-missing-not-valid -- appending waits for it, as said above
+-- squawk-ignore constraint-missing-not-valid -- writing waits for it, as said above
 ALTER TABLE deposit ADD CONSTRAINT deposit_shape CHECK (
     CASE state
         WHEN 'credited' THEN block_height IS NOT NULL AND due_height IS NOT NULL
